@@ -1,0 +1,3 @@
+"""Every URL that Django serves."""
+
+urlpatterns: list[object] = []

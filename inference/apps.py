@@ -1,0 +1,8 @@
+"""Inference: a request becomes an answer."""
+
+from django.apps import AppConfig
+
+
+class InferenceConfig(AppConfig):
+    name = "inference"
+    default_auto_field = "django.db.models.BigAutoField"

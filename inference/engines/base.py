@@ -1,0 +1,62 @@
+"""The contract of an engine: what `worker.py` may ask of it, and what it may answer.
+
+Threads: `load`, `close` and everything that computes run on the engine's own thread(s). `submit` and
+`cancel` are called from the worker's I/O thread and must only hand over (no computing, no waiting).
+`Job.emit` may be called from any thread.
+"""
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from inference import wire
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """One request inside an engine.
+
+    `emit` sends a frame to whoever asked. The engine ends every job with exactly one `Done` or
+    `Failure`, also after `cancel` (a `Done` with what was used so far).
+    """
+
+    stream: int
+    body: wire.Body
+    emit: Callable[[wire.Any], None]
+
+
+@dataclass(frozen=True, slots=True)
+class Setting:
+    """What the node grants to an engine when it starts."""
+
+    threads: int
+    device: str  # cpu | cuda | cuda:0, already resolved
+    memory_bytes: int  # 0: no limit
+    progress: Callable[[int, int], None]  # loaded bytes, total bytes
+
+
+class Engine(ABC):
+    """One loaded model."""
+
+    @abstractmethod
+    def load(self, spec: wire.ModelSpec, setting: Setting) -> wire.Loaded:
+        """Load and warm up; blocks.
+
+        Raises: HubError (LoadFailed, OutOfMemory, InvalidRequest) with a message for the operator.
+        """
+
+    @abstractmethod
+    def submit(self, job: Job) -> None:
+        """Take a request; every failure is emitted, never raised."""
+
+    @abstractmethod
+    def cancel(self, stream: int) -> None:
+        """Stop a request within one step; unknown streams are ignored."""
+
+    @abstractmethod
+    def stats(self) -> wire.Stats:
+        """Counters since load; cheap, from any thread. `memory_bytes` may be 0: the node measures."""
+
+    @abstractmethod
+    def close(self) -> None:
+        """Give everything back; running jobs fail with EngineFailed."""

@@ -1,0 +1,151 @@
+"""One tree of errors for the whole hub, and the one table that maps it to HTTP and OpenAI types.
+
+Raise where it is known; only the API's outermost handler turns it into an answer.
+"""
+
+from typing import ClassVar
+
+
+class HubError(Exception):
+    """`code` is stable and documented; `message` says what is wrong, where, and what to do."""
+
+    code: ClassVar[str] = "internal_error"
+    status: ClassVar[int] = 500
+    type: ClassVar[str] = "server_error"
+    retryable: ClassVar[bool] = False
+
+    def __init__(
+        self, message: str, *, param: str | None = None, retry_after_s: float | None = None
+    ) -> None:
+        super().__init__(message)
+        self.message = message
+        self.param = param
+        self.retry_after_s = retry_after_s
+
+
+class InvalidRequest(HubError):
+    code, status, type = "invalid_request", 400, "invalid_request_error"
+
+
+class InvalidJSON(InvalidRequest):
+    code = "invalid_json"
+
+
+class InvalidValue(InvalidRequest):
+    code = "invalid_value"
+
+
+class MissingParameter(InvalidRequest):
+    code = "missing_required_parameter"
+
+
+class UnknownParameter(InvalidRequest):
+    code = "unknown_parameter"
+
+
+class UnsupportedParameter(InvalidRequest):
+    code = "unsupported_parameter"
+
+
+class UnsupportedModel(InvalidRequest):
+    """The model is there but does not do this (chat with an embedding model)."""
+
+    code = "unsupported_model"
+
+
+class ContextLengthExceeded(InvalidRequest):
+    code = "context_length_exceeded"
+
+
+class InvalidMedia(InvalidRequest):
+    code = "invalid_media"
+
+
+class NotAuthenticated(HubError):
+    code, status, type = "invalid_api_key", 401, "invalid_request_error"
+
+
+class PermissionDenied(HubError):
+    code, status, type = "permission_denied", 403, "invalid_request_error"
+
+
+class NotFound(HubError):
+    code, status, type = "not_found", 404, "invalid_request_error"
+
+
+class ModelNotFound(NotFound):
+    code = "model_not_found"
+
+
+class MethodNotAllowed(HubError):
+    code, status, type = "method_not_allowed", 405, "invalid_request_error"
+
+
+class Conflict(HubError):
+    code, status, type = "conflict", 409, "invalid_request_error"
+
+
+class RequestTooLarge(HubError):
+    code, status, type = "request_too_large", 413, "invalid_request_error"
+
+
+class UnsupportedMediaType(HubError):
+    code, status, type = "unsupported_media_type", 415, "invalid_request_error"
+
+
+class RateLimited(HubError):
+    code, status, type, retryable = "rate_limit_exceeded", 429, "rate_limit_error", True
+
+
+class QueueFull(HubError):
+    """Too many wait for this model: shed, with Retry-After."""
+
+    code, status, type, retryable = "queue_full", 429, "rate_limit_error", True
+
+
+class EngineFailed(HubError):
+    """The engine died or failed in the middle of this request; others are not touched."""
+
+    code, status, type, retryable = "engine_failed", 500, "engine_error", True
+
+
+class LoadFailed(HubError):
+    """The model cannot be loaded; the message says why."""
+
+    code, status, type, retryable = "model_load_failed", 503, "engine_error", True
+
+
+class OutOfMemory(HubError):
+    """It does not fit, even after everything that may be unloaded is unloaded."""
+
+    code, status, type, retryable = "insufficient_memory", 503, "engine_error", True
+
+
+class DeadlineExceeded(HubError):
+    """The wait for a model passed (or would pass) the request's deadline."""
+
+    code, status, type, retryable = "model_loading_timeout", 503, "server_error", True
+
+
+class NodeUnavailable(HubError):
+    code, status, type, retryable = "node_unavailable", 503, "server_error", True
+
+
+class Unavailable(HubError):
+    """A service the hub needs (database, Redis) is away."""
+
+    code, status, type, retryable = "service_unavailable", 503, "server_error", True
+
+
+def _tree(root: type[HubError]) -> list[type[HubError]]:
+    return [root, *(leaf for child in root.__subclasses__() for leaf in _tree(child))]
+
+
+ERRORS: dict[str, type[HubError]] = {error.code: error for error in _tree(HubError)}
+
+
+def from_code(
+    code: str, message: str, *, param: str | None = None, retry_after_s: float | None = None
+) -> HubError:
+    """Build again, on this side of a socket, the error that the other side named."""
+    return ERRORS.get(code, HubError)(message, param=param, retry_after_s=retry_after_s)
