@@ -1,0 +1,229 @@
+"""From a wire prompt to token ids: chat templates, plain text, token lists, and the context check.
+
+Used by every engine that generates text. A special token written in user text stays text.
+"""
+
+import re
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Protocol
+
+from jinja2 import TemplateError
+
+from inference import wire
+from inference.engines.templates import ChatTemplate
+from inference.errors import ContextLengthExceeded, InvalidRequest, InvalidValue
+
+PLAIN_NAMES = {"system": "System", "developer": "System", "assistant": "Assistant", "tool": "Tool"}
+# Marks that stand for a special token's text while a template runs: private-use characters have no
+# case, are no white space and mean nothing to a template.
+MARK_OPEN, MARK_CLOSE, MARK_DIGITS = "\uf8f0", "\uf8f1", "\ue000"
+
+
+class Tokenizer(Protocol):
+    """What an engine must offer so that prompts can be encoded."""
+
+    @property
+    def special_texts(self) -> Collection[str]:
+        """The text of every control token (those that text from a user must never become)."""
+
+    def encode(self, text: str, special: bool) -> list[int]:
+        """Encode without adding anything; `special` turns control tokens' text into their ids."""
+
+
+@dataclass(frozen=True)
+class PromptEncoder:
+    """Everything that a model's folder or file says about its prompts.
+
+    `prefix` is what the model wants before plain text (its BOS, or nothing); `start` is the token
+    that stands for an empty prompt; `variables` reach the template (`bos_token`, `eos_token` ...).
+    """
+
+    tokenizer: Tokenizer
+    vocab_tokens: int
+    template: ChatTemplate | None = None
+    variables: Mapping[str, str] = field(default_factory=dict)
+    prefix: Sequence[int] = ()
+    start: int | None = None
+
+    def encode(self, prompt: wire.Prompt) -> list[int]:
+        """Raises: InvalidRequest, InvalidValue."""
+        match prompt:
+            case wire.ChatPrompt(messages=messages):
+                tokens = self._chat(messages)
+            case wire.TextPrompt(text=text):
+                tokens = [*self.prefix, *self.tokenizer.encode(text, special=False)]
+            case wire.TokenPrompt(tokens=given):
+                tokens = check_tokens(given, self.vocab_tokens)
+        if tokens:
+            return tokens
+        if self.start is None:
+            raise InvalidValue("the prompt is empty; give at least one token", param="prompt")
+        return [self.start]
+
+    def _chat(self, messages: Sequence[wire.ChatMessage]) -> list[int]:
+        if not messages:
+            raise InvalidValue("messages is empty; give at least one message", param="messages")
+        marks = _Marks(messages, self.tokenizer.special_texts)
+        marked = [marks.hide(message) for message in messages]
+        if self.template is None:
+            return [*self.prefix, *marks.encode(plain(marked), self.tokenizer)]
+        text = render(self.template, marked, self.variables)
+        return marks.encode(text, self.tokenizer)
+
+
+# --- chat -----------------------------------------------------------------------------------------
+
+
+def render(
+    template: ChatTemplate, messages: Sequence[wire.ChatMessage], variables: Mapping[str, str]
+) -> str:
+    """Render with the model's template, adapting roles that it does not know.
+
+    Raises: InvalidRequest with the template's own words when it refuses the conversation.
+    """
+    known = [_adapt(message, template.source) for message in messages]
+    try:
+        return template.render([_as_dict(message) for message in known], variables)
+    except TemplateError as error:
+        folded = _fold_system(known)
+        if folded is None:
+            raise _refused(error) from error
+    try:
+        return template.render([_as_dict(message) for message in folded], variables)
+    except TemplateError as error:
+        raise _refused(error) from error
+
+
+def plain(messages: Sequence[wire.ChatMessage]) -> str:
+    """Render for a model that has no template: a transcript that the assistant continues."""
+    lines = [f"{PLAIN_NAMES.get(m.role, 'User')}: {m.content}\n" for m in messages]
+    return "".join(lines) + "Assistant:"
+
+
+def _refused(error: TemplateError) -> InvalidRequest:
+    return InvalidRequest(
+        f"the model's chat template refuses these messages: {error}", param="messages"
+    )
+
+
+def _adapt(message: wire.ChatMessage, source: str) -> wire.ChatMessage:
+    """Replace a role that the template does not name by the nearest one that every model knows."""
+    role, content = message.role, message.content
+    if role == "developer" and not _names(source, "developer"):
+        role = "system"
+    elif role in {"tool", "function"} and not _names(source, role):
+        role, content = "user", f"<tool_response>\n{content}\n</tool_response>"
+    return wire.ChatMessage(role, content, message.name)
+
+
+def _names(source: str, role: str) -> bool:
+    return re.search(rf"""['"]{role}['"]""", source) is not None
+
+
+def _fold_system(messages: Sequence[wire.ChatMessage]) -> list[wire.ChatMessage] | None:
+    """Put system messages in front of the next user message, for models that know no system role."""
+    if not any(message.role == "system" for message in messages):
+        return None
+    folded: list[wire.ChatMessage] = []
+    held: list[str] = []
+    for message in messages:
+        if message.role == "system":
+            held.append(message.content)
+        elif message.role == "user" and held:
+            text = "\n\n".join([*held, message.content])
+            folded.append(wire.ChatMessage("user", text, message.name))
+            held = []
+        else:
+            folded.append(message)
+    return [*folded, wire.ChatMessage("user", "\n\n".join(held))] if held else folded
+
+
+def _as_dict(message: wire.ChatMessage) -> dict[str, str]:
+    fields = {"role": message.role, "content": message.content}
+    return fields if message.name is None else {**fields, "name": message.name}
+
+
+class _Marks:
+    """Hide the special tokens that users wrote while a template runs, then encode them as text.
+
+    Without any, the whole render is encoded at once, as every other server would.
+    """
+
+    def __init__(self, messages: Sequence[wire.ChatMessage], special: Collection[str]) -> None:
+        texts = [text for m in messages for text in (m.content, m.name or "")]
+        longest_first = sorted((s for s in special if s), key=len, reverse=True)
+        self._special = re.compile("|".join(map(re.escape, longest_first)) or r"(?!)")
+        self._open = MARK_OPEN
+        while any(self._open + MARK_DIGITS in text for text in texts):
+            self._open += MARK_OPEN
+        self._hidden: list[str] = []
+
+    def hide(self, message: wire.ChatMessage) -> wire.ChatMessage:
+        name = None if message.name is None else self._hide(message.name)
+        return wire.ChatMessage(message.role, self._hide(message.content), name)
+
+    def _hide(self, text: str) -> str:
+        return self._special.sub(self._mark, text)
+
+    def _mark(self, match: re.Match[str]) -> str:
+        self._hidden.append(match.group())
+        return f"{self._open}{MARK_DIGITS}{len(self._hidden) - 1}{MARK_CLOSE}"
+
+    def encode(self, text: str, tokenizer: Tokenizer) -> list[int]:
+        if not self._hidden:
+            return tokenizer.encode(text, special=True)
+        tokens: list[int] = []
+        pieces = re.split(f"{self._open}{MARK_DIGITS}([0-9]+){MARK_CLOSE}", text)
+        for at, piece in enumerate(pieces):
+            if at % 2:
+                tokens += tokenizer.encode(self._hidden[int(piece)], special=False)
+            elif piece:
+                tokens += tokenizer.encode(piece, special=True)
+        return tokens
+
+
+# --- token lists and the context ------------------------------------------------------------------
+
+
+def check_tokens(tokens: Sequence[int], vocab_tokens: int) -> list[int]:
+    """Raises: InvalidValue naming the first id that the model does not have."""
+    for token in tokens:
+        if not 0 <= token < vocab_tokens:
+            raise InvalidValue(
+                f"token {token} is not in this model's vocabulary of {vocab_tokens} tokens",
+                param="prompt",
+            )
+    return list(tokens)
+
+
+def check_context(
+    prompt_tokens: int, max_tokens: int | None, context: int, param: str = "messages"
+) -> int:
+    """Give how many tokens may be generated; called before anything is computed.
+
+    Raises: ContextLengthExceeded naming the numbers.
+    """
+    limit = f"This model's maximum context length is {context} tokens."
+    if max_tokens is None:
+        if prompt_tokens < context:
+            return context - prompt_tokens
+        raise ContextLengthExceeded(
+            f"{limit} However, your {param} resulted in {prompt_tokens} tokens, which leaves no "
+            f"room for an answer. Please reduce the length of the {param}.",
+            param=param,
+        )
+    total = prompt_tokens + max_tokens
+    if total > context:
+        raise ContextLengthExceeded(
+            f"{limit} However, you requested {total} tokens ({prompt_tokens} in the {param}, "
+            f"{max_tokens} in the completion). Please reduce the length of the {param} or of the "
+            "completion.",
+            param=param,
+        )
+    return max_tokens
+
+
+def param_of(prompt: wire.Prompt) -> str:
+    """Name the request field that a prompt came from, for errors."""
+    return "messages" if isinstance(prompt, wire.ChatPrompt) else "prompt"
