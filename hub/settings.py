@@ -60,3 +60,5 @@ DATABASES = {
 PASSWORD_HASHERS = ["django.contrib.auth.hashers.Argon2PasswordHasher"]
 STATIC_URL = "/static/"
 STATICFILES_DIRS = [BASE_DIR / "static"]
+HUB_KEY_PEPPER = SECRET_KEY.encode()
+HUB_REDIS_URL: str = os.environ.get("AI_HUB_REDIS_URL", f"unix://{DATA_DIR}/run/valkey.sock")

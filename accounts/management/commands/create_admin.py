@@ -1,0 +1,35 @@
+"""`manage.py create_admin --username U`: the password comes from the prompt or from stdin."""
+
+import getpass
+import sys
+from typing import Any
+
+from django.core.management.base import BaseCommand, CommandError, CommandParser
+
+from accounts import people
+from accounts.models import User
+
+
+class Command(BaseCommand):
+    help = "Make an admin account; the password is asked for, or read from stdin."
+
+    def add_arguments(self, parser: CommandParser) -> None:
+        parser.add_argument("--username", required=True)
+
+    def handle(self, *_: Any, username: str, **__: Any) -> None:
+        if User.objects.filter(username=username).exists():
+            raise CommandError(f"There is already a user named {username}.")
+        try:
+            people.create(username, _password(), role=User.Role.ADMIN)
+        except people.PersonRefused as error:
+            raise CommandError(str(error)) from None
+        self.stdout.write(f"Admin {username} created: sign in with this name and the password.")
+
+
+def _password() -> str:
+    if not sys.stdin.isatty():
+        return sys.stdin.readline().rstrip("\r\n")
+    password = getpass.getpass("Password: ")
+    if password != getpass.getpass("Once more: "):
+        raise CommandError("The two passwords differ.")
+    return password

@@ -1,0 +1,57 @@
+"""`manage.py create_key --user U --name N`: prints just the key, once."""
+
+import datetime as dt
+from typing import Any
+
+from django.core.management.base import BaseCommand, CommandError, CommandParser
+from django.utils import timezone
+
+from accounts import keys, principals, scopes
+from accounts.models import User
+
+MAX_DAYS = 3650
+
+
+class Command(BaseCommand):
+    help = "Issue an API key and print it; it cannot be shown again."
+
+    def add_arguments(self, parser: CommandParser) -> None:
+        names = ", ".join(scopes.SCOPES)
+        parser.add_argument("--user", required=True, help="who owns the key")
+        parser.add_argument("--name", required=True, help="what the key is for")
+        parser.add_argument("--scope", action="append", help=f"may be repeated; one of: {names}")
+        parser.add_argument("--model", action="append", default=[], help="allow this model only")
+        parser.add_argument("--network", action="append", default=[], help="such as 10.0.0.0/8")
+        parser.add_argument("--expires-days", type=int, help="1 to 3650; default: never")
+
+    def handle(self, *_: Any, user: str, name: str, **given: Any) -> None:
+        owner = User.objects.filter(username=user, is_active=True).first()
+        if owner is None:
+            raise CommandError(f"There is no active user named {user}.")
+        try:
+            _key, plaintext = keys.issue(
+                owner,
+                name,
+                given["scope"],
+                by=_operator(owner),
+                expires_at=_expiry(given["expires_days"]),
+                models=given["model"],
+                networks=given["network"],
+            )
+        except keys.KeyRefused as error:
+            raise CommandError(str(error)) from None
+        self.stdout.write(plaintext)
+
+
+def _operator(owner: User) -> principals.Principal:
+    """Act for the owner: whoever runs commands here may issue keys, within the owner's role."""
+    mine = principals.of_user(owner)
+    return principals.acting_for(mine, "keys:manage")
+
+
+def _expiry(days: int | None) -> dt.datetime | None:
+    if days is None:
+        return None
+    if not 1 <= days <= MAX_DAYS:
+        raise CommandError(f"--expires-days must lie between 1 and {MAX_DAYS}.")
+    return timezone.now() + dt.timedelta(days=days)

