@@ -1,8 +1,57 @@
-"""The one ASGI application."""
+"""The one ASGI application: /v1 on its own, pages through Django, websockets through Channels."""
 
 import os
+from importlib import import_module
+from importlib.util import find_spec
+from typing import cast
 
 from django.core.asgi import get_asgi_application
 
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "hub.settings")
-application = get_asgi_application()
+django_application = get_asgi_application()
+
+from channels.auth import AuthMiddlewareStack  # noqa: E402
+from channels.routing import ProtocolTypeRouter, URLRouter  # noqa: E402
+from channels.security.websocket import AllowedHostsOriginValidator  # noqa: E402
+from django.conf import settings  # noqa: E402
+
+from hub import checks  # noqa: E402
+from hub.middleware import App, BodyLimit, Receive, RequestIds, Scope, Send  # noqa: E402
+from hub.static import StaticFiles  # noqa: E402
+
+checks.refuse_bad_configuration()
+
+
+class PathRouter:
+    """Send requests under a prefix to an application of their own."""
+
+    def __init__(self, prefix: str, app: App, rest: App) -> None:
+        self.prefix = prefix
+        self.app = app
+        self.rest = rest
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        path = scope["path"]
+        inside = path == self.prefix or path.startswith(self.prefix + "/")
+        await (self.app if inside else self.rest)(scope, receive, send)
+
+
+def _pages() -> App:
+    limited = BodyLimit(django_application, settings.HUB_MAX_BODY_BYTES)
+    return StaticFiles(limited, settings.STATIC_URL)
+
+
+def _http() -> App:
+    if find_spec("inference.api.app") is None:
+        return _pages()
+    return PathRouter("/v1", import_module("inference.api.app").application, _pages())
+
+
+def _websocket() -> App:
+    patterns = []
+    if find_spec("hub.dashboard.routing") is not None:
+        patterns = import_module("hub.dashboard.routing").websocket_urlpatterns
+    return cast("App", AllowedHostsOriginValidator(AuthMiddlewareStack(URLRouter(patterns))))
+
+
+application = RequestIds(ProtocolTypeRouter({"http": _http(), "websocket": _websocket()}))

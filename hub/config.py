@@ -1,0 +1,108 @@
+"""The shape of config/hub.json: limits, memory policy, names and training defaults."""
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import msgspec
+
+Count = Annotated[int, msgspec.Meta(ge=1)]
+Seconds = Annotated[float, msgspec.Meta(ge=0)]
+Name = Annotated[str, msgspec.Meta(min_length=1, max_length=128)]
+
+
+class Section(msgspec.Struct, kw_only=True, frozen=True, forbid_unknown_fields=True):
+    """Base of every part: unknown keys are refused."""
+
+
+class ModelConfig(Section, frozen=True):
+    max_concurrent_models: Count | None = None  # None: as many as memory holds
+    auto_unload_timeout: Seconds = 900.0  # idle seconds; 0: never
+    priority_models: list[Name] = []
+
+
+class Limits(Section, frozen=True):
+    """None means no limit of this kind."""
+
+    requests_per_minute: Count | None = None
+    tokens_per_hour: Count | None = None
+    concurrent_requests: Count | None = None
+
+
+class RateLimits(Section, frozen=True):
+    """Limits of one user; `per_user_limits` overrides them by user name, or `false` lifts them."""
+
+    requests_per_minute: Count | None = 600
+    tokens_per_hour: Count | None = 5_000_000
+    concurrent_requests: Count | None = 128
+    per_user_limits: bool | dict[Name, Limits] = True
+
+
+class TrainingConfig(Section, frozen=True):
+    """Defaults of a training job; a job may override each."""
+
+    learning_rate: Annotated[float, msgspec.Meta(gt=0, le=1)] = 2e-4
+    num_epochs: Annotated[float, msgspec.Meta(gt=0, le=1000)] = 3
+    batch_size: Count = 4
+    gradient_accumulation_steps: Count = 1
+    max_length: Annotated[int, msgspec.Meta(ge=16)] = 1024
+    lora_rank: Annotated[int, msgspec.Meta(ge=1, le=1024)] = 16
+    lora_alpha: Annotated[float, msgspec.Meta(gt=0)] = 32
+    lora_dropout: Annotated[float, msgspec.Meta(ge=0, lt=1)] = 0.05
+    seed: Annotated[int, msgspec.Meta(ge=0)] = 42
+
+
+class HubConfig(Section, frozen=True):
+    model_config: ModelConfig = ModelConfig()
+    rate_limits: RateLimits = RateLimits()
+    model_mapping: dict[Name, Name] = {}  # a name that clients use -> a model or alias
+    training_config: TrainingConfig = TrainingConfig()
+
+
+class ConfigError(ValueError):
+    """The file cannot be used; the messages name each place."""
+
+    def __init__(self, messages: list[str]) -> None:
+        super().__init__("; ".join(messages))
+        self.messages = messages
+
+
+def load(file: Path) -> HubConfig:
+    """Read the file; a missing file gives the defaults.
+
+    Raises: ConfigError.
+    """
+    try:
+        content = file.read_bytes()
+    except FileNotFoundError:
+        return HubConfig()
+    except OSError as error:
+        raise ConfigError([f"cannot be read: {error.strerror}"]) from error
+    return parse(content)
+
+
+def parse(content: bytes) -> HubConfig:
+    """Raises: ConfigError with one message for each bad section."""
+    try:
+        tree = msgspec.json.decode(content, type=dict[str, Any])
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        raise ConfigError([f"is no JSON object: {error}"]) from error
+    fields = {field.name: field.type for field in msgspec.structs.fields(HubConfig)}
+    sections: dict[str, Any] = {}
+    messages: list[str] = []
+    for name, value in tree.items():
+        if name not in fields:
+            messages.append(f"`{name}`: unknown section; there are {', '.join(fields)}")
+            continue
+        try:
+            sections[name] = msgspec.convert(value, fields[name])
+        except msgspec.ValidationError as error:
+            messages.append(_place(name, str(error)))
+    if messages:
+        raise ConfigError(messages)
+    return HubConfig(**sections)
+
+
+def _place(section: str, message: str) -> str:
+    """Turn msgspec's "... - at `$.a.b`" into "`section.a.b`: ..."."""
+    what, _, where = message.partition(" - at `$")
+    return f"`{section}{where.rstrip('`')}`: {what[:1].lower()}{what[1:]}"

@@ -1,0 +1,143 @@
+"""Typed readers of AI_HUB_* variables, each also as AI_HUB_*_FILE; hub.settings calls them.
+
+A bad value is remembered in `problems` and its default is used, so that one system check can name
+every mistake at once instead of a traceback at the first one.
+"""
+
+import os
+import re
+from collections.abc import Callable, Collection
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TypeVar
+
+PREFIX = "AI_HUB_"
+UNITS_BYTES = {"": 1, "K": 2**10, "M": 2**20, "G": 2**30, "T": 2**40}
+
+Value = TypeVar("Value")
+
+
+@dataclass(frozen=True, slots=True)
+class Problem:
+    """A variable that cannot be used as it stands, and how to mend it."""
+
+    name: str
+    message: str
+
+    def __str__(self) -> str:
+        return f"{self.name}: {self.message}"
+
+
+problems: list[Problem] = []
+
+
+def raw(name: str) -> str | None:
+    """Give the text of AI_HUB_<name>, or of the file that AI_HUB_<name>_FILE names."""
+    direct, file_name = os.environ.get(PREFIX + name), os.environ.get(f"{PREFIX}{name}_FILE")
+    if direct and file_name:
+        _complain(name, f"is set together with {PREFIX}{name}_FILE; remove one of the two")
+        return direct
+    if file_name:
+        return _from_file(name, Path(file_name))
+    return direct or None
+
+
+def text(name: str, default: str = "") -> str:
+    return raw(name) or default
+
+
+def integer(name: str, default: int, *, low: int, high: int) -> int:
+    def parse(value: str) -> int:
+        number = int(value)
+        if not low <= number <= high:
+            raise ValueError(value)
+        return number
+
+    return _read(name, default, parse, f"a whole number from {low} to {high}")
+
+
+def choice(name: str, default: str, options: Collection[str]) -> str:
+    def parse(value: str) -> str:
+        if value.lower() not in options:
+            raise ValueError(value)
+        return value.lower()
+
+    return _read(name, default, parse, "one of " + ", ".join(sorted(options)))
+
+
+def path(name: str, default: Path) -> Path:
+    """Give an absolute path; a relative one counts from the current folder."""
+    value = raw(name)
+    return Path(value).expanduser().absolute() if value else default
+
+
+def names(name: str, default: Collection[str] = ()) -> list[str]:
+    """Read a comma-separated list."""
+    value = raw(name)
+    if value is None:
+        return list(default)
+    return [part.strip() for part in value.split(",") if part.strip()]
+
+
+def byte_size(name: str, default: int = 0) -> int:
+    """Read bytes, with an optional unit: 800M, 24G, 1.5GiB."""
+
+    def parse(value: str) -> int:
+        match = re.fullmatch(r"(\d+(?:\.\d+)?)\s*([KMGT]?)(?:I?B)?", value.upper())
+        if match is None:
+            raise ValueError(value)
+        return int(float(match[1]) * UNITS_BYTES[match[2]])
+
+    return _read(name, default, parse, "a size such as 800M or 24G")
+
+
+def url(name: str, default: str, schemes: Collection[str]) -> str:
+    def parse(value: str) -> str:
+        scheme, separator, rest = value.partition(":")
+        if scheme not in schemes or not separator or not rest:
+            raise ValueError(value)
+        return value.rstrip("/")
+
+    # The value may hold a password: it is not shown.
+    wanted = "an address that starts with " + ", ".join(f"{scheme}:" for scheme in sorted(schemes))
+    return _read(name, default, parse, wanted, secret=True)
+
+
+def secret(name: str) -> str | None:
+    """Read a secret of at least 32 characters; it is never shown."""
+
+    def parse(value: str) -> str | None:
+        if len(value) < 32:
+            raise ValueError
+        return value
+
+    return _read(name, None, parse, "at least 32 characters long", secret=True)
+
+
+def _read(
+    name: str, default: Value, parse: Callable[[str], Value], wanted: str, *, secret: bool = False
+) -> Value:
+    value = raw(name)
+    if value is None:
+        return default
+    try:
+        return parse(value.strip())
+    except ValueError:
+        shown = "its value" if secret else repr(value)
+        _complain(name, f"must be {wanted}; {shown} is not")
+        return default
+
+
+def _from_file(name: str, file: Path) -> str | None:
+    try:
+        return file.read_text(encoding="utf-8").rstrip("\r\n") or None
+    except (OSError, UnicodeDecodeError) as error:
+        reason = error.strerror if isinstance(error, OSError) else "is not UTF-8 text"
+        _complain(f"{name}_FILE", f"cannot be read: {file}: {reason}")
+        return None
+
+
+def _complain(name: str, message: str) -> None:
+    problem = Problem(PREFIX + name, message)
+    if problem not in problems:
+        problems.append(problem)

@@ -1,0 +1,96 @@
+"""/healthz and /readyz: what an orchestrator asks. Both answer without credentials: they tell
+names of parts and states, no addresses and no data.
+"""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+
+import redis.asyncio as redis
+from asgiref.sync import sync_to_async
+from django.conf import settings
+from django.contrib.auth.decorators import login_not_required
+from django.db import connection
+from django.db.utils import Error as DatabaseError
+from django.http import HttpRequest, JsonResponse
+
+from hub import node_address
+from inference import starters
+
+CHECK_TIMEOUT_S = 3.0
+
+Check = Callable[[], Awaitable[str]]
+
+
+@login_not_required
+async def healthz(_request: HttpRequest) -> JsonResponse:
+    """The process is alive and its event loop turns."""
+    return JsonResponse({"status": "ok"})
+
+
+@login_not_required
+async def readyz(_request: HttpRequest) -> JsonResponse:
+    """Say for each part whether requests can be served, and if not, why."""
+    reasons = dict(zip(CHECKS, await asyncio.gather(*map(_run, CHECKS.values())), strict=True))
+    ready = not any(reasons.values())
+    parts = {name: {"ok": not reason, "reason": reason} for name, reason in reasons.items()}
+    status = "ok" if ready else "unavailable"
+    return JsonResponse({"status": status, "checks": parts}, status=200 if ready else 503)
+
+
+async def _run(check: Check) -> str:
+    try:
+        async with asyncio.timeout(CHECK_TIMEOUT_S):
+            return await check()
+    except TimeoutError:
+        return f"no answer within {CHECK_TIMEOUT_S:.0f} s"
+
+
+async def database_reason() -> str:
+    """Give an empty reason when the database answers."""
+    try:
+        await sync_to_async(_select_one)()
+    except DatabaseError as error:
+        return f"the database does not answer ({type(error).__name__})"
+    return ""
+
+
+def _select_one() -> None:
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT 1")
+
+
+async def redis_reason() -> str:
+    try:
+        async with redis.from_url(settings.HUB_REDIS_URL) as client:
+            await client.ping()
+    except (redis.RedisError, OSError) as error:
+        return f"Redis does not answer ({type(error).__name__})"
+    return ""
+
+
+async def node_reason() -> str:
+    try:
+        _, writer = await node_address.connect(settings.HUB_NODE_ADDRESS)
+    except OSError as error:
+        return f"the node does not answer ({type(error).__name__})"
+    writer.close()
+    return ""
+
+
+async def starters_reason() -> str:
+    """Files that come by conversion are prepared in the background and need not be there."""
+    root, chosen = settings.HUB_MODELS, starters.chosen(settings.HUB_MODEL_SIZE)
+    missing = [
+        starter.name
+        for starter in chosen
+        if not starter.converted_from and not starter.is_present(root)
+    ]
+    return f"starter models are missing: {', '.join(missing)}" if missing else ""
+
+
+CHECKS: dict[str, Check] = {
+    "database": database_reason,
+    "redis": redis_reason,
+    "node": node_reason,
+    "starter_models": starters_reason,
+}

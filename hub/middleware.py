@@ -1,0 +1,175 @@
+"""Guards around the applications: request ids, body limits, compression of whole pages."""
+
+import logging
+import re
+import time
+import uuid
+from collections.abc import Awaitable, Callable, Iterable
+from typing import Any
+
+import structlog
+from asgiref.sync import iscoroutinefunction
+from django.http import HttpRequest, HttpResponse
+from django.http.response import HttpResponseBase
+from django.middleware.gzip import GZipMiddleware
+from django.utils.decorators import sync_and_async_middleware
+
+Scope = dict[str, Any]
+Message = Any  # a mapping; servers and frameworks differ in how they declare it
+Receive = Callable[[], Awaitable[Message]]
+Send = Callable[[Message], Awaitable[None]]
+App = Callable[[Any, Any, Any], Awaitable[None]]
+
+log = logging.getLogger(__name__)
+SAFE_REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,128}\Z")
+SECRET_PATHS = re.compile(r"^(/setup/)[^/]+")
+QUIET_PATHS = ("/healthz", "/readyz", "/metrics", "/static/")
+
+
+def header(headers: Iterable[tuple[bytes, bytes]], name: bytes) -> bytes | None:
+    """Give the first header of this lower-case name."""
+    return next((value for key, value in headers if key == name), None)
+
+
+class RequestIds:
+    """Give each request an id: in the scope, in every log line, in the answer; log its end."""
+
+    def __init__(self, app: App) -> None:
+        self.app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] not in {"http", "websocket"}:
+            await self.app(scope, receive, send)
+            return
+        request_id = _request_id(scope)
+        scope["request_id"] = request_id
+        watched = _Watched(send, request_id)
+        with structlog.contextvars.bound_contextvars(request_id=request_id):
+            try:
+                await self.app(scope, receive, watched)
+            finally:
+                _log_end(scope, watched)
+
+
+def _request_id(scope: Scope) -> str:
+    given = (header(scope["headers"], b"x-request-id") or b"").decode("latin-1")
+    return given if SAFE_REQUEST_ID.match(given) else f"req_{uuid.uuid4().hex}"
+
+
+class _Watched:
+    """A `send` that adds the request id and remembers how the answer went."""
+
+    def __init__(self, send: Send, request_id: str) -> None:
+        self.send = send
+        self.request_id = request_id.encode()
+        self.status = 0
+        self.sent_bytes = 0
+        self.started_s = time.perf_counter()
+
+    async def __call__(self, message: Message) -> None:
+        if message["type"] == "http.response.start":
+            self.status = message["status"]
+            headers = list(message.get("headers", ()))
+            if header(headers, b"x-request-id") is None:
+                message = {**message, "headers": [*headers, (b"x-request-id", self.request_id)]}
+        elif message["type"] == "http.response.body":
+            self.sent_bytes += len(message.get("body", b""))
+        await self.send(message)
+
+
+def _log_end(scope: Scope, watched: _Watched) -> None:
+    """Paths only: a query string or a set-up token is nobody's business."""
+    path = scope["path"]
+    if scope["type"] == "websocket" or path.startswith(QUIET_PATHS):
+        return
+    log.info(
+        "request",
+        extra={
+            "method": scope["method"],
+            "path": SECRET_PATHS.sub(r"\1***", path),
+            "status": watched.status,
+            "bytes": watched.sent_bytes,
+            "ms": round((time.perf_counter() - watched.started_s) * 1000, 1),
+        },
+    )
+
+
+class BodyTooLarge(Exception):
+    """Raised inside the application when a body without a length grows over the limit."""
+
+
+class BodyLimit:
+    """Refuse a large body before it is read, and a chunked one as soon as it is too large."""
+
+    def __init__(self, app: App, limit_bytes: int) -> None:
+        self.app = app
+        self.limit_bytes = limit_bytes
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await self.app(scope, receive, send)
+        elif self._declared_too_large(scope):
+            await _refuse(send)
+        else:
+            await self._counted(scope, receive, send)
+
+    def _declared_too_large(self, scope: Scope) -> bool:
+        length = header(scope["headers"], b"content-length") or b"0"
+        return not length.isdigit() or len(length) > 18 or int(length) > self.limit_bytes
+
+    async def _counted(self, scope: Scope, receive: Receive, send: Send) -> None:
+        seen = 0
+        started = False
+
+        async def counted() -> Message:
+            nonlocal seen
+            message = await receive()
+            seen += len(message.get("body", b""))
+            if seen > self.limit_bytes:
+                raise BodyTooLarge
+            return message
+
+        async def watched(message: Message) -> None:
+            nonlocal started
+            started = True
+            await send(message)
+
+        try:
+            await self.app(scope, counted, watched)
+        except BodyTooLarge:
+            if not started:
+                await _refuse(send)
+
+
+async def _refuse(send: Send) -> None:
+    body = b"The request's body is too large.\n"
+    headers = [
+        (b"content-type", b"text/plain; charset=utf-8"),
+        (b"content-length", str(len(body)).encode()),
+        (b"connection", b"close"),
+    ]
+    await send({"type": "http.response.start", "status": 413, "headers": headers})
+    await send({"type": "http.response.body", "body": body})
+
+
+_gzip = GZipMiddleware(lambda _request: HttpResponse())
+
+
+def _compressed(request: HttpRequest, response: HttpResponseBase) -> HttpResponseBase:
+    """Leave streams alone: compressed chunk by chunk they arrive late or not at all."""
+    return response if response.streaming else _gzip.process_response(request, response)
+
+
+@sync_and_async_middleware
+def compress_pages(get_response: Any) -> Any:
+    if iscoroutinefunction(get_response):
+
+        async def compress_async(request: HttpRequest) -> HttpResponseBase:
+            return _compressed(request, await get_response(request))
+
+        return compress_async
+
+    def compress(request: HttpRequest) -> HttpResponseBase:
+        return _compressed(request, get_response(request))
+
+    return compress

@@ -1,0 +1,23 @@
+"""Where state lives: folders under the data folder, and sockets that fit into 107 bytes."""
+
+import hashlib
+import os
+import tempfile
+from pathlib import Path
+
+from hub import keyring
+
+SOCKET_PATH_BYTES = 107  # Source: unix(7), sun_path without its NUL
+LONGEST_SOCKET_NAME = "valkey.sock"
+
+
+def runtime_folder(data: Path) -> Path:
+    """Make the folder of sockets and locks: DATA/run, or a short one where that is too long.
+
+    Raises: OSError.
+    """
+    inside = data / "run"
+    if len(os.fsencode(inside / LONGEST_SOCKET_NAME)) <= SOCKET_PATH_BYTES:
+        return keyring.private_folder(inside)
+    digest = hashlib.sha256(os.fsencode(data)).hexdigest()[:16]
+    return keyring.private_folder(Path(tempfile.gettempdir()) / f"ai-hub-{os.getuid()}-{digest}")

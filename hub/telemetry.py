@@ -1,0 +1,76 @@
+"""What is seen from outside: structured logs with request ids, health, readiness and metrics."""
+
+import logging
+import os
+import sys
+from typing import Any
+
+import structlog
+
+SHARED: list[structlog.typing.Processor] = [
+    structlog.contextvars.merge_contextvars,
+    structlog.stdlib.add_log_level,
+    structlog.stdlib.add_logger_name,
+    structlog.stdlib.ExtraAdder(),
+    structlog.processors.TimeStamper(fmt="iso", utc=True),
+    structlog.processors.StackInfoRenderer(),
+]
+QUIET = ("httpx", "httpcore", "uvicorn.access", "django.channels.server", "asyncio")
+
+
+def configure_logging(options: dict[str, str]) -> None:
+    """Send every log line of this process to stderr, as JSON or for people."""
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(_formatter(options["format"]))
+    root = logging.getLogger()
+    root.handlers[:] = [handler]
+    root.setLevel(options["level"])
+    for name in QUIET:
+        logging.getLogger(name).setLevel(logging.WARNING)
+    for name in ("uvicorn", "uvicorn.error", "uvicorn.asgi"):
+        logging.getLogger(name).handlers.clear()
+        logging.getLogger(name).propagate = True
+    _configure_structlog()
+
+
+def _configure_structlog() -> None:
+    structlog.configure(
+        processors=[
+            structlog.stdlib.filter_by_level,
+            *SHARED,
+            structlog.stdlib.PositionalArgumentsFormatter(),
+            structlog.stdlib.ProcessorFormatter.wrap_for_formatter,
+        ],
+        logger_factory=structlog.stdlib.LoggerFactory(),
+        wrapper_class=structlog.stdlib.BoundLogger,
+        cache_logger_on_first_use=True,
+    )
+
+
+def _formatter(shape: str) -> structlog.stdlib.ProcessorFormatter:
+    return structlog.stdlib.ProcessorFormatter(
+        foreign_pre_chain=SHARED,
+        processors=[structlog.stdlib.ProcessorFormatter.remove_processors_meta, *_last(shape)],
+    )
+
+
+def _last(shape: str) -> list[structlog.typing.Processor]:
+    if shape == "json":
+        return [
+            _name_process,
+            structlog.processors.format_exc_info,
+            structlog.processors.JSONRenderer(ensure_ascii=False),
+        ]
+    return [structlog.dev.ConsoleRenderer(colors=wants_colour(), pad_event_to=0)]
+
+
+def _name_process(_logger: Any, _name: str, event: Any) -> Any:
+    event["process"] = os.environ.get("HUB_PROCESS", "hub")
+    return event
+
+
+def wants_colour() -> bool:
+    """Source: no-color.org; children of the supervisor inherit its answer in HUB_COLOUR."""
+    if os.environ.get("NO_COLOR"):
+        return False
+    return os.environ.get("HUB_COLOUR") == "1" or sys.stderr.isatty()
