@@ -9,13 +9,13 @@ from collections import deque
 from dataclasses import dataclass, field
 
 import numpy as np
-import psutil
 import torch
 
 from inference import wire
 from inference.engines import encoder_folder
 from inference.engines.base import Engine, Job, Setting
 from inference.engines.embed_queue import Item, Request, cut_batches, take_window
+from inference.engines.footprint import Footprint
 from inference.engines.sentence_encoder import SentenceEncoder
 from inference.errors import EngineFailed, HubError, InvalidValue, LoadFailed, UnsupportedModel
 
@@ -56,6 +56,7 @@ class EmbedText(Engine):
 
     def load(self, spec: wire.ModelSpec, setting: Setting) -> wire.Loaded:
         started_s = time.monotonic()
+        footprint = Footprint(setting.device)
         torch.set_num_threads(max(1, setting.threads))
         folder = encoder_folder.read(spec.path)
         total_bytes = sum(file.stat().st_size for file in folder.path.glob("*.safetensors"))
@@ -66,7 +67,7 @@ class EmbedText(Engine):
         setting.progress(total_bytes, total_bytes)
         self._thread.start()
         return wire.Loaded(
-            memory_bytes=_memory_bytes(setting.device),
+            memory_bytes=footprint.total_bytes,
             weights_bytes=self._encoder.weights_bytes,
             device=setting.device,
             dtype=self._encoder.dtype,
@@ -224,12 +225,6 @@ def _batch_tokens(spec: wire.ModelSpec, device: str) -> int:
     if not isinstance(asked, int) or asked < 1:
         raise LoadFailed(f"option batch_tokens must be a positive integer, not {asked!r}")
     return asked
-
-
-def _memory_bytes(device: str) -> int:
-    if device.startswith("cuda"):
-        return int(torch.cuda.max_memory_reserved(device))
-    return int(psutil.Process().memory_info().rss)
 
 
 ENGINE = EmbedText
