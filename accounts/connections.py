@@ -12,8 +12,10 @@ import redis.asyncio
 from django.conf import settings
 from django.core.signals import setting_changed
 
-CONNECT_S = 0.25
-ANSWER_S = 0.5
+CONNECT_S = 0.5
+ANSWER_S = 1.0
+POOLED = 32  # connections of an event loop; a flood waits for one of them
+QUEUE_S = 2.0
 Away = (redis.RedisError, OSError)  # what a client raises when Redis cannot answer
 
 _by_loop: WeakKeyDictionary[asyncio.AbstractEventLoop, redis.asyncio.Redis] = WeakKeyDictionary()
@@ -31,9 +33,14 @@ def of_loop() -> redis.asyncio.Redis:
     """Return the client of the running event loop."""
     loop = asyncio.get_running_loop()
     if loop not in _by_loop:
-        _by_loop[loop] = redis.asyncio.Redis.from_url(
-            settings.HUB_REDIS_URL, socket_connect_timeout=CONNECT_S, socket_timeout=ANSWER_S
+        pool = redis.asyncio.BlockingConnectionPool.from_url(
+            settings.HUB_REDIS_URL,
+            max_connections=POOLED,
+            timeout=QUEUE_S,
+            socket_connect_timeout=CONNECT_S,
+            socket_timeout=ANSWER_S,
         )
+        _by_loop[loop] = redis.asyncio.Redis(connection_pool=pool)
     return _by_loop[loop]
 
 

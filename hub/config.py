@@ -31,9 +31,9 @@ class Limits(Section, frozen=True):
 class RateLimits(Section, frozen=True):
     """Limits of one user; `per_user_limits` overrides them by user name, or `false` lifts them."""
 
-    requests_per_minute: Count | None = 600
-    tokens_per_hour: Count | None = 5_000_000
-    concurrent_requests: Count | None = 128
+    requests_per_minute: Count | None = 6000
+    tokens_per_hour: Count | None = 100_000_000
+    concurrent_requests: Count | None = 1000
     per_user_limits: bool | dict[Name, Limits] = True
 
 

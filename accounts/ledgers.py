@@ -1,0 +1,52 @@
+"""What limits ask of whoever counts, and what they are told: Redis, or this process alone."""
+
+from dataclasses import dataclass
+from typing import Literal
+
+from accounts.quota import Subject
+
+Limited = Literal["requests", "tokens", "concurrency"]
+
+
+@dataclass(frozen=True, slots=True)
+class Ask:
+    """One request that wants in; `now_us` 0 lets the ledger's own clock decide."""
+
+    subjects: tuple[Subject, ...]
+    lease: str
+    tokens: int  # reserved
+    lease_us: int
+    now_us: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Left:
+    """What the tightest limit of a kind leaves."""
+
+    limit: int
+    remaining: int
+    reset_s: float  # until all of it is free again
+
+
+@dataclass(frozen=True, slots=True)
+class Granted:
+    minute: int  # in whose bucket the tokens were reserved
+    requests: Left | None = None
+    tokens: Left | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Denied:
+    kind: Limited
+    limit: int
+    retry_after_s: float | None  # None: never, the request alone is over the limit
+
+
+@dataclass(frozen=True, slots=True)
+class Settlement:
+    """The end of a request and the tokens that it really used."""
+
+    ask: Ask
+    minute: int
+    used: int
+    now_us: int = 0
