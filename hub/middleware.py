@@ -1,5 +1,6 @@
 """Guards around the applications: request ids, body limits, compression of whole pages."""
 
+import asyncio
 import logging
 import re
 import time
@@ -23,6 +24,7 @@ App = Callable[[Any, Any, Any], Awaitable[None]]
 log = logging.getLogger(__name__)
 SAFE_REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,128}\Z")
 SECRET_PATHS = re.compile(r"^(/setup/)[^/]+")
+BODY_STALL_S = 30.0  # without a byte of the body
 QUIET_PATHS = ("/healthz", "/readyz", "/metrics", "/static/")
 
 
@@ -109,7 +111,7 @@ class BodyLimit:
         if scope["type"] != "http":
             await self.app(scope, receive, send)
         elif self._declared_too_large(scope):
-            await _refuse(send)
+            await _refuse(send, 413, "The request's body is too large.")
         else:
             await self._counted(scope, receive, send)
 
@@ -118,14 +120,16 @@ class BodyLimit:
         return not length.isdigit() or len(length) > 18 or int(length) > self.limit_bytes
 
     async def _counted(self, scope: Scope, receive: Receive, send: Send) -> None:
-        seen = 0
-        started = False
+        seen_bytes = 0
+        complete = started = False
 
         async def counted() -> Message:
-            nonlocal seen
-            message = await receive()
-            seen += len(message.get("body", b""))
-            if seen > self.limit_bytes:
+            nonlocal seen_bytes, complete
+            async with asyncio.timeout(None if complete else BODY_STALL_S):
+                message = await receive()
+            seen_bytes += len(message.get("body", b""))
+            complete = not message.get("more_body", False)
+            if seen_bytes > self.limit_bytes:
                 raise BodyTooLarge
             return message
 
@@ -138,17 +142,20 @@ class BodyLimit:
             await self.app(scope, counted, watched)
         except BodyTooLarge:
             if not started:
-                await _refuse(send)
+                await _refuse(send, 413, "The request's body is too large.")
+        except TimeoutError:
+            if not started:
+                await _refuse(send, 408, "The request's body came too slowly.")
 
 
-async def _refuse(send: Send) -> None:
-    body = b"The request's body is too large.\n"
+async def _refuse(send: Send, status: int, message: str) -> None:
+    body = f"{message}\n".encode()
     headers = [
         (b"content-type", b"text/plain; charset=utf-8"),
         (b"content-length", str(len(body)).encode()),
         (b"connection", b"close"),
     ]
-    await send({"type": "http.response.start", "status": 413, "headers": headers})
+    await send({"type": "http.response.start", "status": status, "headers": headers})
     await send({"type": "http.response.body", "body": body})
 
 

@@ -7,15 +7,24 @@ from typing import Any
 
 import structlog
 
+QUIET = ("httpx", "httpcore", "uvicorn.access", "django.channels.server", "asyncio")
+
+
+def _drop_duplicates(_logger: Any, _name: str, event: Any) -> Any:
+    """uvicorn brings each message twice, the second time in colour."""
+    event.pop("color_message", None)
+    return event
+
+
 SHARED: list[structlog.typing.Processor] = [
     structlog.contextvars.merge_contextvars,
     structlog.stdlib.add_log_level,
     structlog.stdlib.add_logger_name,
     structlog.stdlib.ExtraAdder(),
+    _drop_duplicates,
     structlog.processors.TimeStamper(fmt="iso", utc=True),
     structlog.processors.StackInfoRenderer(),
 ]
-QUIET = ("httpx", "httpcore", "uvicorn.access", "django.channels.server", "asyncio")
 
 
 def configure_logging(options: dict[str, str]) -> None:

@@ -154,6 +154,12 @@ def ensure_starters() -> list[Model]:
     return [row for row in rows if row.state == Model.State.PREPARING]
 
 
+def mark_failed(name: str, reason: str) -> None:
+    """Keep why a model cannot be served, for callers and operators."""
+    Model.objects.filter(name=name).update(state=Model.State.FAILED, state_reason=reason)
+    invalidate()
+
+
 def _ensure_row(starter: starters.Starter, root: Path) -> Model:
     state, reason = _starter_state(starter, root)
     row, _ = Model.objects.update_or_create(

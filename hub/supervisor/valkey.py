@@ -22,6 +22,7 @@ def command(socket: Path, folder: Path) -> list[str]:
         "save": "60 1",
         "daemonize": "no",
         "loglevel": "warning",
+        "logfile": str(folder / "valkey.log"),
         "maxmemory": "512mb",
         "maxmemory-policy": "noeviction",
     }

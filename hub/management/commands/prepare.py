@@ -1,0 +1,38 @@
+"""Bring the data folder up to date: database, starter models, catalog. `runhub` does it first."""
+
+from typing import Any
+
+from django.conf import settings
+from django.core.management import call_command
+from django.core.management.base import BaseCommand
+from django.db import connection
+from django.db.migrations.executor import MigrationExecutor
+
+from hub.progress import Progress
+from inference import catalog, sources, starters
+from inference.downloads import DownloadFailed
+
+
+class Command(BaseCommand):
+    help = __doc__ or ""
+
+    def handle(self, *_args: Any, **_options: Any) -> None:
+        self._migrate()
+        self._fetch()
+        catalog.ensure_starters()
+
+    def _migrate(self) -> None:
+        executor = MigrationExecutor(connection)
+        pending = executor.migration_plan(executor.loader.graph.leaf_nodes())
+        if pending:
+            self.stdout.write(f"database: applying {len(pending)} migrations")
+            call_command("migrate", verbosity=0, interactive=False)
+
+    def _fetch(self) -> None:
+        """Without a network the hub starts all the same, and says which models are missing."""
+        chosen = starters.chosen(settings.HUB_MODEL_SIZE)
+        try:
+            sources.fetch(chosen, settings.HUB_MODELS, Progress(self.stdout))  # type: ignore[arg-type]
+        except (DownloadFailed, OSError) as error:
+            self.stderr.write(f"Starter models are missing: {error}")
+            self.stderr.write("Everything else starts; later run: manage.py fetch_models")

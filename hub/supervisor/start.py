@@ -1,0 +1,103 @@
+"""From a folder to a running hub: claim it, prepare it, start all processes, say where it is."""
+
+import asyncio
+import os
+import socket
+import sys
+from typing import Any
+
+import httpx
+from django.conf import settings
+
+from accounts import setup
+from hub import telemetry
+from hub.supervisor import claims, valkey
+from hub.supervisor.children import Child
+from hub.supervisor.logs import Terminal
+from hub.supervisor.supervisor import Supervisor
+
+POLL_S = 0.1
+
+
+def run() -> None:
+    """Run the hub until it is told to stop.
+
+    Raises: claims.Taken; TimeoutError when the embedded Redis does not start.
+    """
+    claims.claim_folder(settings.HUB_DATA)
+    listener = claims.listen(settings.HUB_HOST, settings.HUB_PORT)
+    os.environ["HUB_COLOUR"] = "1" if telemetry.wants_colour() else "0"
+    terminal = Terminal(
+        json_lines=settings.LOG_FORMAT == "json", colour=os.environ["HUB_COLOUR"] == "1"
+    )
+    asyncio.run(_run(terminal, listener))
+
+
+async def _run(terminal: Terminal, listener: socket.socket) -> None:
+    supervisor = Supervisor(terminal)
+    supervisor.listen_to_signals()
+    try:
+        if settings.HUB_REDIS_IS_EMBEDDED:
+            supervisor.add(_valkey())
+            await asyncio.to_thread(valkey.wait_ready, settings.HUB_REDIS_URL)
+        if await supervisor.run_once(_child("prepare", "prepare")):
+            for child in _children(listener):
+                supervisor.add(child)
+            await supervisor.while_running(_announce(terminal))
+            await supervisor.stopping.wait()
+    finally:
+        await supervisor.stop()
+
+
+def _child(name: str, *command: str, **options: Any) -> Child:
+    manage = str(settings.BASE_DIR / "manage.py")
+    return Child(name, (sys.executable, manage, *command), **options)
+
+
+def _valkey() -> Child:
+    folder = settings.HUB_DATA / "valkey"
+    folder.mkdir(mode=0o700, exist_ok=True)
+    argv = valkey.command(settings.HUB_RUNTIME / "valkey.sock", folder)
+    return Child("valkey", tuple(argv), last=True)
+
+
+def _children(listener: socket.socket) -> list[Child]:
+    """Several web processes accept from one socket: the port stays open while one restarts."""
+    handle, count = listener.fileno(), settings.HUB_WEB_WORKERS
+    names = ["web"] if count == 1 else [f"web-{number}" for number in range(1, count + 1)]
+    serve = ("serve_web", "--descriptor", str(handle))
+    return [
+        _child("node", "serve_models"),
+        *(_child(name, *serve, keep_fds=(handle,)) for name in names),
+        _child("worker", "run_worker"),
+    ]
+
+
+async def _announce(terminal: Terminal) -> None:
+    """Say where the hub is once it answers, and how to begin while nobody administers it."""
+    base_url = settings.HUB_PUBLIC_URL or f"http://{_reachable(settings.HUB_HOST)}"
+    await _web_answers(f"http://{_reachable(settings.HUB_HOST)}/healthz")
+    terminal.line("hub", f"AI Backend Hub is ready: {base_url}")
+    link = await asyncio.to_thread(setup.issue_link, base_url)
+    if link:
+        terminal.line("hub", f"First start: make the admin account at {link}")
+    terminal.line("hub", "Ctrl-C stops it.")
+
+
+def _reachable(host: str) -> str:
+    """Give host:port as a browser on this machine takes it."""
+    name = {"0.0.0.0": "127.0.0.1", "::": "[::1]"}.get(host, host)  # noqa: S104 - it is compared
+    name = f"[{name}]" if ":" in name and not name.startswith("[") else name
+    return f"{name}:{settings.HUB_PORT}"
+
+
+async def _web_answers(url: str) -> None:
+    """Wait as long as it takes: the supervisor says what fails meanwhile."""
+    async with httpx.AsyncClient(trust_env=False, timeout=5) as client:
+        while True:
+            try:
+                if (await client.get(url)).is_success:
+                    return
+            except httpx.TransportError:
+                pass
+            await asyncio.sleep(POLL_S)

@@ -1,0 +1,110 @@
+"""The web server's own settings: uvicorn, with a limit on slow and oversized request headers."""
+
+import asyncio
+import socket
+from typing import Any
+
+import uvicorn
+from django.conf import settings
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+
+HEADER_DEADLINE_S = 10.0
+MAX_HEADERS = 128
+MAX_HEADER_BYTES = 64 * 1024
+GRACEFUL_S = 5
+KEEP_ALIVE_S = 75
+MAX_WEBSOCKET_MESSAGE_BYTES = 1024 * 1024
+
+
+class GuardedHttp(HttpToolsProtocol):
+    """Close connections whose request headers come too slowly, and refuse too many of them.
+
+    uvicorn has neither limit: idle connections it ends itself, started requests it waits for.
+    """
+
+    _deadline: asyncio.TimerHandle | None = None
+    _header_count = 0
+    _header_bytes = 0
+    _waiting_bytes = 0
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        super().connection_made(transport)
+        self._await_headers()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._headers_came()
+        super().connection_lost(exc)
+
+    def data_received(self, data: bytes) -> None:
+        super().data_received(data)
+        if self._deadline is not None:  # the parser keeps what is no whole header yet
+            self._waiting_bytes += len(data)
+            if self._waiting_bytes > 4 * MAX_HEADER_BYTES:
+                self._too_slow()
+
+    def on_message_begin(self) -> None:
+        self._header_count = self._header_bytes = 0
+        self._await_headers()
+        super().on_message_begin()
+
+    def on_url(self, url: bytes) -> None:
+        self._count(len(url))
+        super().on_url(url)
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        self._header_count += 1
+        self._count(len(name) + len(value))
+        super().on_header(name, value)
+
+    def on_headers_complete(self) -> None:
+        self._headers_came()
+        super().on_headers_complete()
+
+    def _count(self, size_bytes: int) -> None:
+        """Raise inside the parser's callback: uvicorn then answers 400 and closes."""
+        self._header_bytes += size_bytes
+        if self._header_count > MAX_HEADERS or self._header_bytes > MAX_HEADER_BYTES:
+            raise ValueError("too many request headers")
+
+    def _await_headers(self) -> None:
+        if self._deadline is None:
+            self._waiting_bytes = 0
+            self._deadline = self.loop.call_later(HEADER_DEADLINE_S, self._too_slow)
+
+    def _headers_came(self) -> None:
+        if self._deadline is not None:
+            self._deadline.cancel()
+            self._deadline = None
+
+    def _too_slow(self) -> None:
+        self._headers_came()
+        if not self.transport.is_closing():
+            self.transport.abort()
+
+
+def config(**overrides: Any) -> uvicorn.Config:
+    """Configure one web process; its logs go through hub.telemetry."""
+    options: dict[str, Any] = {
+        "app": "hub.asgi:application",
+        "host": settings.HUB_HOST,
+        "port": settings.HUB_PORT,
+        "loop": "uvloop",
+        "http": GuardedHttp,
+        "ws": "websockets-sansio",
+        "ws_max_size": MAX_WEBSOCKET_MESSAGE_BYTES,
+        "lifespan": "off",
+        "log_config": None,
+        "access_log": False,
+        "server_header": False,
+        "proxy_headers": bool(settings.HUB_TRUSTED_PROXIES),
+        "forwarded_allow_ips": settings.HUB_TRUSTED_PROXIES,
+        "timeout_keep_alive": KEEP_ALIVE_S,
+        "timeout_graceful_shutdown": GRACEFUL_S,
+    }
+    return uvicorn.Config(**options | overrides)
+
+
+def serve(descriptor: int | None) -> None:
+    """Serve until SIGTERM, on a socket that the supervisor bound, or on one of its own."""
+    server = uvicorn.Server(config())
+    server.run(sockets=None if descriptor is None else [socket.socket(fileno=descriptor)])

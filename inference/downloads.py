@@ -1,0 +1,189 @@
+"""Download one file: resumed where it was cut, checked by digest, honouring pip's own settings."""
+
+import hashlib
+import logging
+import os
+import shutil
+import ssl
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from urllib.parse import unquote, urlsplit
+
+import httpx
+
+log = logging.getLogger(__name__)
+
+CHUNK_BYTES = 256 * 1024
+STALL_S = 60.0
+CONNECT_S = 20.0
+ATTEMPTS = 5  # without a single new byte
+FIRST_PAUSE_S = 0.5
+REFUSED = frozenset({401, 403, 404, 407, 410})
+
+Progress = Callable[[int, int], None]  # done bytes, total bytes (0: unknown)
+Pause = Callable[[float], None]
+
+
+class DownloadFailed(Exception):
+    """The message says which file and why, for the operator."""
+
+
+class Refused(DownloadFailed):
+    """The server will not give this file, however often it is asked."""
+
+
+class WrongDigest(DownloadFailed):
+    """The bytes are not the ones that were promised; they have been removed."""
+
+
+class _Cut(Exception):
+    """The connection ended early; what came is kept."""
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """Where a file is, and its SHA-256 if the index knows it."""
+
+    url: str
+    sha256: str = ""
+
+    @property
+    def name(self) -> str:
+        return unquote(Path(urlsplit(self.url).path).name)
+
+
+def download(source: Source, target: Path, progress: Progress, pause: Pause = time.sleep) -> None:
+    """Write `target`; a `.part` file beside it survives a kill and is resumed.
+
+    Raises: DownloadFailed, Refused, WrongDigest, OSError.
+    """
+    part = target.with_name(target.name + ".part")
+    target.parent.mkdir(parents=True, exist_ok=True)
+    if source.url.startswith("file:"):
+        shutil.copyfile(unquote(urlsplit(source.url).path), part)
+    else:
+        _fetch(source, part, progress, pause)
+    if source.sha256 and sha256_of(part) != source.sha256:
+        part.unlink()
+        raise WrongDigest(f"{source.name}: its SHA-256 is not the index's; it was removed")
+    part.replace(target)
+
+
+def _fetch(source: Source, part: Path, progress: Progress, pause: Pause) -> None:
+    """Ask again for the rest until all is there; give up after ATTEMPTS without a new byte."""
+    failures, reason = 0, ""
+    with _client() as client:
+        while failures < ATTEMPTS:
+            before = _size(part)
+            try:
+                _append(client, source, part, progress)
+            except (_Cut, httpx.TransportError) as error:
+                failures = 1 if _size(part) > before else failures + 1
+                reason = str(error) or type(error).__name__
+                log.info("download cut, resuming", extra={"file": source.name, "reason": reason})
+                pause(FIRST_PAUSE_S * 2 ** (failures - 1))
+            else:
+                return
+    raise DownloadFailed(f"{source.name}: {reason}; what came is kept, run it again to resume")
+
+
+def _append(client: httpx.Client, source: Source, part: Path, progress: Progress) -> None:
+    """Raises: _Cut, Refused, DownloadFailed, httpx.TransportError, OSError."""
+    offset = _size(part)
+    # Without this, a server may compress, and then neither length nor offset mean anything.
+    headers = {"accept-encoding": "identity"}
+    if offset:
+        headers["range"] = f"bytes={offset}-"
+    with client.stream("GET", source.url, headers=headers) as response:
+        if response.status_code == httpx.codes.REQUESTED_RANGE_NOT_SATISFIABLE:
+            if _total_of_range(response) == offset:
+                return
+            part.unlink()
+            raise _Cut("the server's file is shorter than what came before")
+        if response.status_code in REFUSED:
+            raise Refused(f"{source.name}: the server answers {response.status_code}")
+        if response.status_code not in {200, 206}:
+            raise _Cut(f"the server answers {response.status_code}")
+        start = offset if response.status_code == httpx.codes.PARTIAL_CONTENT else 0
+        _write(response, part, start, progress)
+
+
+def _write(response: httpx.Response, part: Path, start: int, progress: Progress) -> None:
+    length = int(response.headers.get("content-length", 0))
+    total = start + length if length else 0
+    with part.open("r+b" if start else "wb") as file:
+        file.seek(start)
+        file.truncate()
+        for chunk in response.iter_raw(CHUNK_BYTES):
+            file.write(chunk)
+            progress(file.tell(), total)
+        done = file.tell()
+        file.flush()
+        os.fsync(file.fileno())
+    if total and done < total:
+        raise _Cut(f"the connection ended after {done} of {total} bytes")
+
+
+def _total_of_range(response: httpx.Response) -> int:
+    total = response.headers.get("content-range", "").rpartition("/")[2]
+    return int(total) if total.isdigit() else -1
+
+
+def _size(file: Path) -> int:
+    return file.stat().st_size if file.exists() else 0
+
+
+def sha256_of(file: Path) -> str:
+    digest = hashlib.sha256()
+    for chunk in chunks(file):
+        digest.update(chunk)
+    return digest.hexdigest()
+
+
+def chunks(file: Path) -> Iterator[bytes]:
+    with file.open("rb") as stream:
+        while chunk := stream.read(CHUNK_BYTES):
+            yield chunk
+
+
+def _client() -> httpx.Client:
+    """Proxies come from the environment, or from pip's configuration."""
+    settings = pip_settings()
+    return httpx.Client(
+        follow_redirects=True,
+        timeout=httpx.Timeout(STALL_S, connect=CONNECT_S),
+        verify=_trust(settings.get("cert", "")),
+        proxy=settings.get("proxy") or None,
+    )
+
+
+def _trust(certificates: str) -> ssl.SSLContext:
+    """Trust what pip was told to trust, else SSL_CERT_FILE or the system's store."""
+    if certificates and Path(certificates).exists():
+        is_folder = Path(certificates).is_dir()
+        return ssl.create_default_context(
+            cafile=None if is_folder else certificates, capath=certificates if is_folder else None
+        )
+    return ssl.create_default_context()
+
+
+@cache
+def pip_settings() -> dict[str, str]:
+    """Read pip's own configuration: files and PIP_* variables, the last of them wins."""
+    command = [sys.executable, "-m", "pip", "config", "list"]
+    found = subprocess.run(command, capture_output=True, text=True, check=False, timeout=60)
+    settings: dict[str, str] = {}
+    for line in found.stdout.splitlines():
+        name, separator, value = line.partition("=")
+        if separator:
+            settings[name.rpartition(".")[2]] = value.strip().strip("'\"")
+    return settings | {
+        name.removeprefix("PIP_").lower().replace("_", "-"): value
+        for name, value in os.environ.items()
+        if name.startswith("PIP_")
+    }

@@ -1,0 +1,37 @@
+"""Background work of inference, done by the Dramatiq worker; hub.broker is configured before."""
+
+import logging
+
+import dramatiq
+from django.conf import settings
+
+from inference import catalog, preparation, starters
+
+log = logging.getLogger(__name__)
+
+TIME_LIMIT_MS = 30 * 60 * 1000
+
+
+@dramatiq.actor(queue_name="models", max_retries=2, time_limit=TIME_LIMIT_MS)
+def prepare_model(name: str) -> None:
+    """Make a model's files, then let it be served; a failure is kept with its reason."""
+    starter = starters.by_name(name)
+    if starter is None:
+        log.error("no such starter model", extra={"model": name})
+        return
+    try:
+        preparation.convert(starter, settings.HUB_MODELS)
+    except (preparation.PreparationFailed, OSError) as error:
+        catalog.mark_failed(name, str(error))
+        log.exception("model not prepared", extra={"model": name})
+        return
+    catalog.ensure_starters()
+    log.info("model prepared", extra={"model": name})
+
+
+def enqueue_preparations() -> list[str]:
+    """Ask for every starter model that still has to be made; give their names."""
+    waiting = [row.name for row in catalog.ensure_starters()]
+    for name in waiting:
+        prepare_model.send(name)
+    return waiting
