@@ -81,6 +81,12 @@ class MethodNotAllowed(HubError):
     code, status, type = "method_not_allowed", 405, "invalid_request_error"
 
 
+class RequestTimeout(HubError):
+    """The body came too slowly."""
+
+    code, status, type, retryable = "request_timeout", 408, "invalid_request_error", True
+
+
 class Conflict(HubError):
     code, status, type = "conflict", 409, "invalid_request_error"
 

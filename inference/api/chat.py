@@ -1,0 +1,20 @@
+"""POST /v1/chat/completions."""
+
+from inference.api import answers
+from inference.api.call import Call
+from inference.openai import bounded_json, chat, reply
+from inference.openai.chat_reply import PlainEncoder, StreamEncoder
+
+
+async def create(call: Call) -> None:
+    call.request.require_type(b"application/json")
+    parsed = chat.parse(await call.request.body(bounded_json.MAX_BYTES))
+    resolved = await call.resolve(parsed.model, "llm", "vlm")
+    head = reply.head("chatcmpl", resolved.model, resolved.spec.key)
+    call.meter.prompt_tokens = parsed.estimated_prompt_tokens
+    async with call.admitted(parsed.estimated_tokens):
+        if parsed.streaming.stream:
+            await answers.stream(call, resolved.spec, [parsed.body], StreamEncoder(parsed, head))
+            return
+        body = await answers.plain(call, resolved.spec, [parsed.body], PlainEncoder(parsed, head))
+    await call.reply.json(body)

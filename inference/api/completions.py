@@ -1,0 +1,36 @@
+"""POST /v1/completions."""
+
+import msgspec
+
+from inference import wire
+from inference.api import answers, tokens
+from inference.api.call import Call
+from inference.catalog import Resolved
+from inference.openai import bounded_json, completions, reply
+from inference.openai.completions_reply import PlainEncoder, StreamEncoder
+
+
+async def create(call: Call) -> None:
+    call.request.require_type(b"application/json")
+    parsed = completions.parse(await call.request.body(bounded_json.MAX_BYTES))
+    resolved = await call.resolve(parsed.model, "llm")
+    bodies = await _in_own_tokens(resolved, parsed.bodies)
+    head = reply.head("cmpl", resolved.model, resolved.spec.key)
+    call.meter.prompt_tokens = parsed.estimated_prompt_tokens
+    async with call.admitted(parsed.estimated_tokens):
+        if parsed.streaming.stream:
+            await answers.stream(call, resolved.spec, bodies, StreamEncoder(parsed, head))
+            return
+        body = await answers.plain(call, resolved.spec, bodies, PlainEncoder(parsed, head))
+    await call.reply.json(body)
+
+
+async def _in_own_tokens(resolved: Resolved, bodies: list[wire.Generate]) -> list[wire.Generate]:
+    ids = [b.prompt.tokens for b in bodies if isinstance(b.prompt, wire.TokenPrompt)]
+    texts = await tokens.texts(resolved, ids, "prompt") if ids else None
+    if texts is None:
+        return bodies
+    return [
+        msgspec.structs.replace(body, prompt=wire.TextPrompt(text=text))
+        for body, text in zip(bodies, texts, strict=True)
+    ]

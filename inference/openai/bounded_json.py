@@ -1,0 +1,146 @@
+"""The one reader of JSON bodies: bounded in bytes, depth and values, and strict about the rest.
+
+Refused: what two readers could understand differently (duplicate keys, NaN, lone surrogates) and
+what could break something behind us (NUL, numbers that no float holds).
+"""
+
+import json
+import math
+import re
+from collections.abc import Iterator
+from typing import NoReturn
+
+from inference.errors import InvalidJSON, InvalidValue, RequestTooLarge
+
+JSON = dict[str, "JSON"] | list["JSON"] | str | int | float | bool | None
+
+MAX_BYTES = 16 * 1024 * 1024
+MAX_DEPTH = 32
+MAX_VALUES = 1_000_000
+SHOWN_CHARS = 60
+_STRING = re.compile(rb'"(?:[^"\\]|\\.)*"', re.DOTALL)
+_SUSPECT = re.compile(rb"\\u(?:[dD][89a-fA-F]|0000)")
+
+
+def parse_object(data: bytes) -> dict[str, JSON]:
+    """Read a request's body, which must be an object.
+
+    Raises: RequestTooLarge; InvalidJSON; InvalidValue naming the place.
+    """
+    value = parse(data)
+    if not isinstance(value, dict):
+        raise InvalidJSON('the body must be a JSON object, such as {"model": "..."}')
+    return value
+
+
+def parse(data: bytes, max_bytes: int = MAX_BYTES) -> JSON:
+    """Raises: RequestTooLarge; InvalidJSON; InvalidValue naming the place."""
+    if len(data) > max_bytes:
+        raise RequestTooLarge(f"the body is over the limit of {max_bytes} bytes")
+    _check_count(data)
+    value = _decode(data)
+    if data.count(b"[") + data.count(b"{") > MAX_DEPTH:
+        _check_depth(value)
+    if _SUSPECT.search(data):
+        _check_strings(value)
+    return value
+
+
+def _decode(data: bytes) -> JSON:
+    try:
+        value: JSON = json.loads(
+            data.decode("utf-8"),
+            object_pairs_hook=_pairs,
+            parse_constant=_constant,
+            parse_float=_finite,
+        )
+    except UnicodeDecodeError as error:
+        raise InvalidJSON(f"the body is not UTF-8 (byte {error.start})") from None
+    except json.JSONDecodeError as error:
+        place = f"line {error.lineno}, column {error.colno}"
+        raise InvalidJSON(f"the body is not valid JSON: {error.msg} at {place}") from None
+    except RecursionError:
+        raise _too_deep() from None
+    except ValueError:  # Python's own limit on the digits of an integer
+        raise InvalidJSON("the body holds a number with too many digits") from None
+    return value
+
+
+def _pairs(pairs: list[tuple[str, JSON]]) -> dict[str, JSON]:
+    found = dict(pairs)
+    if len(found) != len(pairs):
+        keys = [key for key, _ in pairs]
+        twice = next(key for key in keys if keys.count(key) > 1)
+        raise InvalidJSON(f"the key {_shown(twice)} is there twice in one object")
+    return found
+
+
+def _constant(name: str) -> NoReturn:
+    raise InvalidJSON(f"{name} is not valid JSON")
+
+
+def _finite(text: str) -> float:
+    number = float(text)
+    if not math.isfinite(number):
+        raise InvalidJSON(f"the number {_shown(text)} is too large")
+    return number
+
+
+def _shown(text: str) -> str:
+    cut = text if len(text) <= SHOWN_CHARS else text[:SHOWN_CHARS] + "..."
+    return ascii(cut)
+
+
+def _check_count(data: bytes) -> None:
+    """Bound what the values may cost in memory before any is made."""
+    if _values(data) > MAX_VALUES and _values(_STRING.sub(b'""', data)) > MAX_VALUES:
+        raise InvalidJSON(f"the body holds more than {MAX_VALUES} values")
+
+
+def _values(data: bytes) -> int:
+    return data.count(b",") + data.count(b"[") + data.count(b"{")
+
+
+def _too_deep() -> InvalidJSON:
+    return InvalidJSON(f"the body is nested more than {MAX_DEPTH} levels deep")
+
+
+def _check_depth(value: JSON) -> None:
+    level: list[JSON] = [value]
+    for _ in range(MAX_DEPTH + 1):
+        level = [child for parent in level for child in _containers(parent)]
+        if not level:
+            return
+    raise _too_deep()
+
+
+def _containers(parent: JSON) -> list[JSON]:
+    children = parent.values() if isinstance(parent, dict) else parent
+    if isinstance(children, str | int | float | None):
+        return []
+    return [child for child in children if isinstance(child, dict | list)]
+
+
+def _check_strings(value: JSON) -> None:
+    for place, text in _strings(value, ""):
+        if "\0" in text:
+            raise InvalidValue(f"{place or 'the body'} holds a NUL character", param=place or None)
+        try:
+            text.encode()
+        except UnicodeEncodeError:
+            message = f"{place or 'the body'} holds half of a surrogate pair"
+            raise InvalidValue(message, param=place or None) from None
+
+
+def _strings(value: JSON, place: str) -> Iterator[tuple[str, str]]:
+    """Give every string, keys included, with its place. The depth was checked before."""
+    if isinstance(value, str):
+        yield place, value
+    elif isinstance(value, list):
+        for at, item in enumerate(value):
+            yield from _strings(item, f"{place}[{at}]")
+    elif isinstance(value, dict):
+        for key, item in value.items():
+            yield place, key
+            inside = f"{place}.{key}" if place else key
+            yield from _strings(item, inside)

@@ -1,0 +1,181 @@
+"""From a spec to the node that serves it: opens answers, watches, loads and unloads.
+
+Called by the API, by the dashboard and by commands. The connection is the lease: leaving
+`open` before the end closes the socket, and the node stops the tokens.
+"""
+
+import asyncio
+from collections.abc import AsyncGenerator, AsyncIterator, Callable
+from contextlib import asynccontextmanager
+
+from django.conf import settings
+
+from inference import wire
+from inference.errors import EngineFailed, HubError, NodeUnavailable, from_code
+from inference.node_client import Connection, Lost, connect, give_back, take
+
+CONNECT_TRIES = 6
+FRESH_TRIES = 2
+FIRST_PAUSE_S = 0.05  # doubled on each try: 1.5 s in all, the time of a restart
+RETRY_AFTER_S = 2.0
+DEADLINE_S = 300.0
+TICK_S = 5.0
+
+
+class Answer:
+    """The messages of one answer. Ends after `Done`; raises what a `Failure` names.
+
+    A connection that dies before its first frame is replaced: until then a repetition harms nobody.
+    """
+
+    def __init__(self, question: wire.Any, tick_s: float) -> None:
+        self._frame = wire.encode(question)
+        self._tick_s = tick_s
+        self._fresh = 0
+        self._heard = False
+        self._connection: Connection | None = None
+        self.ended = False
+
+    async def ask(self) -> Connection:
+        """Send the question, on a pooled connection if one is alive. Raises: NodeUnavailable."""
+        address: str = settings.HUB_NODE_ADDRESS
+        self._connection = take(address)
+        if self._connection is None:
+            if self._fresh >= FRESH_TRIES:
+                raise NodeUnavailable("the node hangs up", retry_after_s=RETRY_AFTER_S)
+            self._fresh += 1
+            self._connection = await _connect(address)
+        self._connection.write(self._frame)
+        return self._connection
+
+    async def batches(self) -> AsyncIterator[list[wire.Any]]:
+        """Yield what has arrived, all at once; an empty batch for each `tick_s` without any.
+
+        Raises: HubError.
+        """
+        while not self.ended:
+            batch = await self._next_batch()
+            last = batch[-1] if batch else None
+            self.ended = isinstance(last, wire.Done | wire.Failure | wire.Loaded)
+            if not isinstance(last, wire.Failure):
+                yield batch
+                continue
+            if len(batch) > 1:
+                yield batch[:-1]
+            raise _error(last)
+
+    async def __aiter__(self) -> AsyncIterator[wire.Any]:
+        async for batch in self.batches():
+            for message in batch:
+                yield message
+
+    def finish(self, keep: bool) -> None:
+        """Keep the connection for the next question, or close it, which cancels this one."""
+        if self._connection is None:
+            return
+        if self.ended and keep:
+            give_back(self._connection)
+        else:
+            self._connection.close()
+
+    async def _next_batch(self) -> list[wire.Any]:
+        while True:
+            connection = self._connection or await self.ask()
+            try:
+                batch = await connection.next_batch(self._tick_s)
+            except Lost as error:
+                if self._heard:
+                    raise EngineFailed("the node went away in mid-answer") from error
+                self._connection = None
+            else:
+                self._heard = self._heard or bool(batch)
+                return batch
+
+
+@asynccontextmanager
+async def open(  # noqa: A001 (the room's contract: router.open)
+    spec: wire.ModelSpec,
+    body: wire.Body,
+    *,
+    request_id: str,
+    deadline_s: float = DEADLINE_S,
+    tick_s: float = TICK_S,
+) -> AsyncIterator[Answer]:
+    """Ask the node for an answer. Raises: HubError; NodeUnavailable when there is no node."""
+    submit = wire.Submit(request_id=request_id, spec=spec, body=body, deadline_s=deadline_s)
+    async with _asked(submit, tick_s) as answer:
+        yield answer
+
+
+async def load(
+    spec: wire.ModelSpec,
+    *,
+    deadline_s: float = DEADLINE_S,
+    on_progress: Callable[[wire.Progress], None] | None = None,
+) -> wire.Loaded:
+    """Load a model without a request. Raises: HubError."""
+    async with _asked(wire.Load(spec=spec, deadline_s=deadline_s), TICK_S) as answer:
+        async for message in answer:
+            if isinstance(message, wire.Loaded):
+                return message
+            if isinstance(message, wire.Progress) and on_progress is not None:
+                on_progress(message)
+    raise NodeUnavailable("the node did not say whether the model was loaded")
+
+
+async def unload(name: str, *, force: bool = False) -> None:
+    """Drain and stop a model. Raises: HubError."""
+    async with _asked(wire.Unload(model=name, force=force), TICK_S) as answer:
+        async for _ in answer:
+            pass
+
+
+async def snapshot() -> wire.Snapshot:
+    """Give the node's state now. Raises: NodeUnavailable."""
+    async for state in watch(0):
+        return state
+    raise NodeUnavailable("the node gave no snapshot", retry_after_s=RETRY_AFTER_S)
+
+
+async def watch(interval_s: float) -> AsyncGenerator[wire.Snapshot, None]:
+    """Yield the node's state at once and then every `interval_s`. Raises: NodeUnavailable."""
+    async with _asked(wire.Watch(interval_s=interval_s), TICK_S, keep=False) as answer:
+        async for message in answer:
+            if isinstance(message, wire.Snapshot):
+                yield message
+
+
+@asynccontextmanager
+async def _asked(question: wire.Any, tick_s: float, keep: bool = True) -> AsyncIterator[Answer]:
+    answer = Answer(question, tick_s)
+    try:
+        await answer.ask()
+        yield answer
+    finally:
+        answer.finish(keep)
+
+
+async def _connect(address: str) -> Connection:
+    pause_s = FIRST_PAUSE_S
+    for _ in range(CONNECT_TRIES - 1):
+        try:
+            return await connect(address)
+        except OSError:
+            await asyncio.sleep(pause_s)
+            pause_s *= 2
+    try:
+        return await connect(address)
+    except OSError as error:
+        raise NodeUnavailable(
+            "the model node is not running or is restarting; try again in a moment",
+            retry_after_s=RETRY_AFTER_S,
+        ) from error
+
+
+def _error(failure: wire.Failure) -> HubError:
+    return from_code(
+        failure.code,
+        failure.message,
+        param=failure.param,
+        retry_after_s=failure.retry_after_s,
+    )
