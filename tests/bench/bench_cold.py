@@ -61,7 +61,9 @@ def main(data: Path) -> None:
             rows.append(
                 report.Row(f"{model}: load, s", report.spread(load, 2), "", report.spread(share, 2))
             )
-    notes = ["The peer column is the same request on the warm model; the ratio is load / cold wait."]
+    notes = [
+        "The peer column is the same request on the warm model; the ratio is load / cold wait."
+    ]
     report.save("5-cold", "A request for a model that is not loaded", rows, notes)
 
 

@@ -84,7 +84,9 @@ def rows_of(direct: Way, ours: Way, proxy: Way) -> list[report.Row]:
         return report.Row(what, *texts, f"{ratio:.2f}")
 
     return [
-        report.Row("engine alone, one-token request, ms", "", report.spread(direct.first_ms, 2), ""),
+        report.Row(
+            "engine alone, one-token request, ms", "", report.spread(direct.first_ms, 2), ""
+        ),
         row("added time to first byte, ms (peer: LiteLLM)", added(ours), added(proxy), 2),
         row("CPU per request, ms (peer: LiteLLM)", ours.request_cpu_ms, proxy.request_cpu_ms, 2),
         row("CPU per streamed chunk, us (peer: LiteLLM)", ours.chunk_cpu_us, proxy.chunk_cpu_us, 0),
@@ -102,7 +104,7 @@ def main(data: Path) -> None:
         ):
             ways = [
                 Way(alone, []),
-                Way(server.target(MODEL, ignore_eos=True), server.parts("uvicorn", "serve_models")),
+                Way(server.target(MODEL, ignore_eos=True), server.parts("serve_web", "serve_models")),
                 Way(proxy_target, [proxy, *proxy.children(recursive=True)]),
             ]
             rows = compare(ways)

@@ -51,7 +51,7 @@ def main(data: Path) -> None:
     with hub.running(data) as ours:
         target = ours.target(MODEL)
         asyncio.run(crowd(target, 10.0))
-        parts = ours.parts("uvicorn", "serve_models", "worker")
+        parts = ours.parts("serve_web", "serve_models", "run_worker")
         before = hub.memory_bytes(parts)
         replies = asyncio.run(crowd(target))
         after = hub.memory_bytes(parts)

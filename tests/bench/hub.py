@@ -107,7 +107,9 @@ def make_key(env: dict[str, str]) -> str:
 
 
 @contextmanager
-def peer(command: list[str], ready_url: str, limit_s: float, **env: str) -> Iterator[psutil.Process]:
+def peer(
+    command: list[str], ready_url: str, limit_s: float, **env: str
+) -> Iterator[psutil.Process]:
     """Run another server for comparison."""
     process = subprocess.Popen(
         command,

@@ -3,7 +3,7 @@
 import signal
 import sys
 
-import xllamacpp
+import xllamacpp  # type: ignore[import-untyped]
 
 
 def parameters(model: str, port: int, threads: int, slots: int) -> xllamacpp.CommonParams:

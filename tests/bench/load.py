@@ -126,4 +126,6 @@ async def burst(target: Target, prompts: list[str], max_tokens: int) -> Round:
 
 def prompts(count: int, seed: int) -> list[str]:
     """Give different short questions, so that no answer can come from another's cache."""
-    return [f"Question {seed}-{n}: tell me a short story about number {n + 7}." for n in range(count)]
+    return [
+        f"Question {seed}-{n}: tell me a short story about number {n + 7}." for n in range(count)
+    ]

@@ -28,9 +28,7 @@ class Row:
 
 def spread(values: Sequence[float], digits: int = 1) -> str:
     """Give `median (min to max)`."""
-    return (
-        f"{statistics.median(values):.{digits}f} ({min(values):.{digits}f} to {max(values):.{digits}f})"
-    )
+    return f"{statistics.median(values):.{digits}f} ({min(values):.{digits}f} to {max(values):.{digits}f})"
 
 
 def compare(what: str, ours: Sequence[float], peer: Sequence[float], goal: float) -> Row:

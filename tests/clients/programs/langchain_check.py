@@ -13,10 +13,16 @@ from langchain_openai import ChatOpenAI, OpenAIEmbeddings
 def main() -> None:
     base_url, key = sys.argv[1:3]
     chat = ChatOpenAI(base_url=base_url, api_key=key, model="gpt-4o", temperature=0, max_tokens=24)
-    messages = [SystemMessage("Answer in few words."), HumanMessage("What is the capital of Italy?")]
+    messages = [
+        SystemMessage("Answer in few words."),
+        HumanMessage("What is the capital of Italy?"),
+    ]
     # The length check needs a vocabulary that tiktoken downloads; without it texts are sent.
     vectors = OpenAIEmbeddings(
-        base_url=base_url, api_key=key, model="text-embedding-3-small", check_embedding_ctx_length=False
+        base_url=base_url,
+        api_key=key,
+        model="text-embedding-3-small",
+        check_embedding_ctx_length=False,
     )
     plain = chat.invoke(messages)
     findings = {
@@ -26,7 +32,7 @@ def main() -> None:
         "vectors": [len(v) for v in vectors.embed_documents(["one", "two"])],
         "query": len(vectors.embed_query("three")),
     }
-    print(json.dumps(findings))
+    sys.stdout.write(json.dumps(findings))
 
 
 if __name__ == "__main__":

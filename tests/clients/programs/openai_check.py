@@ -40,7 +40,11 @@ def chat(client: openai.OpenAI) -> dict[str, object]:
 
 
 def embeddings(client: openai.OpenAI) -> dict[str, float]:
-    texts = ["a kitten sleeps on the sofa", "a cat is napping on the couch", "the stock market fell"]
+    texts = [
+        "a kitten sleeps on the sofa",
+        "a cat is napping on the couch",
+        "the stock market fell",
+    ]
     answer = client.embeddings.create(model="text-embedding-3-small", input=texts)
     cat, near, far = (row.embedding for row in answer.data)
     return {"near": cosine(cat, near), "far": cosine(cat, far), "dimensions": len(cat)}
@@ -79,7 +83,7 @@ def main() -> None:
         "refused": refused(base_url),
         "unknown_model": unknown_model(client),
     }
-    print(json.dumps(findings))
+    sys.stdout.write(json.dumps(findings))
 
 
 if __name__ == "__main__":
