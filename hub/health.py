@@ -30,11 +30,16 @@ async def healthz(_request: HttpRequest) -> JsonResponse:
 @login_not_required
 async def readyz(_request: HttpRequest) -> JsonResponse:
     """Say for each part whether requests can be served, and if not, why."""
-    reasons = dict(zip(CHECKS, await asyncio.gather(*map(_run, CHECKS.values())), strict=True))
-    ready = not any(reasons.values())
-    parts = {name: {"ok": not reason, "reason": reason} for name, reason in reasons.items()}
+    found = await reasons()
+    ready = not any(found.values())
+    parts = {name: {"ok": not reason, "reason": reason} for name, reason in found.items()}
     status = "ok" if ready else "unavailable"
     return JsonResponse({"status": status, "checks": parts}, status=200 if ready else 503)
+
+
+async def reasons() -> dict[str, str]:
+    """Give for each part why it is not ready; empty where it is."""
+    return dict(zip(CHECKS, await asyncio.gather(*map(_run, CHECKS.values())), strict=True))
 
 
 async def _run(check: Check) -> str:

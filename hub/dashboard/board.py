@@ -1,0 +1,177 @@
+"""Everything a panel may show at one tick, worked out once for all who watch."""
+
+import shutil
+from dataclasses import dataclass
+from functools import cached_property
+
+import msgspec
+from django.conf import settings
+
+from hub.dashboard import memory, rows
+from hub.dashboard.memory import DeviceMap
+from hub.dashboard.rows import ModelRow
+from hub.dashboard.watcher import Point, Tick
+from inference import wire
+
+LOW_DISK_BYTES = 2_000_000_000
+CROWDED = 8  # waiting requests of one model that want an operator's eye
+SPARK_POINTS = 60
+MINUTE_S = 60.0
+BUCKET_S = 30.0
+
+
+@dataclass(frozen=True, slots=True)
+class Concern:
+    """Something that wants a decision; the template says it in words."""
+
+    kind: str  # node, model, queue, disk
+    subject: str = ""
+    reason: str = ""
+    number: int = 0
+    row: ModelRow | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Bucket:
+    """Half a minute of the past, for the table behind the chart."""
+
+    at: float
+    tokens_per_s: float
+    running: int
+    waiting: int
+
+
+class Board:
+    """Read the database once, then only work on what was read."""
+
+    def __init__(self, tick: Tick) -> None:
+        self.tick = tick
+        self.snapshot = tick.snapshot
+        self.rows = rows.listing(tick.snapshot)
+        self.disk = shutil.disk_usage(settings.HUB_DATA)
+
+    @property
+    def models(self) -> list[wire.ModelStatus]:
+        return self.snapshot.models if self.snapshot else []
+
+    @cached_property
+    def devices(self) -> list[DeviceMap]:
+        return memory.maps(self.snapshot) if self.snapshot else []
+
+    @cached_property
+    def loaded(self) -> list[ModelRow]:
+        return [row for row in self.rows if row.is_loaded]
+
+    @cached_property
+    def active(self) -> list[ModelRow]:
+        """Loaded, loading or failed: what is worth a line on the overview."""
+        return [row for row in self.rows if row.state.key != "cold"]
+
+    @property
+    def loading(self) -> list[ModelRow]:
+        return [row for row in self.rows if row.state.key == "loading"]
+
+    @property
+    def used_bytes(self) -> int:
+        return sum(device.device.used_bytes for device in self.devices)
+
+    @property
+    def limit_bytes(self) -> int:
+        return sum(device.device.limit_bytes for device in self.devices)
+
+    @property
+    def running(self) -> int:
+        return sum(model.running for model in self.models)
+
+    @property
+    def waiting(self) -> int:
+        return sum(model.waiting for model in self.models)
+
+    @property
+    def tokens_per_s(self) -> float:
+        return sum(model.tokens_per_s for model in self.models)
+
+    @property
+    def requests_total(self) -> int:
+        return sum(model.requests_total for model in self.models)
+
+    @property
+    def failures_total(self) -> int:
+        return sum(model.failures_total for model in self.models)
+
+    @property
+    def requests_last_minute(self) -> int:
+        points = [point for point in self.tick.points if point.at >= self.tick.at - MINUTE_S]
+        return max(0, points[-1].requests_total - points[0].requests_total) if points else 0
+
+    @property
+    def tokens_per_s_average(self) -> float:
+        """Mean over the kept minutes, busy seconds only."""
+        busy = [point.tokens_per_s for point in self.tick.points if point.running]
+        return sum(busy) / len(busy) if busy else 0.0
+
+    def spark(self, field: str) -> list[float]:
+        return [float(getattr(point, field)) for point in self.tick.points[-SPARK_POINTS:]]
+
+    @property
+    def sparks(self) -> dict[str, list[float]]:
+        names = ("tokens_per_s", "running", "used_bytes", "waiting")
+        return {name: self.spark(name) for name in names}
+
+    @cached_property
+    def series_json(self) -> str:
+        """Columns for the chart, oldest first."""
+        points = self.tick.points
+        columns = {
+            "at": [round(point.at, 1) for point in points],
+            "tokens_per_s": [round(point.tokens_per_s, 1) for point in points],
+            "running": [point.running for point in points],
+            "waiting": [point.waiting for point in points],
+        }
+        return msgspec.json.encode(columns).decode()
+
+    @cached_property
+    def buckets(self) -> list[Bucket]:
+        """Newest first."""
+        grouped: dict[int, list[Point]] = {}
+        for point in self.tick.points:
+            grouped.setdefault(int(point.at // BUCKET_S), []).append(point)
+        return [_bucket(number, grouped[number]) for number in sorted(grouped, reverse=True)]
+
+    @cached_property
+    def decisions(self) -> list[wire.Decision]:
+        found = self.snapshot.decisions if self.snapshot else []
+        return sorted(found, key=lambda decision: -decision.at)
+
+    @cached_property
+    def concerns(self) -> list[Concern]:
+        return [*self._node_concern(), *self._model_concerns(), *self._disk_concern()]
+
+    def _node_concern(self) -> list[Concern]:
+        return [] if self.snapshot else [Concern("node", reason=self.tick.problem)]
+
+    def _model_concerns(self) -> list[Concern]:
+        failed = [
+            Concern("model", row.name, row.state.reason, row=row)
+            for row in self.rows
+            if row.state.key == "failed"
+        ]
+        crowded = [
+            Concern("queue", row.name, number=row.waiting, row=row)
+            for row in self.rows
+            if row.waiting >= CROWDED
+        ]
+        return failed + crowded
+
+    def _disk_concern(self) -> list[Concern]:
+        free = self.disk.free
+        return [Concern("disk", number=free)] if free < LOW_DISK_BYTES else []
+
+
+def _bucket(number: int, points: list[Point]) -> Bucket:
+    return Bucket(
+        at=number * BUCKET_S,
+        tokens_per_s=sum(point.tokens_per_s for point in points) / len(points),
+        running=max(point.running for point in points),
+        waiting=max(point.waiting for point in points),
+    )

@@ -1,0 +1,128 @@
+"""The dashboard's websocket: pushes panels when they change, and asks each time who may still look.
+
+All sockets of a process read the same watcher, and a panel is rendered once per tick, language and
+set of rights, however many people watch.
+"""
+
+import asyncio
+import hashlib
+from urllib.parse import parse_qs
+from weakref import WeakKeyDictionary
+
+from asgiref.sync import sync_to_async
+from channels.generic.websocket import AsyncWebsocketConsumer
+from django.db import close_old_connections
+from django.utils import translation
+
+from accounts.authentication import Refused, authenticate
+from accounts.principals import Principal
+from hub.dashboard import panels, watcher
+from hub.dashboard.board import Board
+from hub.dashboard.panels import Panel
+from hub.dashboard.watcher import Tick, Watcher
+
+NOT_ALLOWED = 4403
+MAX_PANELS = 16
+
+Key = tuple[str, str, frozenset[str]]
+
+
+class Renderer:
+    """Fragments of the newest tick, shared by every socket of the process."""
+
+    def __init__(self) -> None:
+        self._lock = asyncio.Lock()
+        self._number = -1
+        self._board: Board | None = None
+        self._fragments: dict[Key, str] = {}
+
+    async def fragments(
+        self, tick: Tick, wanted: list[Panel], who: Principal, language: str
+    ) -> list[str]:
+        async with self._lock:
+            return await sync_to_async(self._render, thread_sensitive=False)(
+                tick, wanted, who, language
+            )
+
+    def _render(
+        self, tick: Tick, wanted: list[Panel], who: Principal, language: str
+    ) -> list[str]:
+        board = self._board_of(tick)
+        return [self._fragment(panel, board, who, language) for panel in wanted]
+
+    def _board_of(self, tick: Tick) -> Board:
+        if self._board is None or self._number < tick.number:
+            close_old_connections()
+            self._board, self._number, self._fragments = Board(tick), tick.number, {}
+            close_old_connections()
+        return self._board
+
+    def _fragment(self, panel: Panel, board: Board, who: Principal, language: str) -> str:
+        key = (panel.name, language, who.scopes)
+        if key not in self._fragments:
+            self._fragments[key] = panels.render_push(panel, board, who, language)
+        return self._fragments[key]
+
+
+_renderers: WeakKeyDictionary[Watcher, Renderer] = WeakKeyDictionary()
+
+
+class LiveConsumer(AsyncWebsocketConsumer):  # type: ignore[misc]
+    """`/ws/live/?panels=summary,models&language=vi`."""
+
+    async def connect(self) -> None:
+        try:
+            self.who = await self._ask()
+        except Refused:
+            await self.close(code=NOT_ALLOWED)
+            return
+        query = parse_qs(self.scope["query_string"].decode("latin-1"))
+        self.names = query.get("panels", [""])[0].split(",")[:MAX_PANELS]
+        self.language = _language(query.get("language", [""])[0])
+        await self.accept()
+        self.pushing = asyncio.create_task(self._push())
+
+    async def disconnect(self, code: int) -> None:
+        if pushing := getattr(self, "pushing", None):
+            pushing.cancel()
+
+    async def receive(self, text_data: str | None = None, bytes_data: bytes | None = None) -> None:
+        """Nothing that a browser sends changes what is pushed."""
+
+    async def _ask(self) -> Principal:
+        """Raises: Refused once the person is signed out, disabled or demoted out of sight."""
+        client = self.scope.get("client") or [None]
+        who = await authenticate(self.scope["headers"], client[0], method="GET")
+        if not who.allows("status:read"):
+            raise Refused("scope", "This needs the scope status:read.")
+        return who
+
+    async def _push(self) -> None:
+        sent: dict[str, bytes] = {}
+        number = 0
+        try:
+            while True:
+                tick = await watcher.shared().after(number)
+                number = tick.number
+                await self._push_changes(tick, await self._ask(), sent)
+        except Refused:
+            await self.close(code=NOT_ALLOWED)
+
+    async def _push_changes(self, tick: Tick, who: Principal, sent: dict[str, bytes]) -> None:
+        wanted = panels.allowed(self.names, who)
+        renderer = _renderers.setdefault(watcher.shared(), Renderer())
+        found = await renderer.fragments(tick, wanted, who, self.language)
+        news = [text for panel, text in zip(wanted, found, strict=True) if _is_new(panel, text, sent)]
+        if news:
+            await self.send(text_data="".join(news))
+
+
+def _is_new(panel: Panel, text: str, sent: dict[str, bytes]) -> bool:
+    digest = hashlib.blake2b(text.encode(), digest_size=16).digest()
+    changed = sent.get(panel.name) != digest
+    sent[panel.name] = digest
+    return changed
+
+
+def _language(code: str) -> str:
+    return code if translation.check_for_language(code) else translation.get_language() or "en"

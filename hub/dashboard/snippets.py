@@ -1,0 +1,86 @@
+"""Code to paste: the same first request as curl, Python and JavaScript."""
+
+import json
+from dataclasses import dataclass
+
+from django.http import HttpRequest
+
+from inference.models import Model
+
+KEY_VARIABLE = "AI_HUB_KEY"
+LANGUAGES = (("curl", "curl"), ("python", "Python"), ("javascript", "JavaScript"))
+
+
+@dataclass(frozen=True, slots=True)
+class Snippet:
+    """One tab of a code block."""
+
+    id: str
+    title: str
+    code: str
+
+
+def base_url(request: HttpRequest) -> str:
+    return request.build_absolute_uri("/v1")
+
+
+def chat_model() -> str:
+    """Give the name of a model that chats, or the name it will have."""
+    found = Model.objects.filter(kind="llm", state=Model.State.AVAILABLE).order_by("size_bytes")
+    row = found.first()
+    return row.name if row else "smollm2-135m-instruct"
+
+
+def first_chat(request: HttpRequest, key: str) -> list[Snippet]:
+    """Give a chat that works when pasted, with this key in it."""
+    url, model = base_url(request), chat_model()
+    return [
+        Snippet("curl", "curl", _curl(url, model, key)),
+        Snippet("python", "Python", _python(url, model, key)),
+        Snippet("javascript", "JavaScript", _javascript(url, model, key)),
+    ]
+
+
+def _curl(url: str, model: str, key: str) -> str:
+    body = json.dumps({"model": model, "messages": [{"role": "user", "content": "Say hello."}]})
+    quoted = body.replace("'", "'\\''")
+    return (
+        f"curl {url}/chat/completions \\\n"
+        f'  -H "Authorization: Bearer {key}" \\\n'
+        f'  -H "Content-Type: application/json" \\\n'
+        f"  -d '{quoted}'"
+    )
+
+
+def _python(url: str, model: str, key: str) -> str:
+    return (
+        "# pip install openai\n"
+        "from openai import OpenAI\n\n"
+        f"client = OpenAI(base_url={json.dumps(url)}, api_key={json.dumps(key)})\n"
+        "stream = client.chat.completions.create(\n"
+        f"    model={json.dumps(model)},\n"
+        '    messages=[{"role": "user", "content": "Say hello."}],\n'
+        "    stream=True,\n"
+        ")\n"
+        "for chunk in stream:\n"
+        "    if chunk.choices:\n"
+        '        print(chunk.choices[0].delta.content or "", end="", flush=True)\n'
+        "print()"
+    )
+
+
+def _javascript(url: str, model: str, key: str) -> str:
+    return (
+        "// npm install openai; save as hello.mjs; node hello.mjs\n"
+        'import OpenAI from "openai";\n\n'
+        f"const client = new OpenAI({{ baseURL: {json.dumps(url)}, apiKey: {json.dumps(key)} }});\n"
+        "const stream = await client.chat.completions.create({\n"
+        f"  model: {json.dumps(model)},\n"
+        '  messages: [{ role: "user", content: "Say hello." }],\n'
+        "  stream: true,\n"
+        "});\n"
+        "for await (const chunk of stream) {\n"
+        '  process.stdout.write(chunk.choices[0]?.delta?.content ?? "");\n'
+        "}\n"
+        "console.log();"
+    )

@@ -1,0 +1,78 @@
+"""Numbers with their units, as people read them. Pure."""
+
+from datetime import UTC, datetime
+
+from django.utils.translation import gettext as _
+from django.utils.translation import pgettext
+
+BYTE_UNITS = ("B", "kB", "MB", "GB", "TB", "PB")
+NARROW_SPACE = "\u202f"
+UNKNOWN = "–"
+
+
+def digits(amount: float) -> str:
+    """Give three significant digits."""
+    if abs(amount) >= 99.95:
+        return f"{amount:.0f}"
+    return f"{amount:.1f}" if abs(amount) >= 9.995 else f"{amount:.2f}"
+
+
+def human_bytes(value: float | None) -> str:
+    """Give decimal units with three digits: 105 MB, 1.35 GB."""
+    if value is None:
+        return UNKNOWN
+    amount = float(value)
+    unit = 0
+    while abs(amount) >= 999.5 and unit < len(BYTE_UNITS) - 1:
+        amount /= 1000
+        unit += 1
+    number = f"{amount:.0f}" if unit == 0 else digits(amount)
+    return f"{number} {BYTE_UNITS[unit]}"
+
+
+def count(value: float | None) -> str:
+    """Give counts below ten thousand in full, larger ones short: 9 500, 12.3k, 4.56M."""
+    if value is None:
+        return UNKNOWN
+    for limit, divisor, unit in ((1e9, 1e9, "G"), (1e6, 1e6, "M"), (1e4, 1e3, "k")):
+        if abs(value) >= limit:
+            return f"{digits(value / divisor)}{unit}"
+    return f"{value:,.0f}".replace(",", NARROW_SPACE)
+
+
+def rate(value: float | None) -> str:
+    """Give one decimal below 100."""
+    if not value:
+        return "0"
+    return f"{value:.1f}" if value < 99.95 else f"{value:,.0f}".replace(",", NARROW_SPACE)
+
+
+def percent(part: float, whole: float) -> int:
+    return round(100 * part / whole) if whole else 0
+
+
+def duration(seconds: float | None) -> str:
+    """Give a short duration: 0.4 s, 12 s, 3 min, 2 h, 5 d."""
+    if seconds is None:
+        return UNKNOWN
+    if seconds < 90:
+        number = f"{seconds:.1f}" if seconds < 10 and seconds % 1 else f"{seconds:.0f}"
+        return f"{number} s"
+    if seconds < 5400:
+        return f"{seconds / 60:.0f} {pgettext('unit', 'min')}"
+    if seconds < 172_800:
+        return f"{seconds / 3600:.0f} {pgettext('unit', 'h')}"
+    return f"{seconds / 86400:.0f} {pgettext('unit', 'd')}"
+
+
+def ago(seconds: float) -> str:
+    """Give a relative time that changes once a minute, so that live pages stay calm."""
+    if seconds < 60:
+        return _("just now")
+    if seconds < 3600:
+        return _("%(n)d min ago") % {"n": seconds // 60}
+    return _("%(time)s ago") % {"time": duration(seconds)}
+
+
+def moment(when: datetime | float) -> datetime:
+    return when if isinstance(when, datetime) else datetime.fromtimestamp(when, tz=UTC)

@@ -1,0 +1,27 @@
+"""URLs of the dashboard, at the root of the site."""
+
+from django.urls import URLPattern, URLResolver, path
+from django.views.i18n import set_language
+from django.contrib.auth.decorators import login_not_required
+
+from hub.dashboard.views import entry, keys, models, overview, playground, setup, system
+
+urlpatterns: list[URLPattern | URLResolver] = [
+    path("", overview.overview, name="overview"),
+    path("panels/<slug:name>/", overview.panel, name="panel"),
+    path("palette/", overview.palette, name="palette"),
+    path("login/", entry.sign_in, name="login"),
+    path("logout/", entry.sign_out, name="logout"),
+    path("language/", login_not_required(set_language), name="set_language"),
+    path("setup/<str:token>/", setup.link, name="setup"),
+    path("welcome/", setup.welcome, name="welcome"),
+    path("models/", models.models, name="models"),
+    path("models/load/<path:name>/", models.load, name="model_load"),
+    path("models/unload/<path:name>/", models.unload, name="model_unload"),
+    path("models/about/<path:name>/", models.model, name="model"),
+    path("playground/", playground.playground, name="playground"),
+    path("keys/", keys.keys, name="keys"),
+    path("keys/new/", keys.new, name="key_new"),
+    path("keys/<slug:public_id>/revoke/", keys.revoke, name="key_revoke"),
+    path("system/", system.system, name="system"),
+]

@@ -1,0 +1,41 @@
+"""Error pages in the dashboard's looks; they say what happened and where to go."""
+
+from django.contrib.auth.decorators import login_not_required
+from django.http import HttpRequest, HttpResponse
+from django.shortcuts import render
+from django.utils.translation import gettext as _
+
+
+def _page(request: HttpRequest, status: int, title: str, text: str) -> HttpResponse:
+    context = {"title": title, "text": text, "code": status}
+    return render(request, "pages/error.html", context, status=status)
+
+
+@login_not_required
+def bad_request(request: HttpRequest, exception: Exception) -> HttpResponse:
+    text = _("The request could not be understood. Go back and try again.")
+    return _page(request, 400, _("That request made no sense"), text)
+
+
+@login_not_required
+def forbidden(request: HttpRequest, exception: Exception) -> HttpResponse:
+    text = str(exception) or _("Your role does not allow this.")
+    return _page(request, 403, _("This is not yours to see"), text)
+
+
+@login_not_required
+def csrf_failed(request: HttpRequest, reason: str = "") -> HttpResponse:
+    text = _("The form was too old, or came from another site. Go back, reload and try again.")
+    return _page(request, 403, _("The form has expired"), text)
+
+
+@login_not_required
+def not_found(request: HttpRequest, exception: Exception) -> HttpResponse:
+    text = _("There is nothing at this address. It may have been removed, or it is not yours.")
+    return _page(request, 404, _("Nothing is here"), text)
+
+
+@login_not_required
+def failed(request: HttpRequest) -> HttpResponse:
+    text = _("The hub made a mistake. It is in the log, under the id below; please try again.")
+    return _page(request, 500, _("Something broke"), text)

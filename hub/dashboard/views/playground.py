@@ -1,0 +1,34 @@
+"""The playground's page; everything in it happens in the browser against /v1."""
+
+from django.http import HttpRequest, HttpResponse
+from django.utils.translation import gettext as _
+from django.utils.translation import gettext_lazy
+from django.views.decorators.http import require_safe
+
+from hub.dashboard import guards, pages, snippets
+from inference.models import Model
+
+IDEAS = (
+    gettext_lazy("What is the capital of France?"),
+    gettext_lazy("Write a short poem about rain."),
+    gettext_lazy("Explain gravity to a child."),
+)
+
+
+@require_safe
+@guards.needs("inference")
+def playground(request: HttpRequest) -> HttpResponse:
+    """Offer the models of each kind; `?model=` chooses one."""
+    available = Model.objects.filter(state=Model.State.AVAILABLE)
+    wanted = request.GET.get("model", "")
+    context = {
+        "chat_models": list(available.filter(kind__in=("llm", "vlm")).order_by("size_bytes", "name")),
+        "speech_models": list(available.filter(kind="asr").order_by("name")),
+        "embedding_models": list(available.filter(kind="embed").order_by("name")),
+        "wanted": wanted,
+        "base_url": snippets.base_url(request),
+        "key_variable": snippets.KEY_VARIABLE,
+        "code_languages": snippets.LANGUAGES,
+        "ideas": [str(idea) for idea in IDEAS],
+    }
+    return pages.show(request, "pages/playground.html", _("Playground"), **context)

@@ -1,0 +1,69 @@
+"""First start: the one-time link makes the admin; then a tour of what this machine can do."""
+
+from typing import Any
+
+from django.conf import settings
+from django.contrib.auth import login
+from django.contrib.auth.decorators import login_not_required
+from django.http import HttpRequest, HttpResponse
+from django.shortcuts import redirect, render
+from django.utils.translation import gettext as _
+from django.views.decorators.cache import never_cache
+from django.views.decorators.debug import sensitive_post_parameters
+from django.views.decorators.http import require_http_methods
+
+from accounts import setup
+from accounts.people import PersonRefused
+from hub.dashboard import guards, pages, snippets
+from hub.dashboard.views.keys import issue_first
+
+BACKEND = "django.contrib.auth.backends.ModelBackend"
+
+
+@login_not_required
+@never_cache
+@sensitive_post_parameters("password", "again")
+@require_http_methods(["GET", "HEAD", "POST"])
+def link(request: HttpRequest, token: str) -> HttpResponse:
+    """Make the admin account; a link that was used already says so."""
+    if not setup.valid(token):
+        context = {"title": _("This link is used up"), "needed": setup.needed()}
+        return render(request, "pages/setup_refused.html", context, status=404)
+    if request.method != "POST":
+        return _form(request, token, {})
+    username, password = request.POST.get("username", ""), request.POST.get("password", "")
+    if password != request.POST.get("again", ""):
+        return _form(request, token, {"again": [_("The two passwords differ.")]}, username)
+    try:
+        admin = setup.redeem(token, username, password)
+    except PersonRefused as error:
+        return _form(request, token, {error.field: error.messages}, username)
+    except setup.LinkRefused:
+        return redirect("login")
+    login(request, admin, backend=BACKEND)
+    return redirect("welcome")
+
+
+def _form(
+    request: HttpRequest, token: str, errors: dict[str, list[str]], username: str = ""
+) -> HttpResponse:
+    context = {
+        "title": _("Welcome"),
+        "token": token,
+        "errors": errors,
+        "username": username,
+        "step": 1,
+    }
+    return render(request, "pages/setup.html", context, status=400 if errors else 200)
+
+
+@never_cache
+@require_http_methods(["GET", "HEAD", "POST"])
+@guards.needs("models:manage")
+def welcome(request: HttpRequest) -> HttpResponse:
+    """Show machine, models, a first chat and a first key; POST makes the key."""
+    context: dict[str, Any] = {"data_folder": settings.HUB_DATA, "step": 2, "chat_model": snippets.chat_model()}
+    if request.method == "POST":
+        context["plaintext"] = issue_first(guards.person(request))
+        context["snippets"] = snippets.first_chat(request, context["plaintext"])
+    return pages.show(request, "pages/welcome.html", _("Welcome"), ["memory", "starters"], **context)

@@ -1,0 +1,112 @@
+"""One background task per web process that follows the node and keeps the last minutes.
+
+Pages, panels and websockets all read from it; none of them asks the node on its own.
+"""
+
+import asyncio
+import time
+from collections import deque
+from contextlib import suppress
+from dataclasses import dataclass, field
+from itertools import count
+from weakref import WeakKeyDictionary
+
+from inference import router, wire
+from inference.errors import HubError, NodeUnavailable
+
+INTERVAL_S = 1.0
+HISTORY_POINTS = 300  # five minutes
+FIRST_WAIT_S = 3.0
+
+
+@dataclass(frozen=True, slots=True)
+class Point:
+    """One second of the past."""
+
+    at: float
+    tokens_per_s: float
+    running: int
+    waiting: int
+    used_bytes: int
+    requests_total: int
+
+
+@dataclass(frozen=True, slots=True)
+class Tick:
+    """What was known at one moment; `problem` says why there is no snapshot."""
+
+    number: int
+    snapshot: wire.Snapshot | None
+    points: tuple[Point, ...] = ()
+    problem: str = ""
+    at: float = field(default_factory=time.time)
+
+
+def point(snapshot: wire.Snapshot) -> Point:
+    models = snapshot.models
+    return Point(
+        at=snapshot.at,
+        tokens_per_s=sum(model.tokens_per_s for model in models),
+        running=sum(model.running for model in models),
+        waiting=sum(model.waiting for model in models),
+        used_bytes=sum(device.used_bytes for device in snapshot.devices),
+        requests_total=sum(model.requests_total for model in models),
+    )
+
+
+class Watcher:
+    """Follow the node until the process ends; a lost node is asked again every second."""
+
+    def __init__(self) -> None:
+        self.tick = Tick(number=0, snapshot=None, problem="")
+        self._numbers = count(1)
+        self._history: deque[Point] = deque(maxlen=HISTORY_POINTS)
+        self._news = asyncio.Condition()
+        self._task: asyncio.Task[None] | None = None
+
+    def start(self) -> None:
+        if self._task is None or self._task.done():
+            self._task = asyncio.get_running_loop().create_task(self._follow())
+
+    async def after(self, number: int) -> Tick:
+        """Wait for a tick newer than `number`; what lies between is skipped."""
+        self.start()
+        async with self._news:
+            await self._news.wait_for(lambda: self.tick.number > number)
+            return self.tick
+
+    async def current(self) -> Tick:
+        """Give the newest tick, or wait a moment for the first."""
+        with suppress(TimeoutError):
+            async with asyncio.timeout(FIRST_WAIT_S):
+                return await self.after(0)
+        return self.tick
+
+    async def _follow(self) -> None:
+        while True:
+            try:
+                async for snapshot in router.watch(INTERVAL_S):
+                    self._history.append(point(snapshot))
+                    await self._publish(snapshot, "")
+                raise NodeUnavailable("The node service closed the connection.")
+            except (HubError, OSError, wire.FrameError) as error:
+                await self._publish(None, str(error))
+                await asyncio.sleep(INTERVAL_S)
+
+    async def _publish(self, snapshot: wire.Snapshot | None, problem: str) -> None:
+        async with self._news:
+            points = tuple(self._history)
+            self.tick = Tick(next(self._numbers), snapshot, points, problem)
+            self._news.notify_all()
+
+
+_watchers: WeakKeyDictionary[asyncio.AbstractEventLoop, Watcher] = WeakKeyDictionary()
+
+
+def shared() -> Watcher:
+    """Give the watcher of this process (of this event loop, where tests have several)."""
+    return _watchers.setdefault(asyncio.get_running_loop(), Watcher())
+
+
+async def current() -> Tick:
+    return await shared().current()

@@ -1,0 +1,141 @@
+"""Filters and small tags for the dashboard: units, times, icons, sparklines, words."""
+
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from typing import Any
+
+from django import template
+from django.template.context import Context
+from django.templatetags.static import static
+from django.utils.html import format_html
+from django.utils.safestring import SafeString
+from django.utils.translation import gettext as _
+from django.utils.translation import ngettext
+
+from accounts.principals import Principal
+from hub.dashboard import panels, units, wording
+from hub.dashboard.rows import ModelRow
+from hub.dashboard.states import State
+
+register = template.Library()
+register.filter(units.human_bytes)
+register.filter(units.count)
+register.filter(units.rate)
+register.filter(units.percent)
+register.filter(units.duration)
+register.simple_tag(wording.kind_word)
+register.simple_tag(wording.share_word)
+register.simple_tag(wording.decision_word)
+register.simple_tag(wording.health_word)
+register.simple_tag(wording.scope_word)
+
+
+@register.filter
+def allows(who: Principal, scope: str) -> bool:
+    return who.allows(scope)
+
+
+@register.filter
+def per_cent(value: float) -> str:
+    """Give a length for SVG; never with a local decimal comma."""
+    return f"{value:.3f}%"
+
+
+@register.filter
+def clock(at: float) -> SafeString:
+    """Give the time of day (UTC)."""
+    when = datetime.fromtimestamp(at, tz=UTC)
+    return format_html('<time datetime="{}">{}</time>', when.isoformat(), when.strftime("%H:%M:%S"))
+
+
+@register.filter
+def ago(when: datetime | float | None) -> SafeString | str:
+    """Give a relative time with the exact one on hover."""
+    if when is None:
+        return _("never")
+    moment = units.moment(when)
+    seconds = max(0.0, (datetime.now(tz=UTC) - moment).total_seconds())
+    exact = moment.strftime("%Y-%m-%d %H:%M:%S UTC")
+    iso = moment.isoformat()
+    return format_html('<time datetime="{}" title="{}">{}</time>', iso, exact, units.ago(seconds))
+
+
+@register.simple_tag
+def icon(name: str, extra: str = "") -> SafeString:
+    """Draw one icon of the sprite; decoration only, so hidden from screen readers."""
+    return format_html(
+        '<svg class="icon {}" aria-hidden="true" focusable="false"><use href="{}#{}"></use></svg>',
+        extra,
+        static("vendor/tabler-icons/sprite.svg"),
+        name,
+    )
+
+
+@register.simple_tag
+def decision_icon(action: str) -> SafeString:
+    return icon(wording.DECISION_ICONS.get(action, "info-circle"))
+
+
+@register.simple_tag
+def last_use(row: ModelRow) -> str:
+    """Say when a loaded model was used; nothing keeps that for one that is not loaded."""
+    if row.running:
+        return _("now")
+    return units.ago(row.status.idle_s) if row.is_loaded and row.status else units.UNKNOWN
+
+
+@register.simple_tag
+def unload_consequence(row: ModelRow) -> str:
+    """Name what an unload does to whom."""
+    freed = units.human_bytes(row.memory_bytes)
+    text = _("This frees %(bytes)s. The next request for it loads it again.") % {"bytes": freed}
+    if row.running:
+        running = ngettext(
+            "%(n)d running request is finished first.",
+            "%(n)d running requests are finished first.",
+            row.running,
+        ) % {"n": row.running}
+        return f"{running} {text}"
+    return text
+
+
+@register.inclusion_tag("parts/state_pill.html")
+def state_pill(state: State) -> dict[str, Any]:
+    return {"state": state}
+
+
+@register.inclusion_tag("parts/starter_pill.html")
+def starter_pill(row: ModelRow) -> dict[str, Any]:
+    """Tell whether a model is at hand, loaded or not."""
+    return {"state": row.state, "waits": row.state.key == "cold"}
+
+
+@register.simple_tag(takes_context=True)
+def panel_inside(context: Context, name: str) -> SafeString:
+    """Render a panel's inside from the page's own board."""
+    who: Principal = context["who"]
+    found = panels.allowed([name], who)
+    return panels.render(found[0], context["board"], who) if found else SafeString("")
+
+
+@register.inclusion_tag("parts/panel.html", takes_context=True)
+def panel(context: Context, name: str, extra: str = "") -> dict[str, Any]:
+    """Place a live panel."""
+    who: Principal = context["who"]
+    seen = bool(panels.allowed([name], who))
+    return {"name": name, "extra": extra, "seen": seen, "board": context["board"], "who": who}
+
+
+@register.inclusion_tag("parts/sparkline.html")
+def sparkline(values: Sequence[float], label: str = "") -> dict[str, Any]:
+    """Draw values, oldest first, as a line of 100 x 28 units."""
+    line = _polyline(values)
+    return {"points": line, "area": f"0,28 {line} 100,28", "label": label}
+
+
+def _polyline(values: Sequence[float]) -> str:
+    if len(values) < 2:
+        return ""
+    top = max(values) or 1.0
+    step = 100 / (len(values) - 1)
+    return " ".join(f"{i * step:.1f},{26 - 24 * v / top:.1f}" for i, v in enumerate(values))

@@ -1,0 +1,67 @@
+// uPlot charts; each reads its columns from a live panel, so a push needs no second channel.
+import { word } from "./notify.js";
+
+const charts = new Map();
+
+function colour(name) {
+  return getComputedStyle(document.documentElement).getPropertyValue(name).trim();
+}
+
+function columns(source) {
+  const data = JSON.parse(source.dataset.series);
+  return [data.at, data.tokens_per_s, data.running, data.waiting];
+}
+
+function axis(extra) {
+  return {
+    stroke: colour("--hub-faint"),
+    grid: { stroke: colour("--hub-line"), width: 1 },
+    ticks: { show: false },
+    font: "12px Inter Hub, sans-serif",
+    ...extra,
+  };
+}
+
+function options(box) {
+  const whole = (_, values) => values.map((number) => (Number.isInteger(number) ? number : ""));
+  return {
+    width: box.clientWidth - 16,
+    height: 160,
+    cursor: { y: false, points: { size: 7 } },
+    scales: { requests: { range: (_, low, high) => [0, Math.max(4, high)] }, tokens: { range: (_, low, high) => [0, Math.max(10, high * 1.1)] } },
+    axes: [axis({ space: 80 }), axis({ scale: "tokens", size: 44 }), axis({ scale: "requests", side: 1, grid: { show: false }, size: 32, values: whole })],
+    series: [
+      { label: word("time"), value: "{HH}:{mm}:{ss}" },
+      { label: word("tokens"), scale: "tokens", stroke: colour("--hub-accent"), fill: `color-mix(in srgb, ${colour("--hub-accent")} 12%, transparent)`, width: 1.75, points: { show: false } },
+      { label: word("running"), scale: "requests", stroke: colour("--hub-hue-1"), width: 1.5, points: { show: false } },
+      { label: word("waiting"), scale: "requests", stroke: colour("--hub-hue-3"), width: 1.5, dash: [4, 3], points: { show: false } },
+    ],
+  };
+}
+
+function draw(box) {
+  const source = document.getElementById(box.dataset.chart);
+  if (!source) return;
+  charts.get(box)?.destroy();
+  charts.set(box, new window.uPlot(options(box), columns(source), box));
+}
+
+function update() {
+  for (const [box, chart] of charts) {
+    const source = document.getElementById(box.dataset.chart);
+    if (source) chart.setData(columns(source));
+  }
+}
+
+export function startCharts() {
+  const boxes = [...document.querySelectorAll("[data-chart]")];
+  if (!boxes.length || !window.uPlot) return;
+  boxes.forEach(draw);
+  document.addEventListener("htmx:wsAfterMessage", update);
+  document.addEventListener("htmx:afterSettle", update);
+  document.addEventListener("hub:theme", () => boxes.forEach(draw));
+  const resized = new ResizeObserver(() => {
+    for (const [box, chart] of charts) chart.setSize({ width: box.clientWidth - 16, height: 160 });
+  });
+  boxes.forEach((box) => resized.observe(box));
+}

@@ -1,0 +1,62 @@
+// Live panels: the websocket pushes them; without it they are polled while the page is visible.
+import { startCharts } from "./charts.js";
+import { word } from "./notify.js";
+
+const POLL_MS = 3000;
+const state = { open: false, paused: false, everOpen: false };
+
+function show() {
+  const toggle = document.getElementById("live-toggle");
+  if (!toggle) return;
+  const name = state.paused ? "paused" : state.open ? "live" : state.everOpen || state.failed ? "polling" : "connecting";
+  toggle.dataset.liveState = name;
+  toggle.setAttribute("aria-pressed", String(state.paused));
+  document.getElementById("live-word").textContent = word(name);
+}
+
+function poll() {
+  if (state.paused || state.open || document.hidden) return;
+  if (!state.everOpen && !state.failed) return;
+  for (const panel of document.querySelectorAll("[data-panel]")) {
+    window.htmx.trigger(panel, "hub-poll");
+  }
+}
+
+// Nothing jumps: what the visitor holds (open details, text selection, a menu) is left alone.
+function keepOpen() {
+  window.Idiomorph.defaults.callbacks.beforeAttributeUpdated = (name, node) =>
+    !(name === "open" && node instanceof HTMLDetailsElement);
+}
+
+function watchSocket(shell) {
+  shell.addEventListener("htmx:wsOpen", () => {
+    state.open = state.everOpen = true;
+    show();
+  });
+  shell.addEventListener("htmx:wsClose", () => {
+    state.open = false;
+    state.failed = true;
+    show();
+  });
+  shell.addEventListener("htmx:wsError", () => {
+    state.failed = true;
+    show();
+  });
+  shell.addEventListener("htmx:wsBeforeMessage", (event) => {
+    if (state.paused) event.preventDefault();
+  });
+}
+
+export function startLive() {
+  const shell = document.querySelector("[data-live]");
+  startCharts();
+  if (!shell) return;
+  keepOpen();
+  watchSocket(shell);
+  document.getElementById("live-toggle").addEventListener("click", () => {
+    state.paused = !state.paused;
+    show();
+  });
+  setInterval(poll, POLL_MS);
+  show();
+}

@@ -1,0 +1,35 @@
+// Toasts, and the translated words that scripts show.
+
+export function word(name) {
+  return document.getElementById("words").dataset[name] || "";
+}
+
+export function icon(name) {
+  const sprite = document.getElementById("words").dataset.sprite;
+  const svg = document.createElementNS("http://www.w3.org/2000/svg", "svg");
+  const use = document.createElementNS("http://www.w3.org/2000/svg", "use");
+  svg.setAttribute("class", "icon");
+  svg.setAttribute("aria-hidden", "true");
+  use.setAttribute("href", `${sprite}#${name}`);
+  svg.append(use);
+  return svg;
+}
+
+export function toast(text, tone = "") {
+  const item = document.createElement("div");
+  const words = document.createElement("span");
+  const close = document.createElement("button");
+  item.className = `toast-item toast-${tone}`;
+  words.textContent = text;
+  close.type = "button";
+  close.setAttribute("aria-label", word("close"));
+  close.textContent = "×";
+  close.addEventListener("click", () => item.remove());
+  item.append(words, close);
+  document.getElementById("toasts").append(item);
+  setTimeout(() => item.remove(), tone === "bad" ? 12000 : 5000);
+}
+
+export function csrf() {
+  return document.body.dataset.csrf;
+}
