@@ -20,10 +20,7 @@ PACKAGES: list[tuple[str, str, dict[str, str]]] = [
     (
         "@tabler/core",
         "1.6.1",
-        {
-            "dist/css/tabler.min.css": "tabler/tabler.min.css",
-            "dist/js/tabler.min.js": "tabler/tabler.min.js",
-        },
+        {"dist/css/tabler.min.css": "tabler/tabler.min.css"},
     ),
     ("htmx.org", "2.0.11", {"dist/htmx.min.js": "htmx/htmx.min.js"}),
     ("htmx-ext-ws", "2.0.4", {"dist/ws.min.js": "htmx/ws.min.js"}),
@@ -31,7 +28,10 @@ PACKAGES: list[tuple[str, str, dict[str, str]]] = [
     (
         "uplot",
         "1.6.32",
-        {"dist/uPlot.iife.min.js": "uplot/uPlot.min.js", "dist/uPlot.min.css": "uplot/uPlot.min.css"},
+        {
+            "dist/uPlot.iife.min.js": "uplot/uPlot.min.js",
+            "dist/uPlot.min.css": "uplot/uPlot.min.css",
+        },
     ),
     ("marked", "18.2.1", {"lib/marked.umd.js": "marked/marked.umd.js"}),
     ("dompurify", "3.4.18", {"dist/purify.min.js": "dompurify/purify.min.js"}),
@@ -45,6 +45,7 @@ PACKAGES: list[tuple[str, str, dict[str, str]]] = [
     ),
 ]
 LICENCES = {"BSD Zero Clause License": "0BSD"}  # where package.json names none
+DECISION_ICONS = {"player-play", "player-eject", "hourglass", "ban", "info-circle"}
 ICONS = ("@tabler/icons", "3.51.0", "tabler-icons/sprite.svg")
 AXE_PACKAGE = ("axe-core", "4.14.1", {"axe.min.js": "axe.min.js"})
 
@@ -94,14 +95,15 @@ def copy(package: tuple[str, str, dict[str, str]], into: Path, work: Path) -> li
 
 def used_icons() -> list[str]:
     """Every icon that templates, scripts and the dashboard's Python name."""
-    pattern = re.compile(r"""(?:icon[ (]|icon=|icon:|icons?\(|data-icon=)\s*["']([a-z0-9-]+)["']""")
+    pattern = re.compile(r"""(?:icon"?[ (=:]|action\()\s*["']([a-z0-9-]+)["']""")
     files = [
         *(ROOT / "templates").rglob("*.html"),
         *(ROOT / "static" / "hub").rglob("*.js"),
         *(ROOT / "hub" / "dashboard").rglob("*.py"),
         *(ROOT / "hub" / "templatetags").rglob("*.py"),
     ]
-    return sorted({name for file in files for name in pattern.findall(file.read_text())})
+    named = {name for file in files for name in pattern.findall(file.read_text())}
+    return sorted(named | DECISION_ICONS)
 
 
 def symbol(folder: Path, name: str) -> str:

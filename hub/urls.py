@@ -1,10 +1,16 @@
 """Every URL that Django serves."""
 
-from django.urls import URLPattern, URLResolver, path
+from django.urls import URLPattern, URLResolver, include, path
 
 from hub import health
 
 urlpatterns: list[URLPattern | URLResolver] = [
     path("healthz", health.healthz, name="healthz"),
     path("readyz", health.readyz, name="readyz"),
+    path("", include("hub.dashboard.urls")),
 ]
+
+handler400 = "hub.dashboard.views.errors.bad_request"
+handler403 = "hub.dashboard.views.errors.forbidden"
+handler404 = "hub.dashboard.views.errors.not_found"
+handler500 = "hub.dashboard.views.errors.failed"

@@ -3,6 +3,7 @@
 import shutil
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import pairwise
 
 import msgspec
 from django.conf import settings
@@ -115,8 +116,13 @@ class Board:
 
     @property
     def sparks(self) -> dict[str, list[float]]:
-        names = ("tokens_per_s", "running", "used_bytes", "waiting")
-        return {name: self.spark(name) for name in names}
+        names = ("tokens_per_s", "running", "used_bytes")
+        return {name: self.spark(name) for name in names} | {"served": self._served()}
+
+    def _served(self) -> list[float]:
+        """Requests that came to their end, tick by tick."""
+        totals = self.spark("requests_total")
+        return [max(0.0, after - before) for before, after in pairwise(totals)]
 
     @cached_property
     def series_json(self) -> str:

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 from functools import wraps
-from typing import Concatenate, ParamSpec, TypeVar
+from typing import Concatenate, ParamSpec, TypeVar, cast
 
 from django.core.exceptions import PermissionDenied
 from django.http import HttpRequest
@@ -45,6 +45,6 @@ def needs(scope: str) -> Callable[[View[P, R]], View[P, R]]:
             check(principal(request), scope)
             return view(request, *args, **kwargs)
 
-        return guarded
+        return cast("View[P, R]", guarded)
 
     return guard

@@ -44,9 +44,7 @@ class Renderer:
                 tick, wanted, who, language
             )
 
-    def _render(
-        self, tick: Tick, wanted: list[Panel], who: Principal, language: str
-    ) -> list[str]:
+    def _render(self, tick: Tick, wanted: list[Panel], who: Principal, language: str) -> list[str]:
         board = self._board_of(tick)
         return [self._fragment(panel, board, who, language) for panel in wanted]
 
@@ -112,7 +110,9 @@ class LiveConsumer(AsyncWebsocketConsumer):  # type: ignore[misc]
         wanted = panels.allowed(self.names, who)
         renderer = _renderers.setdefault(watcher.shared(), Renderer())
         found = await renderer.fragments(tick, wanted, who, self.language)
-        news = [text for panel, text in zip(wanted, found, strict=True) if _is_new(panel, text, sent)]
+        news = [
+            text for panel, text in zip(wanted, found, strict=True) if _is_new(panel, text, sent)
+        ]
         if news:
             await self.send(text_data="".join(news))
 

@@ -1,5 +1,6 @@
 """What every page shares: navigation, the words that scripts need, and the first state of panels."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -44,11 +45,7 @@ NAVIGATION = (
     ),
     Group(
         gettext_lazy("Operate"),
-        (
-            Link(
-                "overview", gettext_lazy("Overview"), icon="layout-dashboard", scope="status:read"
-            ),
-        ),
+        (Link("overview", gettext_lazy("Overview"), icon="layout-dashboard", scope="status:read"),),
     ),
     Group(
         gettext_lazy("Govern"),
@@ -77,13 +74,13 @@ def show(
     request: HttpRequest,
     template: str,
     title: str,
-    names: list[str] | None = None,
-    **context: Any,
+    names: Sequence[str] = (),
+    context: dict[str, Any] | None = None,
 ) -> HttpResponse:
     """Render a page of the signed-in dashboard with these live panels."""
     who = guards.principal(request)
-    shown = panels.allowed(names or [], who)
-    context |= {
+    shown = panels.allowed(names, who)
+    context = (context or {}) | {
         "who": who,
         "title": title,
         "navigation": navigation(who),

@@ -1,10 +1,11 @@
 """Panels: one fragment template each, for the page, for htmx and for the websocket push."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from django.template.loader import render_to_string
 from django.utils import translation
-from django.utils.safestring import SafeString, mark_safe
+from django.utils.safestring import SafeString
 
 from accounts.principals import Principal
 from hub.dashboard.board import Board
@@ -14,6 +15,7 @@ from hub.dashboard.board import Board
 class Panel:
     name: str
     scope: str  # who may see it
+    style: str = ""  # a class of its place in the page
 
     @property
     def template(self) -> str:
@@ -23,7 +25,7 @@ class Panel:
 PANELS = {
     panel.name: panel
     for panel in (
-        Panel("summary", "status:read"),
+        Panel("summary", "status:read", "stack"),
         Panel("figures", "status:read"),
         Panel("memory", "status:read"),
         Panel("activity", "status:read"),
@@ -35,7 +37,7 @@ PANELS = {
 }
 
 
-def allowed(names: list[str], who: Principal) -> list[Panel]:
+def allowed(names: Sequence[str], who: Principal) -> list[Panel]:
     """Give the panels of these names that this person may see; others are left out."""
     return [panel for name in names if (panel := PANELS.get(name)) and who.allows(panel.scope)]
 
@@ -45,9 +47,12 @@ def render(panel: Panel, board: Board, who: Principal) -> SafeString:
     return SafeString(render_to_string(panel.template, {"board": board, "who": who}))
 
 
+def render_place(panel: Panel, board: Board, who: Principal, *, push: bool = False) -> SafeString:
+    """Give the panel with its place; a pushed one finds that place by itself."""
+    context = {"panel": panel, "inside": render(panel, board, who), "push": push}
+    return SafeString(render_to_string("parts/panel.html", context))
+
+
 def render_push(panel: Panel, board: Board, who: Principal, language: str) -> str:
-    """Give the panel as a fragment that finds its own place in the page."""
     with translation.override(language):
-        inside = render(panel, board, who)
-    wrapper = f'<div id="panel-{panel.name}" hx-swap-oob="morph:innerHTML">{inside}</div>'
-    return mark_safe(wrapper)  # noqa: S308 - the name is ours, the inside was escaped
+        return render_place(panel, board, who, push=True)

@@ -7,7 +7,7 @@ from django.utils.translation import pgettext
 
 BYTE_UNITS = ("B", "kB", "MB", "GB", "TB", "PB")
 NARROW_SPACE = "\u202f"
-UNKNOWN = "–"
+UNKNOWN = "\u2013"  # an en dash
 
 
 def digits(amount: float) -> str:

@@ -1,8 +1,8 @@
 """URLs of the dashboard, at the root of the site."""
 
+from django.contrib.auth.decorators import login_not_required
 from django.urls import URLPattern, URLResolver, path
 from django.views.i18n import set_language
-from django.contrib.auth.decorators import login_not_required
 
 from hub.dashboard.views import entry, keys, models, overview, playground, setup, system
 

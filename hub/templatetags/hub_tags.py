@@ -111,19 +111,11 @@ def starter_pill(row: ModelRow) -> dict[str, Any]:
 
 
 @register.simple_tag(takes_context=True)
-def panel_inside(context: Context, name: str) -> SafeString:
-    """Render a panel's inside from the page's own board."""
+def panel(context: Context, name: str) -> str:
+    """Place a live panel, with its inside as the page's own board has it."""
     who: Principal = context["who"]
     found = panels.allowed([name], who)
-    return panels.render(found[0], context["board"], who) if found else SafeString("")
-
-
-@register.inclusion_tag("parts/panel.html", takes_context=True)
-def panel(context: Context, name: str, extra: str = "") -> dict[str, Any]:
-    """Place a live panel."""
-    who: Principal = context["who"]
-    seen = bool(panels.allowed([name], who))
-    return {"name": name, "extra": extra, "seen": seen, "board": context["board"], "who": who}
+    return panels.render_place(found[0], context["board"], who) if found else ""
 
 
 @register.inclusion_tag("parts/sparkline.html")

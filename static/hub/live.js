@@ -48,7 +48,7 @@ function watchSocket(shell) {
 }
 
 export function startLive() {
-  const shell = document.querySelector("[data-live]");
+  const shell = document.querySelector(".shell[data-live]");
   startCharts();
   if (!shell) return;
   keepOpen();

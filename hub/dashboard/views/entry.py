@@ -1,5 +1,7 @@
 """Signing in and out."""
 
+from typing import Any
+
 from django.contrib.auth import login, logout
 from django.contrib.auth.decorators import login_not_required
 from django.contrib.auth.forms import AuthenticationForm
@@ -27,7 +29,7 @@ def sign_in(request: HttpRequest) -> HttpResponse:
         login(request, form.get_user())
         return redirect(_target(request))
     refused = request.method == "POST"
-    context = {
+    context: dict[str, Any] = {
         "title": _("Sign in"),
         "refusal": _("The user name or the password is not right.") if refused else "",
         "username": request.POST.get("username", ""),

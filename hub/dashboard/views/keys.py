@@ -1,9 +1,10 @@
 """Keys: list, make, show once, revoke."""
 
 import datetime as dt
+from typing import Any
 
-from django.http import Http404, HttpRequest, HttpResponse
 from django.contrib import messages
+from django.http import Http404, HttpRequest, HttpResponse
 from django.shortcuts import redirect
 from django.utils import timezone
 from django.utils.translation import gettext as _
@@ -27,12 +28,12 @@ def keys(request: HttpRequest) -> HttpResponse:
     who = guards.principal(request)
     found = list(key_room.listing(who).order_by("-created_at")[:SHOWN])
     now = timezone.now()
-    context = {
+    context: dict[str, Any] = {
         "active": [key for key in found if not _ended(key, now)],
         "ended": [key for key in found if _ended(key, now)],
         "shows_owner": who.allows("users:manage"),
     }
-    return pages.show(request, "pages/keys.html", _("Keys"), **context)
+    return pages.show(request, "pages/keys.html", _("Keys"), context=context)
 
 
 def _ended(key: ApiKey, now: dt.datetime) -> bool:
@@ -50,9 +51,9 @@ def new(request: HttpRequest) -> HttpResponse:
         key, plaintext = _issue(request)
     except KeyRefused as error:
         return _wizard(request, wanted=request.POST.getlist("scopes"), error=error)
-    context = {"key": key, "plaintext": plaintext}
+    context: dict[str, Any] = {"key": key, "plaintext": plaintext}
     context["snippets"] = snippets.first_chat(request, plaintext)
-    return pages.show(request, "pages/key_shown.html", _("Your new key"), **context)
+    return pages.show(request, "pages/key_shown.html", _("Your new key"), context=context)
 
 
 def _issue(request: HttpRequest) -> tuple[ApiKey, str]:
@@ -83,14 +84,14 @@ def _wizard(
     request: HttpRequest, wanted: list[str], error: KeyRefused | None = None
 ) -> HttpResponse:
     who = guards.principal(request)
-    context = {
+    context: dict[str, Any] = {
         "held": [name for name in scopes.SCOPES if who.allows(name)],
         "wanted": wanted,
         "error": error,
         "lifetimes": LIFETIMES_D,
         "given": request.POST,
     }
-    page = pages.show(request, "pages/key_new.html", _("New key"), **context)
+    page = pages.show(request, "pages/key_new.html", _("New key"), context=context)
     page.status_code = 400 if error else 200
     return page
 

@@ -35,7 +35,7 @@ def model(request: HttpRequest, name: str) -> HttpResponse:
     found = next((row for row in board.rows if row.name == name), None)
     if found is None:
         raise Http404
-    return pages.show(request, "pages/model.html", name, board=board, row=found)
+    return pages.show(request, "pages/model.html", name, context={"board": board, "row": found})
 
 
 @require_POST

@@ -42,7 +42,12 @@ def palette(request: HttpRequest) -> JsonResponse:
 def _page_entries(who: Principal) -> list[dict[str, Any]]:
     links = [link for _group, links in pages.navigation(who) for link in links]
     return [
-        {"title": str(link.title), "group": _("Page"), "icon": link.icon, "url": reverse(link.route)}
+        {
+            "title": str(link.title),
+            "group": _("Page"),
+            "icon": link.icon,
+            "url": reverse(link.route),
+        }
         for link in links
     ]
 

@@ -1,5 +1,7 @@
 """The playground's page; everything in it happens in the browser against /v1."""
 
+from typing import Any
+
 from django.http import HttpRequest, HttpResponse
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy
@@ -21,8 +23,10 @@ def playground(request: HttpRequest) -> HttpResponse:
     """Offer the models of each kind; `?model=` chooses one."""
     available = Model.objects.filter(state=Model.State.AVAILABLE)
     wanted = request.GET.get("model", "")
-    context = {
-        "chat_models": list(available.filter(kind__in=("llm", "vlm")).order_by("size_bytes", "name")),
+    context: dict[str, Any] = {
+        "chat_models": list(
+            available.filter(kind__in=("llm", "vlm")).order_by("size_bytes", "name")
+        ),
         "speech_models": list(available.filter(kind="asr").order_by("name")),
         "embedding_models": list(available.filter(kind="embed").order_by("name")),
         "wanted": wanted,
@@ -31,4 +35,4 @@ def playground(request: HttpRequest) -> HttpResponse:
         "code_languages": snippets.LANGUAGES,
         "ideas": [str(idea) for idea in IDEAS],
     }
-    return pages.show(request, "pages/playground.html", _("Playground"), **context)
+    return pages.show(request, "pages/playground.html", _("Playground"), context=context)

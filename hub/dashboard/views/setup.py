@@ -47,7 +47,7 @@ def link(request: HttpRequest, token: str) -> HttpResponse:
 def _form(
     request: HttpRequest, token: str, errors: dict[str, list[str]], username: str = ""
 ) -> HttpResponse:
-    context = {
+    context: dict[str, Any] = {
         "title": _("Welcome"),
         "token": token,
         "errors": errors,
@@ -62,8 +62,14 @@ def _form(
 @guards.needs("models:manage")
 def welcome(request: HttpRequest) -> HttpResponse:
     """Show machine, models, a first chat and a first key; POST makes the key."""
-    context: dict[str, Any] = {"data_folder": settings.HUB_DATA, "step": 2, "chat_model": snippets.chat_model()}
+    context: dict[str, Any] = {
+        "data_folder": settings.HUB_DATA,
+        "step": 2,
+        "chat_model": snippets.chat_model(),
+    }
     if request.method == "POST":
         context["plaintext"] = issue_first(guards.person(request))
         context["snippets"] = snippets.first_chat(request, context["plaintext"])
-    return pages.show(request, "pages/welcome.html", _("Welcome"), ["memory", "starters"], **context)
+    return pages.show(
+        request, "pages/welcome.html", _("Welcome"), ["memory", "starters"], **context
+    )

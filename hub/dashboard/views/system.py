@@ -2,6 +2,7 @@
 
 import platform
 from importlib.metadata import PackageNotFoundError, version
+from typing import Any
 
 import msgspec
 from asgiref.sync import async_to_sync
@@ -12,7 +13,7 @@ from django.utils.translation import gettext as _
 from django.views.decorators.http import require_safe
 
 from hub import health
-from hub.dashboard import guards, pages
+from hub.dashboard import guards, pages, units
 
 LIBRARIES = (
     "django", "uvicorn", "channels", "torch", "transformers", "xllamacpp", "faster-whisper",
@@ -24,7 +25,7 @@ LIBRARIES = (
 @guards.needs("status:read")
 def system(request: HttpRequest) -> HttpResponse:
     parts = async_to_sync(health.reasons)()
-    context = {
+    context: dict[str, Any] = {
         "parts": parts,
         "not_ready": sum(1 for reason in parts.values() if reason),
         "versions": [("Python", platform.python_version()), *_versions()],
@@ -34,7 +35,7 @@ def system(request: HttpRequest) -> HttpResponse:
     if guards.principal(request).allows("system:manage"):
         context["settings"] = _settings()
         context["hub_json"] = msgspec.json.format(msgspec.json.encode(settings.HUB_CONFIG)).decode()
-    return pages.show(request, "pages/system.html", _("System"), ["memory"], **context)
+    return pages.show(request, "pages/system.html", _("System"), ["memory"], context=context)
 
 
 def _versions() -> list[tuple[str, str]]:
@@ -52,7 +53,7 @@ def _settings() -> list[tuple[str, str]]:
     return [
         ("AI_HUB_HOST", settings.HUB_HOST),
         ("AI_HUB_PORT", str(settings.HUB_PORT)),
-        ("AI_HUB_PUBLIC_URL", settings.HUB_PUBLIC_URL or "–"),
+        ("AI_HUB_PUBLIC_URL", settings.HUB_PUBLIC_URL or units.UNKNOWN),
         ("AI_HUB_DATA", str(settings.HUB_DATA)),
         ("AI_HUB_DEVICE", settings.HUB_DEVICE),
         ("AI_HUB_MODEL_SIZE", settings.HUB_MODEL_SIZE),
