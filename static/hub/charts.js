@@ -1,7 +1,12 @@
 // uPlot charts; each reads its columns from a live panel, so a push needs no second channel.
 import { word } from "./notify.js";
 
+const SPAN_S = 300;
 const charts = new Map();
+
+function clock(at) {
+  return new Date(at * 1000).toLocaleTimeString("en-GB", { hour: "2-digit", minute: "2-digit" });
+}
 
 function colour(name) {
   return getComputedStyle(document.documentElement).getPropertyValue(name).trim();
@@ -28,8 +33,8 @@ function options(box) {
     width: box.clientWidth - 16,
     height: 160,
     cursor: { y: false, points: { size: 7 } },
-    scales: { requests: { range: (_, low, high) => [0, Math.max(4, high)] }, tokens: { range: (_, low, high) => [0, Math.max(10, high * 1.1)] } },
-    axes: [axis({ space: 80 }), axis({ scale: "tokens", size: 44 }), axis({ scale: "requests", side: 1, grid: { show: false }, size: 32, values: whole })],
+    scales: { x: { range: (_, low, high) => [high - SPAN_S, high] }, requests: { range: (_, low, high) => [0, Math.max(4, high)] }, tokens: { range: (_, low, high) => [0, Math.max(10, high * 1.1)] } },
+    axes: [axis({ space: 80, values: (_, times) => times.map(clock) }), axis({ scale: "tokens", size: 44 }), axis({ scale: "requests", side: 1, grid: { show: false }, size: 32, values: whole })],
     series: [
       { label: word("time"), value: "{HH}:{mm}:{ss}" },
       { label: word("tokens"), scale: "tokens", stroke: colour("--hub-accent"), fill: `color-mix(in srgb, ${colour("--hub-accent")} 12%, transparent)`, width: 1.75, points: { show: false } },
