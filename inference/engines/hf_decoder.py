@@ -1,0 +1,232 @@
+"""The general path: any causal language model of transformers, with keys and values in our tables.
+
+Running sequences of a table are computed together where the model allows it (it is tried at load
+against the model's own answer), else one after the other.
+"""
+
+import inspect
+from collections.abc import Sequence
+from typing import Any, Protocol
+
+import torch
+from torch import Tensor
+from transformers.cache_utils import Cache, DynamicLayer
+
+from inference.engines.decoder import Decode, DecodeIndex, Decoder, Prefill, PrefillIndex
+from inference.engines.kv_cache import KvPool, Layout, Stage
+from inference.errors import LoadFailed
+
+TOLERANCE = {torch.float32: 1e-3, torch.float16: 5e-2, torch.bfloat16: 2e-1}  # of the logits' scale
+
+
+class _Index(Protocol):
+    """Where one forward's keys and values go."""
+
+    def write(self, layer: int, keys: Tensor, values: Tensor) -> tuple[Tensor, Tensor]: ...
+
+
+class _Layer(DynamicLayer):
+    """A layer of the model's cache that stands for rows of our tables."""
+
+    def __init__(self, index: _Index, layer: int, past: int) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]
+        self._index, self._layer, self._past = index, layer, past
+
+    def update(
+        self, key_states: Tensor, value_states: Tensor, *_args: Any, **_named: Any
+    ) -> tuple[Tensor, Tensor]:
+        return self._index.write(self._layer, key_states, value_states)
+
+    def get_seq_length(self) -> int:
+        return self._past
+
+
+class _Together:
+    """A `DecodeIndex` for keys and values as models give them: (rows, kv_heads, 1, dim)."""
+
+    def __init__(self, index: DecodeIndex) -> None:
+        self._index = index
+
+    def write(self, layer: int, keys: Tensor, values: Tensor) -> tuple[Tensor, Tensor]:
+        return self._index.write(layer, keys[:, :, 0], values[:, :, 0])
+
+
+class _Row:
+    """One row of a table."""
+
+    def __init__(self, decode: Decode, row: int) -> None:
+        keys, values = decode.table.storage()
+        self._keys, self._values = keys[:, row : row + 1], values[:, row : row + 1]
+        self._at = decode.lengths[row]
+
+    def write(self, layer: int, keys: Tensor, values: Tensor) -> tuple[Tensor, Tensor]:
+        end = self._at + 1
+        own_keys, own_values = self._keys[layer], self._values[layer]
+        own_keys[:, :, self._at : end], own_values[:, :, self._at : end] = keys, values
+        return own_keys[:, :, :end], own_values[:, :, :end]
+
+
+class HfDecoder(Decoder):
+    def __init__(self, model: Any) -> None:
+        """Raises: LoadFailed where the model keeps other state than keys and values."""
+        self._model = model.eval()
+        self._device = next(model.parameters()).device
+        named = inspect.signature(model.forward).parameters
+        self._keeps = "logits_to_keep" in named
+        self._places = "position_ids" in named
+        self.vocab_tokens = int(model.config.get_text_config().vocab_size)
+        self.weights_bytes = sum(p.numel() * p.element_size() for p in model.parameters())
+        self.layout = self._probe_layout()
+        self.together = self._places and self._masks() is not None
+        self._check()
+
+    @torch.inference_mode()
+    def step(self, decodes: Sequence[Decode], prefills: Sequence[Prefill]) -> Tensor:
+        parts: list[Tensor] = []
+        for decode in decodes:
+            parts += [self._together(decode)] if self.together else self._one_by_one(decode)
+        parts += [self._prefill(prefill) for prefill in prefills]
+        return torch.cat(parts)
+
+    # --- forwards ---------------------------------------------------------------------------------
+
+    def _together(self, decode: Decode) -> Tensor:
+        index = DecodeIndex(decode)
+        both = torch.tensor([decode.tokens, decode.lengths], device=self._device)
+        given = {"attention_mask": self._mask(index, both[1]), "position_ids": both[1][:, None]}
+        return self._forward(both[0][:, None], _Together(index), index.span - 1, 1, given)[:, -1]
+
+    def _one_by_one(self, decode: Decode) -> list[Tensor]:
+        return [
+            self._solo([token], _Row(decode, row), decode.lengths[row], 1)
+            for row, token in enumerate(decode.tokens)
+        ]
+
+    def _prefill(self, prefill: Prefill) -> Tensor:
+        want = prefill.want
+        logits = self._solo(prefill.tokens, PrefillIndex(prefill), prefill.start, max(want, 1))
+        return logits[len(logits) - want :]
+
+    def _solo(self, tokens: Sequence[int], index: _Index, past: int, keep: int) -> Tensor:
+        """Give the logits of the last `keep` tokens of one sequence; the model makes its own mask."""
+        ids = torch.tensor([tokens], device=self._device)
+        given = {}
+        if self._places:
+            at = torch.arange(past, past + len(tokens), device=self._device)
+            given["position_ids"] = at[None]
+        logits = self._forward(ids, index, past, keep, given)[0]
+        return logits[len(logits) - keep :]
+
+    def _forward(
+        self, ids: Tensor, index: _Index, past: int, keep: int, given: dict[str, Any]
+    ) -> Tensor:
+        """Give logits (rows, >= keep, vocab)."""
+        layers = [_Layer(index, at, past) for at in range(self.layout.layers)]
+        if self._keeps:
+            given["logits_to_keep"] = keep
+        out = self._model(
+            input_ids=ids,
+            past_key_values=Cache(layers=list(layers)),
+            use_cache=True,
+            return_dict=True,
+            **given,
+        )
+        logits: Tensor = out.logits
+        return logits
+
+    # --- masks ------------------------------------------------------------------------------------
+
+    def _masks(self) -> dict[str, int | None] | None:
+        """Give each kind of layer's window (None: no window); None where a kind is not known."""
+        config = self._model.config.get_text_config()
+        kinds = set(getattr(config, "layer_types", None) or [])
+        window = getattr(config, "sliding_window", None)
+        if not kinds:
+            return {"": window}
+        if not kinds <= {"full_attention", "sliding_attention"}:
+            return None
+        return {kind: window if kind == "sliding_attention" else None for kind in kinds}
+
+    def _mask(self, index: DecodeIndex, lengths: Tensor) -> Any:
+        kinds = self._masks() or {}
+        masks = {kind: _windowed(index.mask, lengths, window) for kind, window in kinds.items()}
+        if "sliding_attention" in masks:
+            return masks
+        return next(iter(masks.values()))
+
+    # --- what the model is like -------------------------------------------------------------------
+
+    @torch.inference_mode()
+    def _probe_layout(self) -> Layout:
+        ids = torch.zeros((1, 2), dtype=torch.long, device=self._device)
+        cache = self._model(input_ids=ids, use_cache=True, return_dict=True).past_key_values
+        layers = getattr(cache, "layers", None) or []
+        shapes = {
+            (tuple(layer.keys.shape), tuple(layer.values.shape))
+            for layer in layers
+            if isinstance(layer, DynamicLayer)
+            and layer.keys is not None
+            and layer.values is not None
+        }
+        own = [layer for layer in layers if isinstance(layer, DynamicLayer)]
+        if len(shapes) != 1 or len(own) != len(layers):
+            kind = self._model.config.model_type
+            raise LoadFailed(
+                f"models of type {kind} keep more than plain keys and values; this engine cannot "
+                "serve them: use the same model as GGUF"
+            )
+        (keys, values) = shapes.pop()
+        dtype = layers[0].keys.dtype
+        return Layout(len(layers), keys[1], keys[3], values[3], dtype, self._device)
+
+    @torch.inference_mode()
+    def _check(self) -> None:
+        """Try two sequences of different length against the model's own answers.
+
+        Raises: LoadFailed if even one sequence at a time comes out differently.
+        """
+        sequences = [[1, 5, 3, 7, 2], [4, 2, 6]]
+        vocab = self.vocab_tokens
+        sequences = [[token % vocab for token in sequence] for sequence in sequences]
+        expected = torch.stack([self._plain(sequence) for sequence in sequences])
+        for together in (True, False) if self.together else (False,):
+            self.together = together
+            if _close(self._decoded(sequences), expected, self.layout.dtype):
+                return
+        raise LoadFailed("the model's answers with cached keys and values differ from its own")
+
+    def _plain(self, tokens: Sequence[int]) -> Tensor:
+        ids = torch.tensor([tokens], device=self._device)
+        logits: Tensor = self._model(input_ids=ids, use_cache=False, return_dict=True).logits
+        return logits[0, -1]
+
+    def _decoded(self, sequences: Sequence[Sequence[int]]) -> Tensor | None:
+        """Give the last token's logits, computed as a running batch computes them."""
+        pool = KvPool(self.layout, [16])
+        try:
+            for tokens in sequences:
+                stage = Stage(self.layout, len(tokens) - 1)
+                self.step([], [Prefill(stage, tokens[:-1], 0, 1)])
+                pool.seat(stage, len(tokens) - 1)
+            lengths = [len(tokens) - 1 for tokens in sequences]
+            last = [tokens[-1] for tokens in sequences]
+            return self.step([Decode(pool.tables[0], last, lengths)], [])
+        except (RuntimeError, ValueError, TypeError, KeyError, AttributeError, IndexError):
+            return None  # a model that cannot take these masks says so in its own way
+
+
+def _close(found: Tensor | None, expected: Tensor, dtype: torch.dtype) -> bool:
+    if found is None:
+        return False
+    scale = expected.float().abs().max().clamp(min=1e-6)
+    worst = (found.float() - expected.float()).abs().max() / scale
+    return bool(worst <= TOLERANCE.get(dtype, 2e-1))
+
+
+def _windowed(mask: Tensor, lengths: Tensor, window: int | None) -> Tensor:
+    """Hide what a sliding window of so many tokens no longer sees."""
+    if window is None:
+        return mask
+    columns = torch.arange(mask.shape[-1], device=mask.device)
+    gone = columns[None, :] <= (lengths[:, None] - window)
+    return mask.masked_fill(gone[:, None, None, :], float("-inf"))

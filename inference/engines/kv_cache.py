@@ -1,0 +1,221 @@
+"""Where keys and values live: a row per running sequence, in tables that grow with the sequences.
+
+A table holds sequences of about the same length, so that a long one costs the short ones neither
+memory nor attention. A sequence moves to the next table when it outgrows its own. Used by the
+batching loop and, for one step at a time, by the decoders.
+"""
+
+from dataclasses import dataclass, field
+
+import torch
+from torch import Tensor
+
+FIRST_ROWS = 4
+
+
+class NoRoom(Exception):
+    """The memory limit does not allow this sequence (or this token of it) now."""
+
+
+@dataclass(frozen=True, slots=True)
+class Layout:
+    """The shape of one token's keys and values."""
+
+    layers: int
+    kv_heads: int
+    key_dim: int
+    value_dim: int
+    dtype: torch.dtype
+    device: torch.device
+
+    @property
+    def token_bytes(self) -> int:
+        width = self.kv_heads * (self.key_dim + self.value_dim)
+        return self.layers * width * self.dtype.itemsize
+
+    def empty(self, rows: int, tokens: int) -> tuple[Tensor, Tensor]:
+        """Keys and values, each (layers, rows, kv_heads, tokens, dim), all zero.
+
+        Zero and not merely allocated: a masked NaN would still reach the sum over values.
+        """
+        shape = (self.layers, rows, self.kv_heads, tokens)
+        keys = torch.zeros((*shape, self.key_dim), dtype=self.dtype, device=self.device)
+        values = torch.zeros((*shape, self.value_dim), dtype=self.dtype, device=self.device)
+        return keys, values
+
+
+class Stage:
+    """The keys and values of one prompt while it is computed, and of a kept prefix afterwards."""
+
+    def __init__(self, layout: Layout, tokens: int) -> None:
+        self.layout = layout
+        self.keys, self.values = layout.empty(1, tokens)  # (layers, 1, kv_heads, tokens, dim)
+
+    @property
+    def tokens(self) -> int:
+        return self.keys.shape[3]
+
+    @property
+    def nbytes(self) -> int:
+        return self.tokens * self.layout.token_bytes
+
+    def copy_from(self, other: "Stage", tokens: int) -> None:
+        """Take over the first tokens of another prompt."""
+        self.keys[:, :, :, :tokens] = other.keys[:, :, :, :tokens]
+        self.values[:, :, :, :tokens] = other.values[:, :, :, :tokens]
+
+
+@dataclass(eq=False)
+class Seat:
+    """A running sequence's row; `Table` keeps it true while rows move."""
+
+    table: "Table"
+    row: int
+    length: int  # tokens whose keys and values are in the row
+
+
+@dataclass(eq=False)
+class Table:
+    """Rows for sequences of up to `capacity` tokens. Invariant: rows 0..len(seats)-1 are in use."""
+
+    layout: Layout
+    capacity: int
+    seats: list[Seat] = field(default_factory=list)
+    keys: Tensor | None = None  # (layers, rows, kv_heads, capacity, key_dim)
+    values: Tensor | None = None
+
+    @property
+    def rows(self) -> int:
+        return 0 if self.keys is None else self.keys.shape[1]
+
+    @property
+    def nbytes(self) -> int:
+        return self.rows * self.row_bytes
+
+    @property
+    def row_bytes(self) -> int:
+        return self.capacity * self.layout.token_bytes
+
+    def rows_to_add(self) -> int:
+        """Count the rows that one more sequence makes necessary."""
+        if len(self.seats) < self.rows:
+            return 0
+        return max(FIRST_ROWS, self.rows)
+
+    def add(self, length: int) -> Seat:
+        extra = self.rows_to_add()
+        if extra:
+            self._resize(self.rows + extra)
+        seat = Seat(self, len(self.seats), length)
+        self.seats.append(seat)
+        return seat
+
+    def remove(self, seat: Seat) -> None:
+        """Free a row; the last row moves into the hole."""
+        last = self.seats.pop()
+        if last is not seat:
+            self._copy_row(last.row, seat.row, last.length)
+            last.row = seat.row
+            self.seats[seat.row] = last
+        if not self.seats:
+            self.keys = self.values = None
+        elif len(self.seats) * 4 <= self.rows and self.rows > FIRST_ROWS:
+            self._resize(self.rows // 2)
+
+    def write(self, seat: Seat, keys: Tensor, values: Tensor, tokens: int) -> None:
+        """Fill a row from keys and values of shape (layers, kv_heads, >= tokens, dim)."""
+        own_keys, own_values = self.storage()
+        own_keys[:, seat.row, :, :tokens] = keys[:, :, :tokens]
+        own_values[:, seat.row, :, :tokens] = values[:, :, :tokens]
+
+    def read(self, seat: Seat) -> tuple[Tensor, Tensor]:
+        """Give a view of a row: (layers, kv_heads, capacity, dim)."""
+        keys, values = self.storage()
+        return keys[:, seat.row], values[:, seat.row]
+
+    def storage(self) -> tuple[Tensor, Tensor]:
+        if self.keys is None or self.values is None:
+            raise RuntimeError("the table has no rows")
+        return self.keys, self.values
+
+    def _copy_row(self, source: int, target: int, tokens: int) -> None:
+        for part in self.storage():
+            part[:, target, :, :tokens] = part[:, source, :, :tokens]
+
+    def _resize(self, rows: int) -> None:
+        keys, values = self.layout.empty(rows, self.capacity)
+        if self.keys is not None and self.values is not None:
+            kept = min(rows, self.rows)
+            keys[:, :kept], values[:, :kept] = self.keys[:, :kept], self.values[:, :kept]
+        self.keys, self.values = keys, values
+
+
+class KvPool:
+    """All tables, and the memory limit over them (bytes; 0: none)."""
+
+    def __init__(self, layout: Layout, capacities: list[int], limit_bytes: int = 0) -> None:
+        self.layout = layout
+        self.limit_bytes = limit_bytes
+        self.tables = [Table(layout, capacity) for capacity in capacities]
+        self.other_bytes = 0  # held outside of the tables: prompts in work, kept prefixes
+
+    @property
+    def nbytes(self) -> int:
+        return self.other_bytes + sum(table.nbytes for table in self.tables)
+
+    def seat(self, stage: Stage, tokens: int) -> Seat:
+        """Give a sequence its row, with one token of room at least.
+
+        Raises: NoRoom.
+        """
+        table = self._table_for(tokens + 1)
+        self.need(table.rows_to_add() * table.row_bytes)
+        seat = table.add(tokens)
+        table.write(seat, stage.keys[:, 0], stage.values[:, 0], tokens)
+        return seat
+
+    def make_room(self, seat: Seat) -> None:
+        """Make sure that one more token fits; may move the sequence to a larger table.
+
+        Raises: NoRoom.
+        """
+        if seat.length < seat.table.capacity:
+            return
+        old, row = seat.table, seat.row
+        new = self._table_for(seat.length + 1)
+        self.need(new.rows_to_add() * new.row_bytes)
+        keys, values = old.read(seat)
+        placed = new.add(seat.length)
+        new.write(placed, keys, values, seat.length)
+        leaving = Seat(old, row, seat.length)
+        old.seats[row] = leaving
+        old.remove(leaving)
+        seat.table, seat.row = new, placed.row
+        new.seats[placed.row] = seat
+
+    def free(self, seat: Seat) -> None:
+        seat.table.remove(seat)
+
+    def need(self, nbytes: int) -> None:
+        """Raises: NoRoom if so many bytes more would pass the limit."""
+        if self.limit_bytes and self.nbytes + nbytes > self.limit_bytes:
+            raise NoRoom
+
+    def clear(self) -> None:
+        for table in self.tables:
+            table.seats.clear()
+            table.keys = table.values = None
+
+    def _table_for(self, tokens: int) -> Table:
+        for table in self.tables:
+            if tokens <= table.capacity:
+                return table
+        raise NoRoom
+
+
+def capacities(context_tokens: int, first: int, factor: int) -> list[int]:
+    """Give the sizes of tables up to the context limit: first, first * factor, ..."""
+    sizes = [min(first, context_tokens)]
+    while sizes[-1] < context_tokens:
+        sizes.append(min(sizes[-1] * factor, context_tokens))
+    return sizes

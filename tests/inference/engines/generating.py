@@ -1,0 +1,58 @@
+"""Ask a text engine and read its answers; used by the tests of llm_transformers."""
+
+import random
+from pathlib import Path
+from typing import Any
+
+from inference import wire
+from inference.engines.llm_transformers import LlmTransformers
+from inference.engines.vocabulary import Vocabulary
+
+from .driving import Answer, Driver
+from .tiny_models import VOCAB
+
+
+def drive(folder: Path, **spec: Any) -> Driver:
+    fields = {"name": "tiny", "kind": "llm", "engine": "llm_transformers", "dtype": "float32"}
+    return Driver(LlmTransformers(), wire.ModelSpec(path=str(folder), **{**fields, **spec}))
+
+
+def ask_tokens(tokens: list[int], max_tokens: int | None, **rules: Any) -> wire.Generate:
+    """Ask for tokens after these, greedily unless told otherwise."""
+    outer = {k: rules.pop(k) for k in ("n", "logprobs", "echo") if k in rules}
+    sampling = wire.Sampling(
+        max_tokens=max_tokens, **{"temperature": 0.0, "ignore_eos": True, **rules}
+    )
+    return wire.Generate(prompt=wire.TokenPrompt(tokens=tokens), sampling=sampling, **outer)
+
+
+def some_tokens(count: int, seed: int = 0) -> list[int]:
+    generator = random.Random(seed)
+    return [generator.randrange(3, VOCAB) for _ in range(count)]
+
+
+def text_of(answer: Answer, index: int = 0) -> str:
+    return "".join(delta.text for delta in deltas_of(answer, index))
+
+
+def deltas_of(answer: Answer, index: int = 0) -> list[wire.Delta]:
+    return [delta for delta in answer.of(wire.Delta) if delta.index == index]
+
+
+def said(answer: Answer, index: int = 0) -> list[tuple[str, bytes]]:
+    """Give the tokens of an answer that was asked with logprobs, as (text, bytes)."""
+    return [(told.token, told.raw) for d in deltas_of(answer, index) for told in d.logprobs or []]
+
+
+def named(vocabulary: Vocabulary, tokens: list[int]) -> list[tuple[str, bytes]]:
+    return [vocabulary.token_text(token) for token in tokens]
+
+
+def shown(vocabulary: Vocabulary, tokens: list[int]) -> str:
+    return b"".join(map(vocabulary.token_bytes, tokens)).decode(errors="replace")
+
+
+def usage_of(answer: Answer) -> wire.Usage:
+    last = answer.wait()
+    assert isinstance(last, wire.Done), last
+    return last.usage
