@@ -70,7 +70,14 @@ def _last(shape: str) -> list[structlog.typing.Processor]:
             structlog.processors.format_exc_info,
             structlog.processors.JSONRenderer(ensure_ascii=False),
         ]
-    return [structlog.dev.ConsoleRenderer(colors=wants_colour(), pad_event_to=0)]
+    return [
+        structlog.dev.ConsoleRenderer(
+            colors=wants_colour(),
+            pad_event_to=0,
+            # The default formatter prints local variables, secrets among them.
+            exception_formatter=structlog.dev.plain_traceback,
+        )
+    ]
 
 
 def _name_process(_logger: Any, _name: str, event: Any) -> Any:

@@ -56,13 +56,14 @@ def duration(seconds: float | None) -> str:
     if seconds is None:
         return UNKNOWN
     if seconds < 90:
-        number = f"{seconds:.1f}" if seconds < 10 and seconds % 1 else f"{seconds:.0f}"
-        return f"{number} s"
+        return f"{seconds:.1f} s" if seconds < 10 and seconds % 1 else f"{seconds:.0f} s"
     if seconds < 5400:
-        return f"{seconds / 60:.0f} {pgettext('unit', 'min')}"
-    if seconds < 172_800:
-        return f"{seconds / 3600:.0f} {pgettext('unit', 'h')}"
-    return f"{seconds / 86400:.0f} {pgettext('unit', 'd')}"
+        number, unit = seconds / 60, pgettext("unit", "min")
+    elif seconds < 172_800:
+        number, unit = seconds / 3600, pgettext("unit", "h")
+    else:
+        number, unit = seconds / 86_400, pgettext("unit", "d")
+    return f"{number:.0f} {unit}"
 
 
 def ago(seconds: float) -> str:

@@ -25,6 +25,11 @@ export function startTabs() {
     if (tab) select(tab);
   });
   document.addEventListener("keydown", onKey);
+  openNamed();
+  window.addEventListener("hashchange", openNamed);
+}
+
+function openNamed() {
   const hash = window.location.hash.slice(1);
   const named = hash && document.querySelector(`[role=tab][data-hash="${CSS.escape(hash)}"]`);
   if (named) select(named);

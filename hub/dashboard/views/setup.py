@@ -17,6 +17,7 @@ from accounts.people import PersonRefused
 from hub.dashboard import guards, pages, snippets
 from hub.dashboard.views.keys import issue_first
 
+PANELS = ["memory", "starters"]
 BACKEND = "django.contrib.auth.backends.ModelBackend"
 
 
@@ -70,6 +71,4 @@ def welcome(request: HttpRequest) -> HttpResponse:
     if request.method == "POST":
         context["plaintext"] = issue_first(guards.person(request))
         context["snippets"] = snippets.first_chat(request, context["plaintext"])
-    return pages.show(
-        request, "pages/welcome.html", _("Welcome"), ["memory", "starters"], **context
-    )
+    return pages.show(request, "pages/welcome.html", _("Welcome"), PANELS, context)
