@@ -5,10 +5,27 @@ import os
 import tempfile
 from pathlib import Path
 
+from django.core.exceptions import ImproperlyConfigured
+
 from hub import keyring
 
 SOCKET_PATH_BYTES = 107  # Source: unix(7), sun_path without its NUL
 LONGEST_SOCKET_NAME = "valkey.sock"
+
+
+def data_folder(folder: Path) -> Path:
+    """Make the folder of all state.
+
+    Raises: ImproperlyConfigured, in one line, where nothing can be kept there.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        keyring.private_folder(folder / "secrets")
+    except OSError as error:
+        raise ImproperlyConfigured(
+            f"AI_HUB_DATA: {folder} cannot be used: {error.strerror or error}"
+        ) from error
+    return folder.resolve()
 
 
 def runtime_folder(data: Path) -> Path:

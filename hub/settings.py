@@ -13,9 +13,7 @@ BASE_DIR = Path(__file__).resolve().parent.parent
 
 # --- the hub ------------------------------------------------------------------------------------
 
-HUB_DATA = env.path("DATA", BASE_DIR / "data")
-HUB_DATA.mkdir(parents=True, exist_ok=True)
-HUB_DATA = HUB_DATA.resolve()
+HUB_DATA = places.data_folder(env.path("DATA", BASE_DIR / "data"))
 HUB_MODELS = env.path("MODELS", HUB_DATA / "models")
 HUB_RUNTIME = places.runtime_folder(HUB_DATA)
 HUB_SECRETS = HUB_DATA / "secrets"

@@ -119,7 +119,7 @@ def _write(response: httpx.Response, part: Path, start: int, progress: Progress)
     with part.open("r+b" if start else "wb") as file:
         file.seek(start)
         file.truncate()
-        for chunk in response.iter_raw(CHUNK_BYTES):
+        for chunk in response.iter_raw():
             file.write(chunk)
             progress(file.tell(), total)
         done = file.tell()

@@ -1,0 +1,68 @@
+"""System checks say what is wrong with the configuration before anything starts."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+
+def check(tmp_path: Path, **variables: str) -> subprocess.CompletedProcess[str]:
+    own = {"DJANGO_SETTINGS_MODULE": "hub.settings", "AI_HUB_DATA": str(tmp_path)}
+    environment = {**os.environ, **own, **variables}
+    return subprocess.run(
+        [sys.executable, "manage.py", "check"],
+        env=environment,
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=60,
+    )
+
+
+def test_it_passes_with_defaults(tmp_path: Path) -> None:
+    assert check(tmp_path).returncode == 0
+
+
+def test_it_names_every_bad_variable(tmp_path: Path) -> None:
+    done = check(tmp_path, AI_HUB_PORT="http", AI_HUB_MODEL_SIZE="huge")
+    assert done.returncode == 1
+    assert "AI_HUB_PORT" in done.stderr
+    assert "AI_HUB_MODEL_SIZE: must be one of large, medium, small" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_it_names_the_place_in_the_config_file(tmp_path: Path) -> None:
+    file = tmp_path / "hub.json"
+    file.write_text('{"rate_limits": {"tokens_per_hour": "all"}}')
+    done = check(tmp_path, AI_HUB_CONFIG=str(file))
+    assert done.returncode == 1
+    assert f"{file}: `rate_limits.tokens_per_hour`" in done.stderr
+
+
+@pytest.mark.parametrize("names", [{}, {"AI_HUB_ALLOWED_HOSTS": "*"}])
+def test_it_refuses_to_be_reached_under_any_name(tmp_path: Path, names: dict[str, str]) -> None:
+    done = check(tmp_path, AI_HUB_HOST="0.0.0.0", **names)
+    assert done.returncode == 1
+    assert "hub.E004" in done.stderr
+
+
+def test_it_warns_of_passwords_in_the_clear(tmp_path: Path) -> None:
+    done = check(tmp_path, AI_HUB_HOST="0.0.0.0", AI_HUB_ALLOWED_HOSTS="hub.example")
+    assert done.returncode == 0
+    assert "hub.W001" in done.stderr
+
+
+def test_it_is_content_behind_tls(tmp_path: Path) -> None:
+    done = check(tmp_path, AI_HUB_HOST="0.0.0.0", AI_HUB_PUBLIC_URL="https://hub.example")
+    assert done.returncode == 0
+    assert "hub." not in done.stderr
+
+
+def test_it_says_in_one_line_that_the_data_folder_cannot_be_used(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    done = check(tmp_path / "file" / "data")
+    assert done.returncode == 1
+    assert done.stderr.count("\n") == 1
+    assert "AI_HUB_DATA" in done.stderr
