@@ -6,9 +6,17 @@ from collections.abc import Iterator
 
 import pytest
 from django.conf import settings
+from hypothesis import HealthCheck
+from hypothesis import settings as hypothesis_settings
 
 from hub.supervisor import valkey
 from tests.settings import remove_data
+
+# A busy machine is slow, which says nothing of the code.
+hypothesis_settings.register_profile(
+    "hub", deadline=None, suppress_health_check=[HealthCheck.too_slow]
+)
+hypothesis_settings.load_profile("hub")
 
 
 @pytest.fixture(scope="session")
