@@ -16,10 +16,18 @@ function number(id, request, name) {
   if (value !== "") request[name] = Number(value);
 }
 
-export function chatRequest(messages = turns) {
+// What is sent next: the conversation, and what stands in the box. With an empty box, what was sent last.
+export function nextRequest() {
+  const written = by("chat-text").value.trim();
+  const spoken = [...turns];
+  if (written) return chatRequest([...spoken, { role: "user", content: written }]);
+  while (spoken.at(-1)?.role === "assistant") spoken.pop();
+  return chatRequest(spoken.length ? spoken : [{ role: "user", content: "Say hello." }]);
+}
+
+function chatRequest(messages) {
   const system = by("chat-system").value.trim();
   const spoken = messages.map(({ role, content }) => ({ role, content }));
-  if (!spoken.length) spoken.push({ role: "user", content: by("chat-text").value || "Say hello." });
   const request = {
     model: by("chat-model").value,
     messages: system ? [{ role: "system", content: system }, ...spoken] : spoken,
@@ -93,15 +101,18 @@ function setRunning(controller) {
 // Draw at most once per frame, however fast the tokens come.
 function painter(turn) {
   let frame = 0;
-  return (answer) => {
-    turn.content = answer.text;
-    if (frame) return;
-    frame = requestAnimationFrame(() => {
-      frame = 0;
-      show(turn.body, turn.content);
-      turn.foot.replaceChildren(figures(answer, words()));
-      scroll();
-    });
+  const draw = (answer) => {
+    frame = 0;
+    show(turn.body, turn.content);
+    turn.foot.replaceChildren(figures(answer, words()));
+    scroll();
+  };
+  return {
+    take: (answer) => {
+      turn.content = answer.text;
+      frame ||= requestAnimationFrame(() => draw(answer));
+    },
+    end: () => cancelAnimationFrame(frame),
   };
 }
 
@@ -152,7 +163,7 @@ function again(turn) {
 }
 
 async function answer() {
-  const request = chatRequest();
+  const request = chatRequest(turns);
   const controller = new AbortController();
   const turn = addTurn("assistant", "");
   const timer = waiting(turn);
@@ -165,11 +176,13 @@ async function answer() {
       signal: controller.signal,
       onText: (state) => {
         last = { ...state };
-        paint(last);
+        paint.take(last);
       },
     });
+    paint.end();
     finish(turn, last, last.finish === "length" ? words().cut : last.finish ? "" : words().ended);
   } catch (error) {
+    paint.end();
     if (error.name === "AbortError") finish(turn, last, words().stopped);
     else fail(turn, error);
   } finally {

@@ -1,5 +1,5 @@
 // The playground: its three tabs, and the dialog with the same request as code.
-import { chatRequest, startChat } from "./play_chat.js";
+import { nextRequest, startChat } from "./play_chat.js";
 import { embedRequest, startEmbeddings } from "./play_embed.js";
 import { speechFile, speechRequest, startSpeech } from "./play_speech.js";
 import * as code from "./code.js";
@@ -10,7 +10,7 @@ function setup() {
 }
 
 const MAKERS = {
-  chat: () => code.chat(chatRequest(), setup()),
+  chat: () => code.chat(nextRequest(), setup()),
   embed: () => code.embed(embedRequest(), setup()),
   speech: () => code.speech(speechRequest(), speechFile(), setup()),
 };
