@@ -104,7 +104,9 @@ def main(data: Path) -> None:
         ):
             ways = [
                 Way(alone, []),
-                Way(server.target(MODEL, ignore_eos=True), server.parts("serve_web", "serve_models")),
+                Way(
+                    server.target(MODEL, ignore_eos=True), server.parts("serve_web", "serve_models")
+                ),
                 Way(proxy_target, [proxy, *proxy.children(recursive=True)]),
             ]
             rows = compare(ways)

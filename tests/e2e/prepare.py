@@ -1,0 +1,50 @@
+"""Change a running hub's people from outside: `python -m tests.e2e.prepare` with JSON on stdin.
+
+{"people": {name: role}} makes accounts; {"disable": name} ends one; {"nobody": url} removes all and
+prints a set-up link. The password is always PASSWORD.
+"""
+
+import json
+import sys
+from typing import Any
+
+PASSWORD = "a long enough pass phrase 7"
+
+
+def main() -> None:
+    import django  # noqa: PLC0415 (PASSWORD is wanted without Django)
+
+    django.setup()
+    wanted: dict[str, Any] = json.load(sys.stdin)
+    for name, role in wanted.get("people", {}).items():
+        _make(name, role)
+    if "disable" in wanted:
+        _disable(wanted["disable"])
+    if "nobody" in wanted:
+        sys.stdout.write(_link(wanted["nobody"]))
+
+
+def _make(name: str, role: str) -> None:
+    from accounts import people  # noqa: PLC0415
+
+    people.create(name, PASSWORD, role=role)
+
+
+def _disable(name: str) -> None:
+    from accounts.models import User  # noqa: PLC0415
+
+    user = User.objects.get(username=name)
+    user.is_active = False
+    user.save()
+
+
+def _link(url: str) -> str:
+    from accounts import setup  # noqa: PLC0415
+    from accounts.models import User  # noqa: PLC0415
+
+    User.objects.all().delete()
+    return setup.issue_link(url) or ""
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,94 @@
+"""Signing in and out, and what a visitor without rights sees."""
+
+import httpx
+import pytest
+from playwright.sync_api import expect
+from websockets.exceptions import ConnectionClosed, InvalidStatus
+from websockets.sync.client import ClientConnection, connect
+from websockets.typing import Origin
+
+from tests.e2e.browsing import axe
+from tests.e2e.conftest import Open, sign_in, tell
+from tests.servers import Hub
+
+
+def test_it_leads_back_to_the_page_that_was_wanted(hub: Hub, opened: Open) -> None:
+    page = opened(hub.url, allowed=["401 (Unauthorized)"])
+    page.goto("/models/")
+    assert "/login/?next=/models/" in page.url
+    page.get_by_label("User name").fill("ada")
+    page.get_by_label("Password").fill("wrong")
+    page.get_by_role("button", name="Sign in").click()
+    expect(page.get_by_role("alert")).to_contain_text("not right")
+    page.get_by_label("Password").fill("a long enough pass phrase 7")
+    page.get_by_role("button", name="Sign in").click()
+    page.wait_for_url("/models/")
+    page.get_by_label("Account: ada").click()
+    page.get_by_role("button", name="Sign out").click()
+    page.wait_for_url("/login/")
+    page.goto("/")
+    assert "/login/" in page.url
+
+
+def test_it_never_leads_to_another_site(hub: Hub, opened: Open) -> None:
+    page = opened(hub.url)
+    page.goto("/login/?next=https://example.org/")
+    page.get_by_label("User name").fill("ada")
+    page.get_by_label("Password").fill("a long enough pass phrase 7")
+    page.get_by_role("button", name="Sign in").click()
+    page.wait_for_url("/")
+
+
+def test_it_shows_a_viewer_no_levers(hub: Hub, as_person: Open) -> None:
+    page = as_person("vera", allowed=["403 (Forbidden)"])
+    page.goto("/models/")
+    expect(page.get_by_role("link", name="quick")).to_be_visible()
+    expect(page.get_by_role("button", name="Load quick")).to_have_count(0)
+    expect(page.get_by_role("link", name="Keys")).to_have_count(0)
+    page.goto("/keys/")
+    expect(page.get_by_role("heading", name="This is not yours to see")).to_be_visible()
+    assert axe(page) == []
+    token = page.evaluate("document.body.dataset.csrf")
+    proof = {"X-CSRFToken": token, "Origin": hub.url}
+    assert page.request.post("/models/load/quick/", headers=proof).status == 403
+
+
+def test_it_refuses_an_act_without_the_forms_token(hub: Hub, as_person: Open) -> None:
+    page = as_person("ada")
+    answer = page.request.post("/models/load/quick/", headers={"Origin": "https://example.org"})
+    assert answer.status == 403
+
+
+def test_it_answers_strangers_with_the_sign_in_page_only(hub: Hub) -> None:
+    for path in ("/", "/models/", "/playground/", "/keys/", "/system/", "/panels/models/"):
+        answer = httpx.get(hub.url + path)
+        assert answer.status_code == 302, path
+        assert answer.headers["location"].startswith("/login/"), path
+
+
+def test_it_lets_no_stranger_watch(hub: Hub) -> None:
+    address = f"ws://127.0.0.1:{hub.port}/ws/live/?panels=models"
+    with pytest.raises(InvalidStatus) as refused:
+        connect(address, origin=Origin(hub.url))
+    assert refused.value.response.status_code == 403
+
+
+def test_it_ends_the_live_view_of_a_disabled_person(hub: Hub, opened: Open) -> None:
+    page = opened(hub.url)
+    sign_in(page, "lena")
+    cookies = "; ".join(f"{c['name']}={c['value']}" for c in page.context.cookies())
+    page.goto("about:blank")
+    address = f"ws://127.0.0.1:{hub.port}/ws/live/?panels=figures"
+    headers = {"Cookie": cookies}
+    with connect(address, origin=Origin(hub.url), additional_headers=headers) as socket:
+        assert "panel-figures" in str(socket.recv(timeout=10))
+        tell(hub, disable="lena")
+        with pytest.raises(ConnectionClosed) as closed:
+            read_on(socket)
+    assert closed.value.rcvd is not None
+    assert closed.value.rcvd.code == 4403
+
+
+def read_on(socket: ClientConnection) -> None:
+    while True:
+        socket.recv(timeout=10)

@@ -1,0 +1,62 @@
+"""Loading and unloading from the models page; names that attack; sorting and filtering."""
+
+from playwright.sync_api import expect
+
+from tests.e2e.conftest import HOSTILE, Open
+from tests.e2e.test_overview import talking
+from tests.servers import Hub
+
+
+def test_it_loads_and_unloads_with_the_consequence_named(hub: Hub, as_person: Open) -> None:
+    page = as_person("ada")
+    page.goto("/models/")
+    row = page.locator("tr[data-model=heavy]")
+    page.get_by_role("button", name="Load heavy").click()
+    expect(row.locator("[data-state=loading]")).to_be_visible()
+    expect(row.locator("[data-state=ready]")).to_be_visible()
+
+    page.get_by_role("button", name="Unload heavy").click()
+    dialog = page.get_by_role("dialog", name="Unload heavy?")
+    expect(dialog).to_contain_text("This frees")
+    dialog.get_by_role("button", name="Cancel").click()
+    expect(row.locator("[data-state=ready]")).to_be_visible()
+
+    page.get_by_role("button", name="Unload heavy").click()
+    dialog.get_by_role("button", name="Unload").click()
+    expect(row.locator("[data-state=cold]")).to_be_visible()
+    expect(page.locator("#toasts")).to_contain_text("heavy")
+
+
+def test_it_says_how_many_requests_an_unload_waits_for(hub: Hub, as_person: Open) -> None:
+    page = as_person("ada")
+    with talking(hub, "slow"):
+        page.goto("/models/")
+        page.get_by_role("button", name="Unload slow").click()
+        dialog = page.get_by_role("dialog", name="Unload slow?")
+        expect(dialog).to_contain_text("1 running request is finished first.")
+        dialog.get_by_role("button", name="Cancel").click()
+
+
+def test_it_shows_hostile_names_as_text(hub: Hub, as_person: Open) -> None:
+    page = as_person("ada")
+    page.on("dialog", lambda dialog: dialog.accept())
+    page.goto("/models/")
+    expect(page.get_by_role("link", name=HOSTILE)).to_be_visible()
+    page.get_by_role("link", name=HOSTILE).click()
+    expect(page.get_by_role("heading", level=1)).to_have_text(HOSTILE)
+    assert page.locator("img[src=x]").count() == 0
+
+
+def test_it_sorts_and_filters(hub: Hub, as_person: Open) -> None:
+    page = as_person("ada")
+    page.goto("/models/")
+    names = page.locator("#models-table tbody .name")
+    head = page.locator("#models-table th").first
+    head.get_by_role("button").click()
+    expect(head).to_have_attribute("aria-sort", "ascending")
+    assert names.all_inner_texts() == sorted(names.all_inner_texts())
+    head.get_by_role("button").click()
+    expect(head).to_have_attribute("aria-sort", "descending")
+    assert names.all_inner_texts() == sorted(names.all_inner_texts(), reverse=True)
+    page.get_by_label("Filter the table").fill("vec")
+    expect(page.locator("#models-table tbody tr:visible")).to_have_count(1)

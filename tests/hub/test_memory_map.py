@@ -1,0 +1,68 @@
+"""The memory map fills each device with what is there, and never more."""
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from hub.dashboard import memory
+from inference import wire
+
+SIZES = st.integers(0, 10**12)
+
+
+MODELS = st.builds(
+    wire.ModelStatus,
+    name=st.sampled_from("abcdefgh"),
+    version=st.just(""),
+    state=st.sampled_from(["cold", "loading", "ready", "draining", "failed"]),
+    kind=st.just("llm"),
+    engine=st.just("fake"),
+    device=st.sampled_from(["cpu", "cuda:0", ""]),
+    memory_bytes=SIZES,
+    claim_bytes=SIZES,
+    weights_bytes=SIZES,
+    kv_bytes=SIZES,
+)
+LISTS = st.lists(MODELS, max_size=6, unique_by=lambda model: model.name)
+
+
+def snapshot(found: list[wire.ModelStatus], limit: int) -> wire.Snapshot:
+    devices = [
+        wire.DeviceInfo(name=name, label=name, total_bytes=limit, limit_bytes=limit, used_bytes=0)
+        for name in ("cpu", "cuda:0")
+    ]
+    return wire.Snapshot(at=0.0, devices=devices, models=found)
+
+
+@given(LISTS, st.integers(1, 10**12))
+def test_it_accounts_for_every_measured_byte(found: list[wire.ModelStatus], limit: int) -> None:
+    for shown in memory.maps(snapshot(found, limit)):
+        for tenant in shown.tenants:
+            known = next(
+                m for m in found if m.name == tenant.name and m.device == shown.device.name
+            )
+            parts = tenant.weights_bytes + tenant.kv_bytes + tenant.other_bytes
+            if len([m for m in found if m.name == tenant.name]) == 1:
+                assert parts == known.memory_bytes
+            assert min(tenant.weights_bytes, tenant.kv_bytes, tenant.other_bytes) >= 0
+
+
+@given(LISTS, st.integers(1, 10**12))
+def test_it_lays_the_pieces_side_by_side(found: list[wire.ModelStatus], limit: int) -> None:
+    for shown in memory.maps(snapshot(found, limit)):
+        end = 0.0
+        for share in (share for tenant in shown.tenants for share in tenant.shares):
+            assert share.width > 0
+            assert share.start >= end * (1 - 1e-9)
+            end = share.start + share.width
+
+
+def test_it_reserves_room_for_a_model_that_loads() -> None:
+    loading = wire.ModelStatus(
+        name="m", version="", state="loading", kind="llm", engine="fake", device="cpu",
+        memory_bytes=10, claim_bytes=50, weights_bytes=10,
+    )  # fmt: skip
+    (tenant,) = memory.maps(snapshot([loading], 100))[0].tenants
+    assert [(share.kind, share.n_bytes) for share in tenant.shares] == [
+        ("weights", 10),
+        ("reserved", 40),
+    ]
