@@ -287,6 +287,7 @@ class _Browser(HttpRequest):
         self.method = channel.method.upper()
         self.scheme_ = channel.scheme
         self.COOKIES = _cookies(fields)
+        self.META = {"SERVER_NAME": "", "SERVER_PORT": "0"}  # without a Host, no origin is ours
         for name in ("host", "origin", "referer", "x-csrftoken"):
             if name in fields:
                 self.META[f"HTTP_{name.upper().replace('-', '_')}"] = ",".join(fields[name])

@@ -33,10 +33,23 @@ def note(key: int) -> None:
 def flush() -> int:
     """Write what was noted and return the number of keys."""
     batch = {key: _seen.pop(key) for key in list(_seen)}
-    with transaction.atomic():
-        for key, used_at in batch.items():
-            ApiKey.objects.filter(pk=key).update(last_used_at=used_at)
+    try:
+        with transaction.atomic():
+            for key, used_at in batch.items():
+                ApiKey.objects.filter(pk=key).update(last_used_at=used_at)
+    except DatabaseError:
+        _seen.update({**batch, **_seen})
+        raise
     return len(batch)
+
+
+def drop() -> None:
+    """Forget what was noted and stop the timer: between tests."""
+    global _timer  # noqa: PLW0603
+    if _timer is not None:
+        _timer.cancel()
+    _timer = None
+    _seen.clear()
 
 
 def _flush_late() -> None:

@@ -43,6 +43,6 @@ def of_user(user: User) -> Principal:
     return Principal(user_id=user.pk, username=user.username, role=user.role, scopes=held)
 
 
-def acting_for(principal: Principal, scope: str) -> Principal:
-    """Return the same person with one more scope: for the operator at the command line."""
-    return replace(principal, scopes=principal.scopes | {scope})
+def operator_for(user: User) -> Principal:
+    """Return who acts for a person at the command line: it holds every scope."""
+    return replace(of_user(user), scopes=frozenset(scopes.SCOPES))

@@ -7,6 +7,7 @@ from hub import health
 urlpatterns: list[URLPattern | URLResolver] = [
     path("healthz", health.healthz, name="healthz"),
     path("readyz", health.readyz, name="readyz"),
+    path("api/", include("hub.api_urls")),
     path("", include("hub.dashboard.urls")),
 ]
 

@@ -9,6 +9,7 @@ from django.conf import settings
 from hypothesis import HealthCheck
 from hypothesis import settings as hypothesis_settings
 
+from accounts import last_use
 from hub.supervisor import valkey
 from tests.settings import remove_data
 
@@ -30,6 +31,13 @@ def redis_url() -> Iterator[str]:
             yield settings.HUB_REDIS_URL
         finally:
             server.kill()
+
+
+@pytest.fixture(autouse=True)
+def _no_late_writes() -> Iterator[None]:
+    """Stop the timer that writes when keys were last used: its database would be gone."""
+    yield
+    last_use.drop()
 
 
 def pytest_unconfigure() -> None:

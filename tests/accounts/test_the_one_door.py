@@ -261,6 +261,10 @@ class TestSessionsAndForeignSites:
     def test_it_refuses_a_foreign_origin(self, proof: dict[str, str], origin: str) -> None:
         assert kind_of({**proof, "origin": origin}, method="DELETE") == "csrf"
 
+    def test_it_refuses_a_request_without_a_host(self, proof: dict[str, str]) -> None:
+        del proof["host"]
+        assert kind_of(proof, method="POST") == "csrf"
+
     def test_it_refuses_a_wrong_token(self, proof: dict[str, str]) -> None:
         assert kind_of({**proof, "x-csrftoken": "x" * 64}, method="PUT") == "csrf"
 

@@ -33,7 +33,7 @@ class Command(BaseCommand):
                 owner,
                 name,
                 given["scope"],
-                by=_operator(owner),
+                by=principals.operator_for(owner),
                 expires_at=_expiry(given["expires_days"]),
                 models=given["model"],
                 networks=given["network"],
@@ -41,12 +41,6 @@ class Command(BaseCommand):
         except keys.KeyRefused as error:
             raise CommandError(str(error)) from None
         self.stdout.write(plaintext)
-
-
-def _operator(owner: User) -> principals.Principal:
-    """Act for the owner: whoever runs commands here may issue keys, within the owner's role."""
-    mine = principals.of_user(owner)
-    return principals.acting_for(mine, "keys:manage")
 
 
 def _expiry(days: int | None) -> dt.datetime | None:

@@ -18,7 +18,6 @@ from hub.dashboard import guards, pages, snippets
 from hub.dashboard.views.keys import issue_first
 
 PANELS = ["memory", "starters"]
-BACKEND = "django.contrib.auth.backends.ModelBackend"
 
 
 @login_not_required
@@ -41,7 +40,7 @@ def link(request: HttpRequest, token: str) -> HttpResponse:
         return _form(request, token, {error.field: error.messages}, username)
     except setup.LinkRefused:
         return redirect("login")
-    login(request, admin, backend=BACKEND)
+    login(request, admin)
     return redirect("welcome")
 
 

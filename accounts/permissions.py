@@ -1,0 +1,74 @@
+"""How DRF asks the one door: authentication, scopes and a throttle for every management call."""
+
+from typing import TYPE_CHECKING, Any
+
+from django.http import HttpRequest
+from rest_framework.authentication import BaseAuthentication
+from rest_framework.permissions import BasePermission
+from rest_framework.request import Request
+from rest_framework.throttling import BaseThrottle
+
+from accounts import throttle
+from accounts.authentication import authenticate_now, raw_headers, require
+from accounts.backends import address_of
+from accounts.principals import Principal
+
+if TYPE_CHECKING:  # DRF imports this module while its own views are being imported
+    from rest_framework.views import APIView
+
+ANYONE = ""  # in place of a scope: whoever is signed in or holds a key
+MANAGEMENT = throttle.Rule(600, 60)  # calls of one caller per minute
+
+
+class OneDoor(BaseAuthentication):
+    """Bearer, x-api-key or session: the same function as everywhere."""
+
+    def authenticate(self, request: Request) -> tuple[Any, Principal]:
+        """Raises: Refused; hub.envelope turns it into an answer."""
+        plain: HttpRequest = request._request  # noqa: SLF001 (DRF's own way to the request)
+        principal = authenticate_now(
+            raw_headers(plain), address_of(plain), request.method or "", plain.scheme or "http"
+        )
+        return principal, principal
+
+    def authenticate_header(self, request: Request) -> str:
+        return 'Bearer realm="hub"'
+
+
+class HasScope(BasePermission):
+    """A view names its scopes by method: `scopes = {"GET": "models:read"}`; deny by default."""
+
+    def has_permission(self, request: Request, view: "APIView") -> bool:
+        """Raises: Refused, with the scope's name."""
+        scopes: dict[str, str] = getattr(view, "scopes", {})
+        if request.method not in scopes:
+            return False
+        if (needed := scopes[request.method]) != ANYONE:
+            require(principal_of(request), needed)
+        return True
+
+
+class PerCaller(BaseThrottle):
+    """Management calls are few: an own, simple limit."""
+
+    retry_after_s: int | None = None
+
+    def allow_request(self, request: Request, view: "APIView") -> bool:
+        who = principal_of(request)
+        try:
+            throttle.count(f"api:{who.key_id or who.user_id}", MANAGEMENT)
+        except throttle.TooMany as error:
+            self.retry_after_s = error.retry_after_s
+            return False
+        return True
+
+    def wait(self) -> float | None:
+        return self.retry_after_s
+
+
+def principal_of(request: Request) -> Principal:
+    """Return who asks; only behind `OneDoor`."""
+    principal = request.auth
+    if not isinstance(principal, Principal):
+        raise TypeError("a view without OneDoor asked for its principal")
+    return principal

@@ -1,0 +1,131 @@
+"""How often something may be tried: sign-in by name and address, management calls by caller.
+
+Counted in Redis over all processes; in this process alone while Redis is away.
+"""
+
+import hashlib
+import math
+import threading
+import time
+import unicodedata
+from dataclasses import dataclass
+
+from accounts import connections
+
+PREFIX = "hub:throttle:"
+
+
+@dataclass(frozen=True, slots=True)
+class Rule:
+    """At most `tries` within `window_s` of the first one."""
+
+    tries: int
+    window_s: int
+
+
+PAIR = Rule(5, 5 * 60)  # one name from one address
+NAME = Rule(30, 15 * 60)  # one name from everywhere
+ADDRESS = Rule(60, 15 * 60)  # all names from one address
+
+
+class TooMany(Exception):
+    """Raised where a rule stands in the way."""
+
+    def __init__(self, retry_after_s: int) -> None:
+        super().__init__(f"Too many attempts. Try again in {retry_after_s} s.")
+        self.retry_after_s = retry_after_s
+
+
+def attempt(username: str, address: str) -> None:
+    """Count one attempt to sign in before the password is looked at. Raises: TooMany."""
+    for name, rule in _counters(username, address):
+        count(name, rule)
+
+
+def wait_s(username: str, address: str) -> int:
+    """Return how long the next attempt to sign in must wait; 0 when it need not."""
+    states = [(_look(name), rule) for name, rule in _counters(username, address)]
+    return max((left_s for (tries, left_s), rule in states if tries >= rule.tries), default=0)
+
+
+def forgive(username: str, address: str) -> None:
+    """Forget the attempts of a name that has signed in; those of the address stay."""
+    names = [name for name, rule in _counters(username, address) if rule is not ADDRESS]
+    try:
+        connections.blocking().delete(*(PREFIX + name for name in names))
+    except connections.Away:
+        _local.delete(names)
+
+
+def count(name: str, rule: Rule) -> None:
+    """Count one try. Raises: TooMany."""
+    tries, left_s = _add(name, rule)
+    if tries > rule.tries:
+        raise TooMany(max(1, left_s))
+
+
+def _counters(username: str, address: str) -> list[tuple[str, Rule]]:
+    """Names are hashed: what people type into the wrong field stays out of Redis."""
+    name = _digest(unicodedata.normalize("NFKC", username).casefold())
+    return [
+        (f"pair:{name}:{address}", PAIR),
+        (f"name:{name}", NAME),
+        (f"address:{address}", ADDRESS),
+    ]
+
+
+def _digest(text: str) -> str:
+    return hashlib.sha256(text.encode(errors="replace")).hexdigest()[:32]
+
+
+def _add(name: str, rule: Rule) -> tuple[int, int]:
+    """Return the tries of this window and the seconds that it lasts."""
+    try:
+        with connections.blocking().pipeline() as pipe:
+            pipe.incr(PREFIX + name)
+            pipe.expire(PREFIX + name, rule.window_s, nx=True)
+            pipe.ttl(PREFIX + name)
+            tries, _, left_s = pipe.execute()
+    except connections.Away:
+        return _local.add(name, rule)
+    return int(tries), int(left_s)
+
+
+def _look(name: str) -> tuple[int, int]:
+    try:
+        with connections.blocking().pipeline() as pipe:
+            pipe.get(PREFIX + name)
+            pipe.ttl(PREFIX + name)
+            tries, left_s = pipe.execute()
+    except connections.Away:
+        return _local.look(name)
+    return int(tries or 0), int(left_s)
+
+
+class _Local:
+    """The same counters in this process."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._windows: dict[str, tuple[int, float]] = {}  # tries, end
+
+    def add(self, name: str, rule: Rule) -> tuple[int, int]:
+        now = time.monotonic()
+        with self._lock:
+            self._windows = {n: window for n, window in self._windows.items() if window[1] > now}
+            tries, ends = self._windows.get(name, (0, now + rule.window_s))
+            self._windows[name] = tries + 1, ends
+        return tries + 1, math.ceil(ends - now)
+
+    def look(self, name: str) -> tuple[int, int]:
+        now = time.monotonic()
+        tries, ends = self._windows.get(name, (0, now))
+        return (tries, math.ceil(ends - now)) if ends > now else (0, 0)
+
+    def delete(self, names: list[str]) -> None:
+        with self._lock:
+            for name in names:
+                self._windows.pop(name, None)
+
+
+_local = _Local()

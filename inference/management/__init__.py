@@ -1,0 +1,1 @@
+"""The hub's own API for models: `/api/v1/models`, `/api/v1/status`."""

@@ -1,0 +1,13 @@
+"""Under /api/v1."""
+
+from django.urls import path
+
+from inference.management import views
+
+urlpatterns = [
+    path("models", views.Models.as_view(), name="api-models"),
+    path("models/<path:name>/load", views.Load.as_view(), name="api-model-load"),
+    path("models/<path:name>/unload", views.Unload.as_view(), name="api-model-unload"),
+    path("models/<path:name>", views.OneModel.as_view(), name="api-model"),
+    path("status", views.Status.as_view(), name="api-status"),
+]

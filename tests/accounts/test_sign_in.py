@@ -1,0 +1,110 @@
+"""Passwords behind the throttle: guesses are counted by name and address, whatever form asks."""
+
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+from django.contrib.auth import authenticate
+from django.contrib.auth.models import AnonymousUser
+from django.test import RequestFactory
+
+from accounts import throttle
+from accounts.forms import SignInForm
+from accounts.models import User
+from tests.accounts.conftest import PASSWORD, MakeUser
+
+pytestmark = pytest.mark.django_db
+
+
+@pytest.fixture(params=["redis", "no redis"], autouse=True)
+def _counters(request: pytest.FixtureRequest) -> Iterator[None]:
+    """Every rule holds with Redis and without."""
+    if request.param == "no redis":
+        request.getfixturevalue("away")
+    yield
+    throttle._local.__init__()  # type: ignore[misc]
+
+
+def sign_in(username: str, password: str, address: str = "10.0.0.1") -> Any:
+    request = RequestFactory().post("/login/", REMOTE_ADDR=address)
+    return authenticate(request, username=username, password=password)
+
+
+def test_it_lets_the_right_password_in(person: MakeUser) -> None:
+    user = person("ann", password=PASSWORD)
+    assert sign_in("ann", PASSWORD) == user
+    assert sign_in("ann", "wrong") is None
+    assert sign_in("nobody", PASSWORD) is None
+
+
+def test_it_stops_guessing_even_with_the_right_password(person: MakeUser) -> None:
+    person("ann", password=PASSWORD)
+    for _ in range(throttle.PAIR.tries):
+        assert sign_in("ann", "wrong") is None
+    assert sign_in("ann", PASSWORD) is None
+    assert sign_in("\uff21NN", PASSWORD) is None  # the same name in other letters
+
+
+def test_it_does_not_lock_the_owner_out_from_elsewhere(person: MakeUser) -> None:
+    user = person("ann", password=PASSWORD)
+    for _ in range(throttle.PAIR.tries + 3):
+        sign_in("ann", "wrong", "10.0.0.66")
+    assert sign_in("ann", PASSWORD, "10.0.0.1") == user
+
+
+def test_it_stops_one_address_that_tries_many_names(person: MakeUser) -> None:
+    person("ann", password=PASSWORD)
+    for number in range(throttle.ADDRESS.tries):
+        sign_in(f"user{number}", "wrong", "10.0.0.66")
+    assert sign_in("ann", PASSWORD, "10.0.0.66") is None
+
+
+def test_it_stops_many_addresses_that_try_one_name(person: MakeUser) -> None:
+    person("ann", password=PASSWORD)
+    for number in range(throttle.NAME.tries):
+        sign_in("ann", "wrong", f"10.0.1.{number}")
+    assert sign_in("ann", PASSWORD, "10.0.2.1") is None
+
+
+def test_it_forgives_after_a_success(person: MakeUser) -> None:
+    user = person("ann", password=PASSWORD)
+    for _ in range(3):
+        for _ in range(throttle.PAIR.tries - 1):
+            sign_in("ann", "wrong")
+        assert sign_in("ann", PASSWORD) == user
+
+
+def test_it_says_how_long_to_wait(person: MakeUser) -> None:
+    person("ann", password=PASSWORD)
+    assert throttle.wait_s("ann", "10.0.0.1") == 0
+    for _ in range(throttle.PAIR.tries):
+        sign_in("ann", "wrong")
+    request = RequestFactory().post("/login/", REMOTE_ADDR="10.0.0.1")
+    form = SignInForm(request, {"username": "ann", "password": PASSWORD})
+    assert not form.is_valid()
+    assert form.has_error("__all__", "throttled")
+    assert throttle.PAIR.window_s - 5 <= form.wait_s <= throttle.PAIR.window_s
+
+
+def test_the_form_takes_the_right_password(person: MakeUser) -> None:
+    user = person("ann", password=PASSWORD)
+    request = RequestFactory().post("/login/")
+    request.user = AnonymousUser()
+    form = SignInForm(request, {"username": "ann", "password": PASSWORD})
+    assert form.is_valid()
+    assert form.get_user() == user
+    bad = SignInForm(request, {"username": "ann", "password": "x"})
+    assert not bad.is_valid()
+    assert bad.wait_s == 0
+
+
+def test_it_refuses_the_disabled(person: MakeUser) -> None:
+    person("ann", password=PASSWORD)
+    User.objects.update(is_active=False)
+    assert sign_in("ann", PASSWORD) is None
+
+
+def test_it_stores_passwords_with_a_slow_hash() -> None:
+    from hub import settings as real  # noqa: PLC0415 (the test settings use a fast one)
+
+    assert real.PASSWORD_HASHERS == ["django.contrib.auth.hashers.Argon2PasswordHasher"]
