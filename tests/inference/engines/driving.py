@@ -43,13 +43,13 @@ class Answer:
 class Driver:
     """A loaded engine and its running numbers."""
 
-    def __init__(self, engine: Engine, spec: wire.ModelSpec) -> None:
+    def __init__(self, engine: Engine, spec: wire.ModelSpec, memory_bytes: int = 0) -> None:
         self.engine = engine
         self.progress: list[tuple[int, int]] = []
         setting = Setting(
             threads=1,
             device="cpu",
-            memory_bytes=0,
+            memory_bytes=memory_bytes,
             progress=lambda done, total: self.progress.append((done, total)),
         )
         self.loaded = engine.load(spec, setting)

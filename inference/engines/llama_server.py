@@ -1,0 +1,209 @@
+"""llama.cpp's server inside this process: streams by callback, single steps over a private socket.
+
+Used by `llm_gguf` only. Calls block their thread and are safe from many threads at once.
+"""
+
+import http.client
+import shutil
+import socket
+import tempfile
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import xllamacpp  # type: ignore[import-untyped]
+
+from inference.errors import ContextLengthExceeded, EngineFailed, HubError, LoadFailed
+
+QUIET = 1  # errors only
+REQUEST_TIMEOUT_S = 600.0
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    path: str
+    context_tokens: int  # of one request
+    kv_tokens: int  # of all requests together
+    slots: int
+    threads: int
+    batch_tokens: int  # most prompt tokens computed in one step
+    gpu: int | None  # the GPU's number, or None for the CPU
+
+
+class Timings(msgspec.Struct):
+    cache_n: int = 0
+    prompt_n: int = 0
+    predicted_n: int = 0
+
+
+class ChunkChoice(msgspec.Struct):
+    text: str = ""
+    finish_reason: str | None = None
+
+
+class Problem(msgspec.Struct):
+    message: str = ""
+    type: str = ""
+
+
+class Chunk(msgspec.Struct):
+    choices: list[ChunkChoice] = []
+    timings: Timings = msgspec.field(default_factory=Timings)
+    error: Problem | None = None
+
+
+class Alternative(msgspec.Struct):
+    id: int
+    logprob: float
+    bytes: list[int] = []
+
+
+class Chosen(Alternative):
+    top_logprobs: list[Alternative] = []
+
+
+class Step(msgspec.Struct):
+    """The answer to a request for one token."""
+
+    tokens: list[int] = []
+    stop_type: str = ""
+    timings: Timings = msgspec.field(default_factory=Timings)
+    completion_probabilities: list[Chosen] = []
+    error: Problem | None = None
+
+
+class _Tokens(msgspec.Struct):
+    tokens: list[int]
+
+
+class _Content(msgspec.Struct):
+    content: str
+
+
+_chunks = msgspec.json.Decoder(Chunk)
+_steps = msgspec.json.Decoder(Step)
+
+
+class LlamaServer:
+    def __init__(self, settings: Settings) -> None:
+        """Raises: LoadFailed."""
+        self._folder = Path(tempfile.mkdtemp(prefix="llama-"))  # mode 0700: nobody else gets in
+        self._socket = str(self._folder / "s.sock")
+        self._local = threading.local()
+        try:
+            self._server: Any = xllamacpp.Server(_params(settings, self._socket))
+        except RuntimeError as error:
+            shutil.rmtree(self._folder, ignore_errors=True)
+            name = Path(settings.path).name
+            raise LoadFailed(f"{name} cannot be loaded by llama.cpp: {error}") from error
+
+    def close(self) -> None:
+        """Only when no call is running."""
+        self._server = None
+        shutil.rmtree(self._folder, ignore_errors=True)
+
+    def stream(self, request: dict[str, Any], on_chunk: Callable[[Chunk], bool]) -> None:
+        """Generate; `on_chunk` returns True to stop.
+
+        Raises: what `on_chunk` raised; EngineFailed, ContextLengthExceeded from llama.cpp.
+        """
+        failures: list[BaseException] = []
+
+        def receive(raw: bytes) -> bool:
+            try:
+                chunk = _chunks.decode(raw)
+                if chunk.error is not None:
+                    raise _problem(chunk.error)
+                return on_chunk(chunk)
+            except BaseException as error:  # noqa: BLE001  C++ would swallow it
+                failures.append(error)
+                return True
+
+        self._server.handle_completions(msgspec.json.encode(request), receive)
+        if failures:
+            raise failures[0]
+
+    def step(self, request: dict[str, Any]) -> Step:
+        """Generate what `request` says in one answer.
+
+        Raises: EngineFailed, ContextLengthExceeded.
+        """
+        step = _steps.decode(self._post("/completion", request))
+        if step.error is not None:
+            raise _problem(step.error)
+        return step
+
+    def tokenize(self, text: str, special: bool) -> list[int]:
+        request = {"content": text, "add_special": False, "parse_special": special}
+        return msgspec.json.decode(self._post("/tokenize", request), type=_Tokens).tokens
+
+    def detokenize(self, tokens: list[int]) -> str:
+        answer = self._post("/detokenize", {"tokens": tokens})
+        return msgspec.json.decode(answer, type=_Content).content
+
+    def _post(self, path: str, request: dict[str, Any]) -> bytes:
+        """Raises: EngineFailed."""
+        body = msgspec.json.encode(request)
+        headers = {"Content-Type": "application/json"}
+        for fresh in (False, True):  # a connection kept too long may be closed: once more, anew
+            connection = self._connection(fresh)
+            try:
+                connection.request("POST", path, body, headers)
+                return connection.getresponse().read()
+            except (OSError, http.client.HTTPException) as error:
+                failure = error
+        raise EngineFailed(f"llama.cpp did not answer: {failure}")
+
+    def _connection(self, fresh: bool) -> "_UnixConnection":
+        if fresh or not hasattr(self._local, "connection"):
+            self._local.connection = _UnixConnection(self._socket)
+        connection: _UnixConnection = self._local.connection
+        return connection
+
+
+class _UnixConnection(http.client.HTTPConnection):
+    def __init__(self, path: str) -> None:
+        super().__init__("localhost", timeout=REQUEST_TIMEOUT_S)
+        self._path = path
+
+    def connect(self) -> None:
+        self.sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        self.sock.settimeout(self.timeout)
+        self.sock.connect(self._path)
+
+
+def _problem(problem: Problem) -> HubError:
+    if problem.type == "exceed_context_size_error":
+        return ContextLengthExceeded(problem.message)
+    return EngineFailed(f"llama.cpp failed: {problem.message}")
+
+
+def _params(settings: Settings, socket_path: str) -> Any:
+    params = xllamacpp.CommonParams()
+    params.model.path = settings.path
+    params.n_ctx = settings.kv_tokens
+    params.kv_unified = True  # one request may use the whole context, whatever the number of slots
+    params.n_parallel = settings.slots
+    params.n_batch = max(settings.batch_tokens, settings.slots)
+    params.n_ubatch = params.n_batch
+    params.cache_ram_mib = 0  # memory stays what was measured; the slots keep conversations
+    params.fit_params = False
+    params.n_gpu_layers = 0 if settings.gpu is None else -1
+    params.main_gpu = settings.gpu or 0
+    params.split_mode = xllamacpp.llama_split_mode.LLAMA_SPLIT_MODE_NONE
+    params.verbosity = QUIET
+    params.hostnames = [socket_path]
+    params.n_threads_http = settings.slots + 2
+    params.ui = params.endpoint_slots = params.endpoint_props = params.endpoint_metrics = False
+    for cpu in (params.cpuparams, params.cpuparams_batch):
+        cpu.n_threads = settings.threads
+        cpu.poll = 0  # waiting threads sleep instead of spinning
+    return params
+
+
+def gpu_here() -> bool:
+    """Say whether the installed build of llama.cpp can use a GPU that is here."""
+    return any("GPU" in str(device.get("type")) for device in xllamacpp.get_device_info())

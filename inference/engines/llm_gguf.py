@@ -1,0 +1,343 @@
+"""Language models in GGUF files on llama.cpp: continuous batching in its own C++ loop.
+
+Each running choice has one thread that waits inside llama.cpp; Python only translates what comes.
+"""
+
+import threading
+import time
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+from inference import wire
+from inference.engines import gguf_header
+from inference.engines.base import Engine, Job, Setting
+from inference.engines.footprint import Footprint
+from inference.engines.gguf_header import GgufHeader
+from inference.engines.gguf_vocabulary import GgufVocabulary, prompt_encoder
+from inference.engines.llama_budget import KvBudget
+from inference.engines.llama_choice import Choice, Tools
+from inference.engines.llama_request import Ask, prepare
+from inference.engines.llama_server import LlamaServer, Settings, gpu_here
+from inference.engines.prompts import PromptEncoder
+from inference.engines.text import Piece
+from inference.errors import EngineFailed, HubError, LoadFailed, OutOfMemory, UnsupportedModel
+
+MAX_RUNNING = 256
+SPARE_SLOTS = 2  # so that the slot of a choice that goes step by step is not the next one taken
+OTHER_BYTES = 300 * 1024**2  # process, compute buffers
+DEFAULT_KV_BYTES = 2 * 1024**3  # where the node sets no limit
+LEAST_CONTEXT_TOKENS = 256
+CPU_BATCH_TOKENS = 256  # others wait for a batch of a long prompt; more wins little on a CPU
+CUDA_BATCH_TOKENS = 2_048
+
+
+@dataclass(slots=True)
+class Counters:
+    steps: int = 0
+    prompt_tokens: int = 0
+    completion_tokens: int = 0
+    cached_tokens: int = 0
+    cancelled: int = 0
+
+
+@dataclass(slots=True, eq=False)
+class Request:
+    """A job inside this engine; it ends with its last choice."""
+
+    job: Job
+    started_s: float = field(default_factory=time.monotonic)
+    first_s: float = 0.0
+    ask: Ask | None = None
+    choices_left: int = 1
+    completion_tokens: int = 0
+    cached_tokens: int = 0
+    given_up: bool = False
+    failure: HubError | None = None
+
+    def done(self) -> wire.Done:
+        total_s = time.monotonic() - self.started_s
+        return wire.Done(
+            usage=wire.Usage(
+                prompt_tokens=len(self.ask.tokens) if self.ask else 0,
+                completion_tokens=self.completion_tokens,
+                cached_tokens=self.cached_tokens,
+            ),
+            timing=wire.Timing(first_s=self.first_s or total_s, total_s=total_s),
+        )
+
+
+class LlmGguf(Engine):
+    def __init__(self) -> None:
+        self._changed = threading.Condition()
+        self._waiting: deque[tuple[Request, int]] = deque()  # a request and its choice's index
+        self._requests: dict[int, Request] = {}
+        self._running = 0
+        self._closing = False
+        self._counters = Counters()
+        self._threads: list[threading.Thread] = []
+
+    # --- contract ---------------------------------------------------------------------------
+
+    def load(self, spec: wire.ModelSpec, setting: Setting) -> wire.Loaded:
+        started_s = time.monotonic()
+        footprint = Footprint("cpu")
+        header = gguf_header.read(spec.path)
+        setting.progress(0, header.weights_bytes)
+        settings = _settings(spec, setting, header)
+        server = LlamaServer(settings)
+        self._prepare(header, server, settings)
+        setting.progress(header.weights_bytes, header.weights_bytes)
+        self._start_threads(settings.slots - SPARE_SLOTS)
+        self._kv_bytes_per_token = header.kv_bytes_per_token()
+        return wire.Loaded(
+            memory_bytes=footprint.total_bytes,
+            weights_bytes=header.weights_bytes,
+            kv_bytes=settings.kv_tokens * self._kv_bytes_per_token,
+            device="cpu" if settings.gpu is None else setting.device,
+            dtype=header.quantization,
+            context_tokens=settings.context_tokens,
+            load_s=time.monotonic() - started_s,
+            capabilities=["completions", *(["chat"] if self._encoder.template else [])],
+        )
+
+    def submit(self, job: Job) -> None:
+        request = Request(job)
+        with self._changed:
+            if not self._closing:
+                self._requests[job.stream] = request
+                self._waiting.append((request, 0))
+                self._changed.notify()
+                return
+        job.emit(_failure(EngineFailed("the model is being unloaded")))
+
+    def cancel(self, stream: int) -> None:
+        with self._changed:
+            request = self._requests.get(stream)
+            if request is None or request.given_up:
+                return
+            request.given_up = True
+            self._counters.cancelled += 1
+            unstarted = [entry for entry in self._waiting if entry[0] is request]
+            for entry in unstarted:
+                self._waiting.remove(entry)
+        self._tools.budget.wake()
+        for _ in unstarted:
+            self._choice_ended(request)
+
+    def stats(self) -> wire.Stats:
+        counters = self._counters
+        return wire.Stats(
+            running=self._running,
+            waiting=len(self._waiting) + self._tools.budget.waiting,
+            kv_bytes=self._tools.budget.used_tokens * self._kv_bytes_per_token,
+            steps_total=counters.steps,
+            prompt_tokens_total=counters.prompt_tokens,
+            completion_tokens_total=counters.completion_tokens,
+            cached_tokens_total=counters.cached_tokens,
+            cancelled_total=counters.cancelled,
+        )
+
+    def close(self) -> None:
+        with self._changed:
+            self._closing = True
+            for request in self._requests.values():
+                request.given_up = True
+                request.failure = EngineFailed("the model is being unloaded")
+            unstarted, self._waiting = self._waiting, deque()
+            self._changed.notify_all()
+        for request, _index in unstarted:
+            self._choice_ended(request)
+        self._tools.budget.wake()
+        for thread in self._threads:
+            thread.join()
+        self._tools.server.close()
+
+    # --- loading ------------------------------------------------------------------------------
+
+    def _prepare(self, header: GgufHeader, server: LlamaServer, settings: Settings) -> None:
+        vocabulary = GgufVocabulary(header, server)
+        self._context_tokens = settings.context_tokens
+        self._encoder: PromptEncoder = prompt_encoder(header, vocabulary)
+        self._tools = Tools(
+            server=server,
+            vocabulary=vocabulary,
+            budget=KvBudget(settings.kv_tokens),
+            plain_token=vocabulary.encode("a", special=False)[-1],
+        )
+
+    def _start_threads(self, count: int) -> None:
+        self._threads = [
+            threading.Thread(target=self._serve, name=f"choice-{number}", daemon=True)
+            for number in range(count)
+        ]
+        for thread in self._threads:
+            thread.start()
+
+    # --- one thread per running choice ----------------------------------------------------------
+
+    def _serve(self) -> None:
+        while (entry := self._next()) is not None:
+            request, index = entry
+            try:
+                self._run(request, index)
+            except HubError as error:
+                self._fail(request, error)
+            except (RuntimeError, ValueError) as error:
+                self._fail(request, EngineFailed(f"the engine failed: {error}"))
+            with self._changed:
+                self._running -= 1
+            self._choice_ended(request)
+
+    def _next(self) -> tuple[Request, int] | None:
+        with self._changed:
+            self._changed.wait_for(lambda: self._waiting or self._closing)
+            if self._closing:
+                return None
+            self._running += 1
+            return self._waiting.popleft()
+
+    def _run(self, request: Request, index: int) -> None:
+        """Raises: HubError."""
+        if request.given_up:
+            return
+        if request.ask is None:
+            request.ask = self._ask(request)
+            self._queue_other_choices(request, request.ask.n)
+            with self._changed:
+                self._counters.prompt_tokens += len(request.ask.tokens)
+        body = request.job.body
+        if isinstance(body, wire.Generate) and body.echo:
+            request.job.emit(wire.Delta(index=index, text=self._echo(body, request.ask)))
+        self._choice(request, request.ask, index).run()
+
+    def _ask(self, request: Request) -> Ask:
+        body = request.job.body
+        if isinstance(body, wire.Probe):
+            sampling = wire.Sampling(max_tokens=1, temperature=0.0, ignore_eos=True)
+            body = wire.Generate(prompt=wire.TextPrompt(text="a"), sampling=sampling)
+        if not isinstance(body, wire.Generate):
+            raise UnsupportedModel("this model generates text and nothing else")
+        return prepare(body, self._encoder, self._context_tokens)
+
+    def _echo(self, body: wire.Generate, ask: Ask) -> str:
+        if isinstance(body.prompt, wire.TextPrompt):
+            return body.prompt.text
+        return self._tools.vocabulary.text_of(ask.tokens)
+
+    def _queue_other_choices(self, request: Request, n: int) -> None:
+        with self._changed:
+            if request.given_up:
+                return
+            request.choices_left += n - 1
+            self._waiting.extendleft((request, index) for index in range(n - 1, 0, -1))
+            self._changed.notify_all()
+
+    def _choice(self, request: Request, ask: Ask, index: int) -> Choice:
+        def prefilled(_computed: int, reused: int) -> None:
+            if index == 0:
+                request.cached_tokens = reused
+                with self._changed:
+                    self._counters.cached_tokens += reused
+
+        return Choice(
+            index=index,
+            ask=ask,
+            tools=self._tools,
+            send=self._sender(request, index),
+            prefilled=prefilled,
+            gave_up=lambda: request.given_up,
+        )
+
+    def _sender(
+        self, request: Request, index: int
+    ) -> Callable[[Piece, wire.FinishReason | None], None]:
+        emit = request.job.emit
+        quiet = isinstance(request.job.body, wire.Probe)
+        with_logprobs = request.ask is not None and request.ask.logprobs is not None
+
+        def send(piece: Piece, finish: wire.FinishReason | None) -> None:
+            self._count(request, piece.tokens)
+            if not quiet:
+                logprobs = piece.logprobs if with_logprobs else None
+                emit(
+                    wire.Delta(
+                        index=index,
+                        text=piece.text,
+                        tokens=piece.tokens,
+                        logprobs=logprobs,
+                        finish_reason=finish,
+                    )
+                )
+
+        return send
+
+    def _count(self, request: Request, tokens: int) -> None:
+        request.first_s = request.first_s or time.monotonic() - request.started_s
+        with self._changed:
+            request.completion_tokens += tokens
+            self._counters.completion_tokens += tokens
+            self._counters.steps += 1
+
+    def _fail(self, request: Request, error: HubError) -> None:
+        with self._changed:
+            request.failure = request.failure or error
+            request.given_up = True
+        self._tools.budget.wake()
+
+    def _choice_ended(self, request: Request) -> None:
+        """Answer the request when this was its last choice."""
+        with self._changed:
+            if request.failure is not None:
+                ours = [entry for entry in self._waiting if entry[0] is request]
+                for entry in ours:
+                    self._waiting.remove(entry)
+                request.choices_left -= len(ours)
+            request.choices_left -= 1
+            if request.choices_left > 0:
+                return
+            self._requests.pop(request.job.stream, None)
+        request.job.emit(_failure(request.failure) if request.failure else request.done())
+
+
+def _settings(spec: wire.ModelSpec, setting: Setting, header: GgufHeader) -> Settings:
+    """Raises: LoadFailed, OutOfMemory."""
+    cuda = setting.device.startswith("cuda") and gpu_here()
+    context, kv = _cache_tokens(spec, setting, header)
+    running = max(1, min(spec.max_concurrency, MAX_RUNNING))
+    return Settings(
+        path=spec.path,
+        context_tokens=context,
+        kv_tokens=kv,
+        slots=running + SPARE_SLOTS,
+        threads=max(1, setting.threads),
+        batch_tokens=CUDA_BATCH_TOKENS if cuda else CPU_BATCH_TOKENS,
+        gpu=int(setting.device.partition(":")[2] or 0) if cuda else None,
+    )
+
+
+def _cache_tokens(spec: wire.ModelSpec, setting: Setting, header: GgufHeader) -> tuple[int, int]:
+    """Return the context of one request and the cache of all: twice as large, where memory allows."""
+    own = header.context_tokens or 4_096
+    context = min(spec.context_tokens or own, own)
+    wanted = spec.options.get("kv_tokens", 2 * context)
+    if isinstance(wanted, bool | str | float) or wanted < LEAST_CONTEXT_TOKENS:
+        raise LoadFailed(f"option kv_tokens must be a number of tokens, not {wanted!r}")
+    free_bytes = DEFAULT_KV_BYTES
+    if setting.memory_bytes:
+        free_bytes = setting.memory_bytes - header.weights_bytes - OTHER_BYTES
+    fits = free_bytes // max(1, header.kv_bytes_per_token())
+    if fits < LEAST_CONTEXT_TOKENS:
+        raise OutOfMemory(
+            f"{spec.name} needs more memory: {header.weights_bytes >> 20} MiB of weights leave no "
+            f"room for a context in {setting.memory_bytes >> 20} MiB"
+        )
+    kv = min(wanted, fits) // LEAST_CONTEXT_TOKENS * LEAST_CONTEXT_TOKENS
+    return min(context, kv), kv
+
+
+def _failure(error: HubError) -> wire.Failure:
+    return wire.Failure(code=error.code, message=error.message, param=error.param)
+
+
+ENGINE = LlmGguf
