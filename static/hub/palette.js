@@ -45,7 +45,19 @@ function draw(dialog) {
   list.querySelector("[aria-selected=true]")?.scrollIntoView({ block: "nearest" });
 }
 
+// The pages are known at once, from the navigation; the rest comes from the server.
+function pages() {
+  return [...document.querySelectorAll(".sidebar .nav-group a")].map((link) => ({
+    title: link.textContent.trim(),
+    group: link.closest(".nav-group").querySelector(".nav-title").textContent,
+    icon: link.querySelector("use").getAttribute("href").split("#")[1],
+    url: link.href,
+  }));
+}
+
 async function load(dialog) {
+  if (!entries.length) entries = pages();
+  draw(dialog);
   const answer = await fetch(dialog.dataset.source, { headers: { Accept: "application/json" } });
   if (answer.ok) entries = (await answer.json()).entries;
   draw(dialog);
