@@ -44,11 +44,25 @@ def node_modules(package: str) -> Path:
     Raises: CannotInstall.
     """
     folder = CACHE / "npm"
-    name = package.rpartition("@")[0]
+    name, _, version = package.rpartition("@")
     manifest = folder / "node_modules" / name / "package.json"
-    if not manifest.exists() or json.loads(manifest.read_text())["version"] != package.split("@")[-1]:
+    if (
+        not manifest.exists()
+        or json.loads(manifest.read_text())["version"] != version
+    ):
         folder.mkdir(parents=True, exist_ok=True)
-        _run([*node(), *npm(), "install", "--no-audit", "--no-fund", "--prefix", str(folder), package])
+        _run(
+            [
+                *node(),
+                *npm(),
+                "install",
+                "--no-audit",
+                "--no-fund",
+                "--prefix",
+                str(folder),
+                package,
+            ]
+        )
     return folder
 
 

@@ -1,0 +1,190 @@
+"""Who must leave so that a model can be loaded: one pure function, called by the scheduler only.
+
+Order of sacrifice: never pinned, never loading, not before a minimum residency, busy ones only after
+the target has waited long enough (and then they drain); lowest priority first; then the cheapest set
+that frees enough, by request rate x reload cost / bytes; least recently used on ties.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+Bytes = Mapping[str, int]  # device name -> bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Placement:
+    """Where a model can go and what it takes there.
+
+    `claim` is what is reserved, on every device it touches; `allowance_bytes` is what the engine is
+    told that it may take on `device`.
+    """
+
+    device: str
+    claim: Bytes
+    weights_bytes: int = 0
+    allowance_bytes: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Resident:
+    """A model that holds memory, or has it reserved."""
+
+    id: int
+    name: str
+    claim: Bytes
+    loading: bool = False
+    running: int = 0
+    pinned: bool = False
+    priority: int = 0
+    ready_at: float = 0.0
+    last_used_at: float = 0.0
+    rate_per_s: float = 0.0
+    load_s: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    name: str
+    placements: Sequence[Placement]  # the preferred one first
+    waited_s: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    bytes: Bytes  # what the hub may use of each device
+    max_models: int = 0  # 0: as many as fit
+    min_residency_s: float = 5.0  # a model that was just loaded serves at least so long
+    patience_s: float = 5.0  # after so long a wait a busy model is drained
+
+
+@dataclass(frozen=True, slots=True)
+class Fits:
+    placement: Placement
+    victims: tuple[Resident, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Wait:
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Impossible:
+    reason: str
+
+
+Verdict = Fits | Wait | Impossible
+
+
+def plan(
+    target: Target, residents: Sequence[Resident], free: Bytes, now: float, limits: Limits
+) -> Verdict:
+    """Find room for `target`; `free` is what is neither used nor reserved.
+
+    Invariant: a `Fits` leaves no device over its limit and no pinned or loading model among victims.
+    """
+    verdicts = [
+        _plan_at(placement, target, residents, free, now, limits) for placement in target.placements
+    ]
+    fits = sorted((v for v in verdicts if isinstance(v, Fits)), key=lambda v: len(v.victims))
+    waits = [v for v in verdicts if isinstance(v, Wait)]
+    return [*fits, *waits, *verdicts][0]
+
+
+def _plan_at(
+    placement: Placement,
+    target: Target,
+    residents: Sequence[Resident],
+    free: Bytes,
+    now: float,
+    limits: Limits,
+) -> Verdict:
+    if reason := _never(placement, residents, limits):
+        return Impossible(reason)
+    models_over = len(residents) + 1 - limits.max_models if limits.max_models else 0
+    missing = _missing(placement.claim, free, ())
+    if not missing and models_over <= 0:
+        return Fits(placement)
+    able = [r for r in residents if _may_go(r, target.waited_s, now, limits)]
+    victims = _cheapest(able, placement.claim, free, models_over)
+    if victims is None:
+        return Wait(_reason(placement, residents, free, missing))
+    return Fits(placement, tuple(victims))
+
+
+def _never(placement: Placement, residents: Sequence[Resident], limits: Limits) -> str:
+    """Say why no wait can help; empty if it can."""
+    pinned = [r for r in residents if r.pinned]
+    if limits.max_models and len(pinned) >= limits.max_models:
+        return f"all {limits.max_models} model places are held by pinned models"
+    for device, wanted in placement.claim.items():
+        limit = limits.bytes.get(device, 0)
+        held = sum(r.claim.get(device, 0) for r in pinned)
+        if wanted > limit - held:
+            also = f", of which pinned models hold {_size(held)}" if held else ""
+            return f"it needs {_size(wanted)} on {device}; the limit is {_size(limit)}{also}"
+    return ""
+
+
+def _may_go(resident: Resident, waited_s: float, now: float, limits: Limits) -> bool:
+    if resident.pinned or resident.loading:
+        return False
+    if now - resident.ready_at < limits.min_residency_s:
+        return False
+    return not resident.running or waited_s >= limits.patience_s
+
+
+def _missing(claim: Bytes, free: Bytes, victims: Sequence[Resident]) -> dict[str, int]:
+    """Give what is still missing on each device once the victims have left."""
+    short = {
+        device: wanted - free.get(device, 0) - sum(v.claim.get(device, 0) for v in victims)
+        for device, wanted in claim.items()
+    }
+    return {device: size for device, size in short.items() if size > 0}
+
+
+def _cheapest(
+    able: Sequence[Resident], claim: Bytes, free: Bytes, models_over: int
+) -> list[Resident] | None:
+    """Take the cheapest until it is enough, then give back whom it turned out not to need."""
+    chosen: list[Resident] = []
+    for resident in sorted(able, key=_worth):
+        missing = _missing(claim, free, chosen)
+        if any(resident.claim.get(device, 0) for device in missing) or len(chosen) < models_over:
+            chosen.append(resident)
+    if _missing(claim, free, chosen) or len(chosen) < models_over:
+        return None
+    for resident in reversed(list(chosen)):
+        rest = [r for r in chosen if r is not resident]
+        if len(rest) >= models_over and not _missing(claim, free, rest):
+            chosen = rest
+    return chosen
+
+
+def _worth(resident: Resident) -> tuple[int, bool, float, float]:
+    size = max(1, sum(resident.claim.values()))
+    cost = resident.rate_per_s * max(resident.load_s, 0.001) / size
+    return resident.priority, resident.running > 0, cost, resident.last_used_at
+
+
+def _reason(
+    placement: Placement, residents: Sequence[Resident], free: Bytes, missing: Mapping[str, int]
+) -> str:
+    holders = ", ".join(f"{r.name} {_state(r)}" for r in residents) or "other programs hold it"
+    if not missing:
+        return f"waits for a model place: {holders}"
+    device = next(iter(missing))
+    return (
+        f"waits for memory on {device}: {_size(placement.claim[device])} needed, "
+        f"{_size(max(0, free.get(device, 0)))} free; {holders}"
+    )
+
+
+def _state(resident: Resident) -> str:
+    if resident.loading:
+        return "is loading"
+    return f"is busy with {resident.running}" if resident.running else "was used just now"
+
+
+def _size(size: int) -> str:
+    return f"{size / 1e9:.1f} GB" if size >= 1e9 else f"{size / 1e6:.0f} MB"

@@ -1,0 +1,172 @@
+"""The scheduler's memory: models, their engine instances and who waits. Data and one-row rules only."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Literal
+
+from inference import wire
+from inference.errors import HubError
+from inference.node.eviction import Bytes, Placement, Resident
+
+RATE_HALF_LIFE_S = 60.0
+SERVICE_WEIGHT = 0.2  # of the newest answer in the running mean
+LOAD_GRACE_S = 120.0
+SLOW_DISK_BYTES_PER_S = 20e6
+USUAL_DISK_BYTES_PER_S = 200e6
+USUAL_START_S = 3.0
+BACKOFF_FIRST_S, BACKOFF_MAX_S = 0.25, 60.0
+
+InstanceState = Literal["committed", "loading", "ready", "draining", "dead"]
+
+
+@dataclass(slots=True)
+class Ticket:
+    """Somebody who waits for a model: to run a request, or only to have it loaded."""
+
+    id: int
+    spec: wire.ModelSpec
+    placements: Sequence[Placement]
+    deadline_at: float
+    since: float = 0.0
+    priority: int = 0
+    runs: bool = True
+    told: wire.Progress | None = None
+
+
+@dataclass(slots=True, eq=False)
+class Instance:
+    """One engine process, from the decision to start it until its memory is back.
+
+    Invariant: `offered` are granted but not yet delivered, `running` are in the engine; both keep it
+    from being stopped.
+    """
+
+    id: int
+    spec: wire.ModelSpec
+    placement: Placement
+    claim: Bytes
+    state: InstanceState = "committed"
+    started_at: float = 0.0
+    ready_at: float = 0.0
+    last_used_at: float = 0.0
+    load_deadline: float = 0.0
+    loaded_bytes: int = 0
+    total_bytes: int = 0
+    offered: dict[int, Ticket] = field(default_factory=dict)
+    running: dict[int, float] = field(default_factory=dict)  # ticket -> delivered at
+    stopping: bool = False
+    why: str = ""
+
+    @property
+    def name(self) -> str:
+        return self.spec.name
+
+    @property
+    def in_flight(self) -> int:
+        return len(self.offered) + len(self.running)
+
+    @property
+    def starts(self) -> bool:
+        return self.state in {"committed", "loading"}
+
+    @property
+    def has_process(self) -> bool:
+        """True from its start until its memory is back."""
+        return self.state != "committed"
+
+    @property
+    def stays(self) -> bool:
+        return self.state in {"committed", "loading", "ready"}
+
+    @property
+    def free_slots(self) -> int:
+        if self.state != "ready":
+            return 0
+        return max(0, max(1, self.spec.max_concurrency) - self.in_flight)
+
+    def extend_load(self, now: float) -> None:
+        """A load may take as long as its bytes need on a slow disk; progress starts the clock anew."""
+        left = max(0, self.placement.weights_bytes - self.loaded_bytes)
+        self.load_deadline = now + LOAD_GRACE_S + left / SLOW_DISK_BYTES_PER_S
+
+    @property
+    def progress(self) -> float:
+        return self.loaded_bytes / self.total_bytes if self.total_bytes else 0.0
+
+
+@dataclass(slots=True, eq=False)
+class Model:
+    """One name: its newest spec, its queue and, when there is one, its instance."""
+
+    name: str
+    spec: wire.ModelSpec
+    placements: Sequence[Placement]
+    queue: list[Ticket] = field(default_factory=list)
+    instance: Instance | None = None
+    failures: int = 0
+    retry_at: float = 0.0
+    refusal: HubError | None = None
+    reason: str = ""
+    load_s: float = 0.0  # of the last load; 0: none yet
+    service_s: float = 0.0
+    rate: float = 0.0
+    rate_at: float = 0.0
+    replaced: dict[str, float] = field(default_factory=dict)  # older version -> replaced at
+
+    def count_request(self, now: float) -> None:
+        self.rate = self.rate_per_s(now) + 1.0 / RATE_HALF_LIFE_S
+        self.rate_at = now
+
+    def rate_per_s(self, now: float) -> float:
+        return float(self.rate * 0.5 ** ((now - self.rate_at) / RATE_HALF_LIFE_S))
+
+    def count_answer(self, took_s: float) -> None:
+        if self.service_s:
+            self.service_s += SERVICE_WEIGHT * (took_s - self.service_s)
+        else:
+            self.service_s = took_s
+        self.failures = 0
+
+    def back_off(self, now: float) -> None:
+        self.failures += 1
+        self.retry_at = now + min(BACKOFF_MAX_S, BACKOFF_FIRST_S * 2.0 ** (self.failures - 1))
+
+    def next_ticket(self, now: float, ageing_s: float) -> Ticket:
+        """Highest priority first; every `ageing_s` of waiting is worth one step of it."""
+        return max(
+            self.queue, key=lambda t: (t.priority + (now - t.since) // ageing_s, -t.since, -t.id)
+        )
+
+    def expected_load_s(self) -> float:
+        if self.load_s:
+            return self.load_s
+        weights = self.placements[0].weights_bytes if self.placements else 0
+        return USUAL_START_S + weights / USUAL_DISK_BYTES_PER_S
+
+    def idle_limit_s(self, default_s: float) -> float:
+        """Seconds until an idle model is unloaded; 0: never."""
+        if self.spec.pinned:
+            return 0.0
+        return default_s if self.spec.idle_unload_s is None else self.spec.idle_unload_s
+
+    def state(self, now: float, *, drains: bool) -> wire.ModelState:
+        if self.instance:
+            return "ready" if self.instance.state == "ready" else "loading"
+        if self.retry_at > now:
+            return "failed"
+        return "draining" if drains else "cold"
+
+    def resident(self, instance: Instance, now: float, *, favoured: bool) -> Resident:
+        return Resident(
+            id=instance.id,
+            name=self.name,
+            claim=instance.claim,
+            loading=instance.starts,
+            running=instance.in_flight,
+            pinned=instance.spec.pinned,
+            priority=instance.spec.priority + (1_000 if favoured else 0),
+            ready_at=instance.ready_at,
+            last_used_at=instance.last_used_at,
+            rate_per_s=self.rate_per_s(now),
+            load_s=self.load_s,
+        )

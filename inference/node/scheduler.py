@@ -1,0 +1,460 @@
+"""Who gets which engine when: a pure state machine, driven by the pool, explained in DESIGN.md.
+
+Every `on_*` takes the time as `now` (monotonic seconds) and returns effects in the order in which they
+must be carried out. Nothing here waits, reads a clock or touches a process.
+"""
+
+import itertools
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+
+from inference import wire
+from inference.errors import (
+    DeadlineExceeded,
+    HubError,
+    LoadFailed,
+    NotFound,
+    OutOfMemory,
+    QueueFull,
+)
+from inference.node.effects import Announce, Effect, Grant, Record, Refuse, Start, Stop, Tell
+from inference.node.eviction import Bytes, Impossible, Limits, Resident, Target, Wait, plan
+from inference.node.residents import Instance, Model, Ticket
+
+CRASHES_AT_LOAD = 3  # in a row, until those who wait are told
+STALE_VERSION_S = 5.0  # so long may a web process still send the version before
+
+
+@dataclass(slots=True)
+class Policy:
+    limits: Limits
+    auto_unload_s: float = 300.0  # 0: never
+    favoured: frozenset[str] = frozenset()  # evicted last
+    ageing_s: float = 10.0
+
+
+@dataclass(slots=True)
+class Scheduler:
+    """Invariant: the claims of all instances that have a process never exceed the limits."""
+
+    policy: Policy
+    models: dict[str, Model] = field(default_factory=dict)
+    instances: dict[int, Instance] = field(default_factory=dict)
+    held_elsewhere: dict[str, int] = field(default_factory=dict)  # standby processes, per device
+    _waiting: dict[int, Model] = field(default_factory=dict)
+    _in_flight: dict[int, Instance] = field(default_factory=dict)
+    _numbers: Iterator[int] = field(default_factory=lambda: itertools.count(1))
+
+    # --- events: requests -------------------------------------------------------------------
+
+    def on_request(self, ticket: Ticket, now: float) -> list[Effect]:
+        out: list[Effect] = []
+        model = self._model(ticket, now, out)
+        if refusal := self._refusal(model, ticket, now):
+            return [*out, Refuse(ticket.id, refusal)]
+        ticket.since = now
+        if ticket.runs:
+            model.count_request(now)
+        model.queue.append(ticket)
+        self._waiting[ticket.id] = model
+        self._advance(now, out)
+        if ticket.id in self._waiting:
+            self._tell_one(model, ticket, now, out)
+        return out
+
+    def on_cancel(self, ticket_id: int, now: float) -> list[Effect]:
+        """The client left. Ends its wait at once; in an engine `on_served` must still come."""
+        out: list[Effect] = []
+        if model := self._waiting.pop(ticket_id, None):
+            model.queue = [t for t in model.queue if t.id != ticket_id]
+            self._drop_unwanted_load(model, now, out)
+        elif (instance := self._in_flight.get(ticket_id)) and ticket_id in instance.offered:
+            self._release(ticket_id, instance, now, out)
+        self._advance(now, out)
+        return out
+
+    def on_delivered(self, ticket_id: int, now: float) -> None:
+        """The engine has the request: only now it is in flight."""
+        if instance := self._in_flight.get(ticket_id):
+            instance.offered.pop(ticket_id, None)
+            instance.running[ticket_id] = now
+
+    def on_served(self, ticket_id: int, now: float) -> list[Effect]:
+        """The engine gave the last frame of this request."""
+        instance = self._in_flight.get(ticket_id)
+        if instance is None:
+            return []
+        out: list[Effect] = []
+        if (began := instance.running.get(ticket_id)) is not None:
+            self.models[instance.name].count_answer(now - began)
+        self._release(ticket_id, instance, now, out)
+        self._advance(now, out)
+        return out
+
+    # --- events: engines --------------------------------------------------------------------
+
+    def on_progress(self, instance_id: int, loaded: int, total: int, now: float) -> None:
+        instance = self.instances.get(instance_id)
+        if instance and loaded > instance.loaded_bytes:
+            instance.loaded_bytes, instance.total_bytes = loaded, total
+            instance.extend_load(now)
+
+    def on_ready(self, instance_id: int, claim: Bytes, now: float) -> list[Effect]:
+        """The engine answers `Loaded`; `claim` is what it really needs."""
+        instance = self.instances[instance_id]
+        if instance.state != "loading":
+            return []
+        model = self.models[instance.name]
+        instance.state, instance.claim = "ready", dict(claim)
+        instance.ready_at = instance.last_used_at = now
+        model.load_s, model.reason = now - instance.started_at, ""
+        out: list[Effect] = [Record("load", model.name, f"ready after {model.load_s:.1f} s")]
+        self._advance(now, out)
+        return out
+
+    def on_failed(self, instance_id: int, error: HubError | None, now: float) -> list[Effect]:
+        """The engine died (`error` is None) or said why it cannot load. `on_gone` must follow."""
+        instance = self.instances[instance_id]
+        was, instance.state, instance.stopping = instance.state, "dead", True
+        model, out = self.models[instance.name], list[Effect]()
+        for ticket in [*instance.offered.values()]:
+            model.queue.insert(0, ticket)
+            self._waiting[ticket.id] = model
+        for ticket_id in [*instance.offered, *instance.running]:
+            del self._in_flight[ticket_id]
+        instance.offered.clear()
+        instance.running.clear()
+        if model.instance is instance:
+            model.instance = None
+            self._after_failure(model, error, now, out, loading=was == "loading")
+        self._advance(now, out)
+        return out
+
+    def on_gone(self, instance_id: int, now: float) -> list[Effect]:
+        """The process has ended and its memory is back."""
+        instance = self.instances.pop(instance_id, None)
+        out: list[Effect] = []
+        if instance and self.models[instance.name].instance is instance:
+            self.models[instance.name].instance = None
+        self._advance(now, out)
+        return out
+
+    def on_measured(self, instance_id: int, claim: Bytes) -> None:
+        """A running engine takes more than was reserved: the claim follows the truth."""
+        instance = self.instances.get(instance_id)
+        if instance and instance.state in {"ready", "draining"}:
+            instance.claim = {
+                device: max(size, claim.get(device, 0)) for device, size in instance.claim.items()
+            }
+
+    # --- events: operator, clock --------------------------------------------------------------
+
+    def on_unload(self, name: str, now: float, *, force: bool = False) -> list[Effect]:
+        """Raises: NotFound if nothing of that name is loaded."""
+        model = self.models.get(name)
+        instance = model.instance if model else None
+        if model is None or instance is None:
+            raise NotFound(f"model {name!r} is not loaded", param="model")
+        out: list[Effect] = []
+        if instance.starts:
+            gone = LoadFailed(f"{name} was unloaded by an operator while it was loading")
+            self._refuse_all(model, gone, out)
+        self._drain(instance, "asked for by an operator", now, out, force=force)
+        self._advance(now, out)
+        return out
+
+    def on_tick(self, now: float) -> list[Effect]:
+        """Call a few times a second: deadlines, idle models, load deadlines, retries."""
+        out: list[Effect] = []
+        for model in self.models.values():
+            self._expire(model, now, out)
+            self._unload_idle(model, now, out)
+        for instance in [*self.instances.values()]:
+            if instance.state == "loading" and now > instance.load_deadline:
+                self._give_up_load(instance, now, out)
+        self._shrink(now, out)
+        self._advance(now, out)
+        for model in self.models.values():
+            self._tell_all(model, now, out)
+        return out
+
+    # --- queries --------------------------------------------------------------------------------
+
+    def free(self) -> dict[str, int]:
+        """Give what is neither used nor reserved, once everything that leaves has left."""
+        return self._rest([i for i in self.instances.values() if i.stays])
+
+    def idle_left_s(self, model: Model, now: float) -> float | None:
+        """Seconds until the model is unloaded for idleness; None: not now, or never."""
+        instance = model.instance
+        limit_s = model.idle_limit_s(self.policy.auto_unload_s)
+        if not instance or instance.state != "ready" or instance.in_flight or not limit_s:
+            return None
+        return max(0.0, limit_s - (now - instance.last_used_at))
+
+    # --- the core: serve, place, start ----------------------------------------------------------
+
+    def _advance(self, now: float, out: list[Effect]) -> None:
+        hungry = list({id(model): model for model in self._waiting.values()}.values())
+        for model in hungry:
+            self._serve(model, now, out)
+        homeless = [m for m in hungry if m.queue and m.instance is None and m.retry_at <= now]
+        for model in sorted(homeless, key=lambda m: self._urgency(m, now)):
+            self._place(model, now, out)
+        for instance in [*self.instances.values()]:
+            if instance.state == "committed":
+                self._start_if_free(instance, now, out)
+
+    def _serve(self, model: Model, now: float, out: list[Effect]) -> None:
+        """Grant what the model's engine can take."""
+        instance = model.instance
+        if instance is None or instance.state != "ready":
+            return
+        for ticket in [t for t in model.queue if not t.runs]:
+            self._unqueue(model, ticket)
+            out.append(Announce(ticket.id, instance.id))
+        while model.queue and instance.free_slots:
+            ticket = model.next_ticket(now, self.policy.ageing_s)
+            self._unqueue(model, ticket)
+            instance.offered[ticket.id] = ticket
+            instance.last_used_at = now
+            self._in_flight[ticket.id] = instance
+            out.append(Grant(ticket.id, instance.id))
+
+    def _place(self, model: Model, now: float, out: list[Effect]) -> None:
+        """Find room for a model that has none, and commit to it."""
+        first = model.next_ticket(now, self.policy.ageing_s)
+        oldest = min(ticket.since for ticket in model.queue)
+        target = Target(model.name, model.placements, now - oldest)
+        verdict = plan(target, self._residents(now), self.free(), now, self.policy.limits)
+        if isinstance(verdict, Impossible):
+            error = OutOfMemory(f"{model.name} does not fit: {verdict.reason}")
+            self._refuse_all(model, error, out)
+            out.append(Record("refuse", model.name, verdict.reason))
+        elif isinstance(verdict, Wait):
+            if model.reason != verdict.reason:
+                out.append(Record("wait", model.name, verdict.reason))
+            model.reason = verdict.reason
+        else:
+            why = f"wanted by {first.spec.name} ({len(model.queue)} waiting)"
+            for victim in verdict.victims:
+                self._drain(self.instances[victim.id], f"makes room, {why}", now, out)
+            number = next(self._numbers)
+            instance = Instance(
+                number, model.spec, verdict.placement, dict(verdict.placement.claim)
+            )
+            self.instances[number] = model.instance = instance
+            model.reason = _room_reason(verdict.victims)
+
+    def _start_if_free(self, instance: Instance, now: float, out: list[Effect]) -> None:
+        """Start a committed load once the memory of those who left for it is really back."""
+        there = [i for i in self.instances.values() if i.has_process]
+        rest = self._rest(there)
+        limit = self.policy.limits.max_models
+        if limit and len(there) >= limit:
+            return
+        if any(rest.get(device, 0) < size for device, size in instance.claim.items()):
+            return
+        instance.state, instance.started_at = "loading", now
+        instance.total_bytes = instance.placement.weights_bytes
+        instance.extend_load(now)
+        self.models[instance.name].reason = ""
+        out.append(Start(instance.id, instance.spec, instance.placement))
+
+    def _drain(
+        self, instance: Instance, why: str, now: float, out: list[Effect], *, force: bool = False
+    ) -> None:
+        """Take no more requests; stop when none is left. Never taken back."""
+        model = self.models[instance.name]
+        if model.instance is instance:
+            model.instance = None
+        was, instance.state, instance.why = instance.state, "draining", why
+        out.append(Record("unload", model.name, why))
+        if was == "committed":
+            del self.instances[instance.id]
+        else:
+            self._stop_if_empty(instance, out, force=force)
+
+    def _stop_if_empty(self, instance: Instance, out: list[Effect], *, force: bool = False) -> None:
+        if instance.state != "draining" or instance.stopping:
+            return
+        if force or not instance.in_flight:
+            instance.stopping = True
+            out.append(Stop(instance.id, instance.why, force=force and instance.in_flight > 0))
+
+    def _release(self, ticket_id: int, instance: Instance, now: float, out: list[Effect]) -> None:
+        instance.offered.pop(ticket_id, None)
+        instance.running.pop(ticket_id, None)
+        self._in_flight.pop(ticket_id, None)
+        instance.last_used_at = now
+        self._stop_if_empty(instance, out)
+
+    # --- smaller rules ----------------------------------------------------------------------------
+
+    def _model(self, ticket: Ticket, now: float, out: list[Effect]) -> Model:
+        """Find the model; a new version replaces the old one, an old one just replaced does not."""
+        spec = ticket.spec
+        model = self.models.get(spec.name)
+        if model is None:
+            model = self.models[spec.name] = Model(spec.name, spec, ticket.placements)
+        elif spec.version != model.spec.version:
+            if now - model.replaced.get(spec.version, -STALE_VERSION_S) < STALE_VERSION_S:
+                return model
+            model.replaced = {model.spec.version: now}
+            model.failures, model.retry_at, model.refusal, model.load_s = 0, 0.0, None, 0.0
+            if model.instance:
+                self._drain(model.instance, "replaced by a newer version", now, out)
+        model.spec, model.placements = spec, ticket.placements
+        return model
+
+    def _refusal(self, model: Model, ticket: Ticket, now: float) -> HubError | None:
+        """Say at once what waiting could not change."""
+        if model.refusal and model.retry_at > now:
+            model.refusal.retry_after_s = model.retry_at - now
+            return model.refusal
+        model.refusal = None
+        room = model.instance.free_slots if model.instance else 0
+        if ticket.runs and len(model.queue) - room >= max(1, model.spec.max_queue):
+            wait_s = max(1.0, self._queue_eta_s(model, len(model.queue)))
+            return QueueFull(
+                f"{len(model.queue)} requests already wait for {model.name}", retry_after_s=wait_s
+            )
+        eta_s = self._known_eta_s(model, now)
+        if now + eta_s > ticket.deadline_at:
+            return DeadlineExceeded(
+                f"{model.name} will need about {eta_s:.0f} s to load, longer than the deadline",
+                retry_after_s=eta_s,
+            )
+        return None
+
+    def _known_eta_s(self, model: Model, now: float) -> float:
+        """Give the rest of a load whose length is known from before, else 0."""
+        instance = model.instance
+        if not model.load_s or (instance and instance.state == "ready"):
+            return 0.0
+        if instance and instance.state == "loading":
+            return max(0.0, model.load_s - (now - instance.started_at))
+        return model.load_s
+
+    def _after_failure(
+        self, model: Model, error: HubError | None, now: float, out: list[Effect], *, loading: bool
+    ) -> None:
+        model.back_off(now)
+        model.reason = error.message if error else "its engine process ended unexpectedly"
+        out.append(Record("fail", model.name, model.reason))
+        if error is None and loading and model.failures >= CRASHES_AT_LOAD:
+            error = LoadFailed(f"the engine of {model.name} died {model.failures} times at loading")
+        if error and loading:
+            model.refusal = error
+            error.retry_after_s = model.retry_at - now
+            self._refuse_all(model, error, out)
+
+    def _give_up_load(self, instance: Instance, now: float, out: list[Effect]) -> None:
+        model = self.models[instance.name]
+        out.append(Stop(instance.id, "loading made no progress", force=True))
+        error = LoadFailed(f"loading {model.name} made no progress and was given up")
+        out += self.on_failed(instance.id, error, now)
+
+    def _expire(self, model: Model, now: float, out: list[Effect]) -> None:
+        for ticket in [t for t in model.queue if t.deadline_at <= now]:
+            self._unqueue(model, ticket)
+            why = model.reason or self._progress(model, 1, now).reason
+            late = DeadlineExceeded(
+                f"waited {now - ticket.since:.0f} s for {model.name}: {why}",
+                retry_after_s=max(1.0, self._known_eta_s(model, now)),
+            )
+            out.append(Refuse(ticket.id, late))
+        self._drop_unwanted_load(model, now, out)
+
+    def _unload_idle(self, model: Model, now: float, out: list[Effect]) -> None:
+        if model.instance and not model.queue and self.idle_left_s(model, now) == 0.0:
+            idle_s = now - model.instance.last_used_at
+            self._drain(model.instance, f"idle for {idle_s:.0f} s", now, out)
+
+    def _drop_unwanted_load(self, model: Model, now: float, out: list[Effect]) -> None:
+        if model.instance and model.instance.starts and not model.queue:
+            self._drain(model.instance, "nobody waits for it any more", now, out)
+
+    def _shrink(self, now: float, out: list[Effect]) -> None:
+        """When engines grew past the limit, unload idle ones, the least recently used first."""
+        over = any(size < 0 for size in self.free().values())
+        ready = [
+            i
+            for i in self.instances.values()
+            if i.state == "ready" and not i.in_flight and not i.spec.pinned
+        ]
+        if over and ready:
+            oldest = min(ready, key=lambda i: i.last_used_at)
+            self._drain(oldest, "the models together grew past the memory limit", now, out)
+
+    def _refuse_all(self, model: Model, error: HubError, out: list[Effect]) -> None:
+        for ticket in [*model.queue]:
+            self._unqueue(model, ticket)
+            out.append(Refuse(ticket.id, error))
+
+    def _unqueue(self, model: Model, ticket: Ticket) -> None:
+        model.queue.remove(ticket)
+        self._waiting.pop(ticket.id, None)
+
+    def _residents(self, now: float) -> list[Resident]:
+        return [
+            self.models[i.name].resident(i, now, favoured=i.name in self.policy.favoured)
+            for i in self.instances.values()
+            if i.stays
+        ]
+
+    def _rest(self, instances: list[Instance]) -> dict[str, int]:
+        return {
+            device: limit
+            - self.held_elsewhere.get(device, 0)
+            - sum(i.claim.get(device, 0) for i in instances)
+            for device, limit in self.policy.limits.bytes.items()
+        }
+
+    def _urgency(self, model: Model, now: float) -> tuple[float, float]:
+        first = model.next_ticket(now, self.policy.ageing_s)
+        return -(first.priority + (now - first.since) // self.policy.ageing_s), first.since
+
+    # --- what those who wait are told ---------------------------------------------------------------
+
+    def _tell_all(self, model: Model, now: float, out: list[Effect]) -> None:
+        for ticket in model.queue:
+            self._tell_one(model, ticket, now, out)
+
+    def _tell_one(self, model: Model, ticket: Ticket, now: float, out: list[Effect]) -> None:
+        ahead = sum(
+            1
+            for t in model.queue
+            if (-t.priority, t.since, t.id) < (-ticket.priority, ticket.since, ticket.id)
+        )
+        progress = self._progress(model, ahead + 1, now)
+        if progress != ticket.told:
+            ticket.told = progress
+            out.append(Tell(ticket.id, progress))
+
+    def _progress(self, model: Model, position: int, now: float) -> wire.Progress:
+        instance = model.instance
+        if instance and instance.state == "loading":
+            left_s = max(0.0, model.expected_load_s() - (now - instance.started_at))
+            return wire.Progress(
+                state="loading",
+                position=position,
+                reason=f"{model.name} is loading",
+                eta_s=round(left_s, 1),
+                loaded_bytes=instance.loaded_bytes,
+                total_bytes=instance.total_bytes,
+            )
+        if instance and instance.state == "ready":
+            reason = f"{model.name} is busy with {instance.in_flight} requests"
+            eta_s = round(self._queue_eta_s(model, position), 1) or None
+            return wire.Progress(state="queued", position=position, reason=reason, eta_s=eta_s)
+        reason = model.reason or f"{model.name} is about to be loaded"
+        return wire.Progress(state="queued", position=position, reason=reason)
+
+    def _queue_eta_s(self, model: Model, position: int) -> float:
+        return model.service_s * position / max(1, model.spec.max_concurrency)
+
+
+def _room_reason(victims: tuple[Resident, ...]) -> str:
+    names = ", ".join(victim.name for victim in victims)
+    return f"waits until {names} has left the memory" if names else ""
