@@ -1,8 +1,6 @@
 """The one ASGI application: /v1 on its own, pages through Django, websockets through Channels."""
 
 import os
-from importlib import import_module
-from importlib.util import find_spec
 from typing import cast
 
 from django.core.asgi import get_asgi_application
@@ -16,8 +14,10 @@ from channels.security.websocket import AllowedHostsOriginValidator  # noqa: E40
 from django.conf import settings  # noqa: E402
 
 from hub import checks  # noqa: E402
+from hub.dashboard.routing import websocket_urlpatterns  # noqa: E402
 from hub.middleware import App, BodyLimit, Receive, RequestIds, Scope, Send  # noqa: E402
 from hub.static import StaticFiles  # noqa: E402
+from inference.api.app import application as api  # noqa: E402
 
 checks.refuse_bad_configuration()
 
@@ -42,16 +42,12 @@ def _pages() -> App:
 
 
 def _http() -> App:
-    if find_spec("inference.api.app") is None:
-        return _pages()
-    return PathRouter("/v1", import_module("inference.api.app").application, _pages())
+    return PathRouter("/v1", api, _pages())
 
 
 def _websocket() -> App:
-    patterns = []
-    if find_spec("hub.dashboard.routing") is not None:
-        patterns = import_module("hub.dashboard.routing").websocket_urlpatterns
-    return cast("App", AllowedHostsOriginValidator(AuthMiddlewareStack(URLRouter(patterns))))
+    routes = AuthMiddlewareStack(URLRouter(websocket_urlpatterns))
+    return cast("App", AllowedHostsOriginValidator(routes))
 
 
 application = RequestIds(ProtocolTypeRouter({"http": _http(), "websocket": _websocket()}))

@@ -12,9 +12,10 @@ from django.contrib.auth.decorators import login_not_required
 from django.db import connection
 from django.db.utils import Error as DatabaseError
 from django.http import HttpRequest, JsonResponse
+from django.views.decorators.http import require_safe
 
-from hub import node_address
-from inference import starters
+from inference import router, starters
+from inference.errors import HubError
 
 CHECK_TIMEOUT_S = 3.0
 
@@ -22,12 +23,14 @@ Check = Callable[[], Awaitable[str]]
 
 
 @login_not_required
+@require_safe
 async def healthz(_request: HttpRequest) -> JsonResponse:
     """The process is alive and its event loop turns."""
     return JsonResponse({"status": "ok"})
 
 
 @login_not_required
+@require_safe
 async def readyz(_request: HttpRequest) -> JsonResponse:
     """Say for each part whether requests can be served, and if not, why."""
     found = await reasons()
@@ -75,10 +78,9 @@ async def redis_reason() -> str:
 
 async def node_reason() -> str:
     try:
-        _, writer = await node_address.connect(settings.HUB_NODE_ADDRESS)
-    except OSError as error:
-        return f"the node does not answer ({type(error).__name__})"
-    writer.close()
+        await router.snapshot()
+    except HubError as error:
+        return f"the node does not answer ({error.code})"
     return ""
 
 

@@ -2,12 +2,13 @@
 
 from django.urls import URLPattern, URLResolver, include, path
 
-from hub import health
+from hub import health, scrape
 
 urlpatterns: list[URLPattern | URLResolver] = [
     path("healthz", health.healthz, name="healthz"),
     path("readyz", health.readyz, name="readyz"),
     path("api/", include("hub.api_urls")),
+    path("metrics", scrape.scrape, name="metrics"),
     path("", include("hub.dashboard.urls")),
 ]
 

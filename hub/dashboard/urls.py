@@ -2,6 +2,7 @@
 
 from django.contrib.auth.decorators import login_not_required
 from django.urls import URLPattern, URLResolver, path
+from django.views.decorators.http import require_POST
 from django.views.i18n import set_language
 
 from hub.dashboard.views import entry, keys, models, overview, playground, setup, system
@@ -12,7 +13,7 @@ urlpatterns: list[URLPattern | URLResolver] = [
     path("palette/", overview.palette, name="palette"),
     path("login/", entry.sign_in, name="login"),
     path("logout/", entry.sign_out, name="logout"),
-    path("language/", login_not_required(set_language), name="set_language"),
+    path("language/", login_not_required(require_POST(set_language)), name="set_language"),
     path("setup/<str:token>/", setup.link, name="setup"),
     path("welcome/", setup.welcome, name="welcome"),
     path("models/", models.models, name="models"),

@@ -23,6 +23,7 @@ class Child:
     env: dict[str, str] = field(default_factory=dict)
     keep_fds: tuple[int, ...] = ()
     last: bool = False
+    ended: Callable[[int], None] | None = None  # called with the process id of each ended run
 
 
 def adopt_orphans() -> None:

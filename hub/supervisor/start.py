@@ -2,12 +2,14 @@
 
 import asyncio
 import os
+import shutil
 import socket
 import sys
 from typing import Any
 
 import httpx
 from django.conf import settings
+from prometheus_client.multiprocess import mark_process_dead
 
 from accounts import setup
 from hub import telemetry
@@ -62,15 +64,30 @@ def _valkey() -> Child:
 
 
 def _children(listener: socket.socket) -> list[Child]:
+    return [_child("node", "serve_models"), *_web(listener), _child("worker", "run_worker")]
+
+
+def _web(listener: socket.socket) -> list[Child]:
     """Several web processes accept from one socket: the port stays open while one restarts."""
     handle, count = listener.fileno(), settings.HUB_WEB_WORKERS
-    names = ["web"] if count == 1 else [f"web-{number}" for number in range(1, count + 1)]
     serve = ("serve_web", "--descriptor", str(handle))
-    return [
-        _child("node", "serve_models"),
-        *(_child(name, *serve, keep_fds=(handle,)) for name in names),
-        _child("worker", "run_worker"),
-    ]
+    if count == 1:
+        return [_child("web", *serve, keep_fds=(handle,))]
+    folder = _metrics_folder()
+    shared: dict[str, Any] = {
+        "keep_fds": (handle,),
+        "env": {"PROMETHEUS_MULTIPROC_DIR": folder},
+        "ended": lambda pid: mark_process_dead(pid, folder),  # type: ignore[no-untyped-call]
+    }
+    return [_child(f"web-{number}", *serve, **shared) for number in range(1, count + 1)]
+
+
+def _metrics_folder() -> str:
+    """Make the folder through which web processes add up their metrics, empty at each start."""
+    folder = settings.HUB_RUNTIME / "metrics"
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir(mode=0o700)
+    return str(folder)
 
 
 async def _announce(terminal: Terminal) -> None:

@@ -104,6 +104,8 @@ class Supervisor:
         pump.cancel()
         self._running.pop(child.name, None)
         children.signal_group(process, signal.SIGKILL)
+        if child.ended is not None:
+            child.ended(process.pid)
         return _describe(code)
 
     async def _pause(self, seconds: float) -> None:

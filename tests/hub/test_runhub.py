@@ -1,0 +1,121 @@
+"""`manage.py runhub`: everything starts, survives a crash, and ends without a trace."""
+
+import queue
+import signal
+import socket
+import subprocess
+import sys
+import threading
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import httpx
+import psutil
+import pytest
+
+from tests import servers
+
+READY_S = 120
+
+
+@dataclass
+class Hub:
+    """A running hub and its lines."""
+
+    process: "subprocess.Popen[str]"
+    url: str
+    data: Path
+    port: int
+    lines: "queue.Queue[str]"
+
+    def wait_line(self, wanted: Callable[[str], bool]) -> str:
+        while not wanted(line := self.lines.get(timeout=READY_S)):
+            pass
+        return line
+
+    def descendants(self) -> list[psutil.Process]:
+        return psutil.Process(self.process.pid).children(recursive=True)
+
+    def named(self, command: str) -> psutil.Process:
+        return next(found for found in self.descendants() if command in found.cmdline())
+
+
+def start(data: Path, **variables: str) -> Hub:
+    port = servers.free_port()
+    process = subprocess.Popen(
+        [sys.executable, "manage.py", "runhub"],
+        cwd=servers.ROOT,
+        env=servers.environment(data, port, **variables),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
+    lines: queue.Queue[str] = queue.Queue()
+    threading.Thread(target=_read, args=(process, lines), daemon=True).start()
+    return Hub(process, f"http://127.0.0.1:{port}", data, port, lines)
+
+
+def _read(process: "subprocess.Popen[str]", lines: "queue.Queue[str]") -> None:
+    for line in process.stdout or ():
+        lines.put(line)
+    lines.put("(ended)")
+
+
+@pytest.fixture
+def hub(tmp_path: Path) -> Iterator[Hub]:
+    hub = start(tmp_path / "data")
+    try:
+        hub.wait_line(lambda line: "is ready" in line)
+        yield hub
+    finally:
+        left = hub.descendants() if hub.process.poll() is None else []
+        for process in [psutil.Process(hub.process.pid), *left] if left else left:
+            process.kill()
+        hub.process.wait(30)
+
+
+def test_it_stops_on_sigterm_without_leaving_a_process(hub: Hub) -> None:
+    link = hub.wait_line(lambda line: "/setup/" in line)
+    assert hub.url in link
+    before = hub.descendants()
+    assert len(before) >= 4
+    hub.process.send_signal(signal.SIGTERM)
+    assert hub.process.wait(10) == 0
+    assert [process for process in before if process.is_running()] == []
+
+
+def test_it_takes_everything_along_when_it_is_killed(hub: Hub) -> None:
+    before = hub.descendants()
+    hub.process.kill()
+    _, alive = psutil.wait_procs(before, timeout=30)
+    assert alive == []
+
+
+def test_it_goes_on_when_web_is_killed(hub: Hub) -> None:
+    worker = hub.named("run_worker").pid
+    hub.named("serve_web").kill()
+    hub.wait_line(lambda line: "web was ended by SIGKILL" in line)
+    transport = httpx.HTTPTransport(retries=10)
+    with httpx.Client(transport=transport, trust_env=False, timeout=60) as client:
+        assert client.get(f"{hub.url}/healthz").is_success, "the port stays open meanwhile"
+    assert hub.named("run_worker").pid == worker
+
+
+def test_it_refuses_a_second_one_on_the_same_data(hub: Hub) -> None:
+    done = servers.manage(hub.data, servers.free_port(), "runhub")
+    assert done.returncode == 1
+    assert done.stderr.count("\n") == 1
+    assert f"another hub (process {hub.process.pid})" in done.stderr
+
+
+def test_it_refuses_a_busy_port(tmp_path: Path) -> None:
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        port = taken.getsockname()[1]
+        done = servers.manage(tmp_path, port, "runhub")
+    assert done.returncode == 1
+    assert done.stderr.count("\n") == 1
+    assert f"127.0.0.1:{port}" in done.stderr
+    assert "AI_HUB_PORT" in done.stderr

@@ -1,0 +1,143 @@
+"""What the web process answers to everybody, and what it refuses before reading it."""
+
+import socket
+from collections.abc import Iterator
+from pathlib import Path
+from urllib.parse import urlsplit
+
+import httpx
+import pytest
+
+from tests import servers
+
+PASSWORD = "correct horse battery staple 9"
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("data")
+
+
+@pytest.fixture(scope="module")
+def url(data: Path) -> Iterator[str]:
+    """A web process without Redis and without a node."""
+    with servers.web(data) as url:
+        yield url
+
+
+@pytest.fixture(scope="module")
+def key(data: Path, url: str) -> str:
+    port = urlsplit(url).port or 0
+    made = servers.manage(data, port, "create_admin", "--username", "ada", text=PASSWORD + "\n")
+    assert made.returncode == 0, made.stderr
+    scope = ("--scope", "status:read")
+    made = servers.manage(data, port, "create_key", "--user", "ada", "--name", "prom", *scope)
+    assert made.returncode == 0, made.stderr
+    return made.stdout.strip()
+
+
+def get(url: str, **headers: str) -> httpx.Response:
+    return httpx.get(url, headers={k.replace("_", "-"): v for k, v in headers.items()}, timeout=30)
+
+
+def raw(url: str, request: bytes) -> bytes:
+    """Send these bytes and read until the server closes."""
+    place = urlsplit(url)
+    with socket.create_connection((place.hostname, place.port), timeout=30) as connection:
+        connection.sendall(request)
+        answer = b""
+        while chunk := connection.recv(65536):
+            answer += chunk
+        return answer
+
+
+def test_it_is_alive_without_anything_else(url: str) -> None:
+    assert get(f"{url}/healthz").json() == {"status": "ok"}
+
+
+def test_it_says_why_it_is_not_ready(url: str) -> None:
+    answer = get(f"{url}/readyz")
+    checks = answer.json()["checks"]
+    assert answer.status_code == 503
+    assert checks["database"]["ok"]
+    assert "Redis does not answer" in checks["redis"]["reason"]
+    assert "node does not answer" in checks["node"]["reason"]
+
+
+def test_it_gives_each_request_an_id(url: str) -> None:
+    assert get(f"{url}/healthz").headers["x-request-id"].startswith("req_")
+    assert get(f"{url}/healthz", x_request_id="mine-1").headers["x-request-id"] == "mine-1"
+    foreign = get(f"{url}/healthz", x_request_id="a b").headers["x-request-id"]
+    assert foreign.startswith("req_")
+
+
+def test_it_shows_metrics_to_those_who_may_see_them(url: str, key: str) -> None:
+    assert get(f"{url}/metrics").status_code == 401
+    answer = get(f"{url}/metrics", authorization=f"Bearer {key}")
+    assert answer.status_code == 200
+    assert "hub_node_up 0.0" in answer.text
+    assert "hub_requests" in answer.text
+    assert "django_http_requests_total" in answer.text
+
+
+def test_it_refuses_a_large_body_before_reading_it(url: str) -> None:
+    answer = raw(
+        url,
+        b"POST /login/ HTTP/1.1\r\nHost: localhost\r\nContent-Length: 1000000000\r\n\r\n",
+    )
+    assert answer.startswith(b"HTTP/1.1 413")
+
+
+def test_it_refuses_an_endless_body(url: str) -> None:
+    head = b"POST /login/ HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: chunked\r\n\r\n"
+    chunk = b"100000\r\n" + b"x" * 0x100000 + b"\r\n"
+    place = urlsplit(url)
+    with socket.create_connection((place.hostname, place.port), timeout=30) as connection:
+        connection.sendall(head)
+        with pytest.raises(ConnectionError):
+            connection.sendall(chunk * 200)
+    assert get(f"{url}/healthz").is_success
+
+
+def test_it_refuses_too_many_headers(url: str) -> None:
+    many = b"".join(b"X-%d: 1\r\n" % number for number in range(5000))
+    answer = raw(url, b"GET /healthz HTTP/1.1\r\nHost: localhost\r\n" + many + b"\r\n")
+    assert answer.startswith(b"HTTP/1.1 400")
+
+
+def test_it_refuses_a_name_that_is_not_its_own(url: str) -> None:
+    assert get(f"{url}/login/", host="evil.example").status_code == 400
+
+
+def test_it_tells_browsers_what_they_may_do(url: str) -> None:
+    headers = get(f"{url}/login/").headers
+    policy = headers["content-security-policy"]
+    assert "script-src 'self'" in policy
+    assert "frame-ancestors 'none'" in policy
+    assert "unsafe" not in policy
+    assert headers["x-content-type-options"] == "nosniff"
+    assert headers["x-frame-options"] == "DENY"
+    assert "server" not in headers
+
+
+def test_it_serves_static_files_compressed_and_for_ever(url: str) -> None:
+    page = get(f"{url}/login/").text
+    start = page.index("/static/")
+    path = page[start : page.index('"', start)]
+    answer = get(url + path, accept_encoding="gzip")
+    assert answer.status_code == 200
+    assert "immutable" in answer.headers["cache-control"]
+    etag = answer.headers["etag"]
+    assert get(url + path, if_none_match=etag).status_code == 304
+    plain = get(url + path.partition("?")[0], accept_encoding="identity")
+    assert "must-revalidate" in plain.headers["cache-control"]
+    assert plain.content == answer.content
+
+
+@pytest.mark.parametrize("name", ["../hub/settings.py", "%2e%2e/manage.py", "no-such", "a%00b"])
+def test_it_serves_nothing_else(url: str, name: str) -> None:
+    answer = raw(
+        url,
+        f"GET /static/{name} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n".encode(),
+    )
+    assert answer.startswith(b"HTTP/1.1 404")
