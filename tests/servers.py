@@ -1,17 +1,92 @@
-"""Real server processes for tests: a hub's commands over a data folder of their own."""
+"""A real hub for tests: Valkey, web and node as processes of their own, on a free port.
 
+`with servers.hub(models=[...]) as hub:` gives its address and keys; nothing outlives the block.
+"""
+
+import json
 import os
 import socket
 import subprocess
 import sys
+import tempfile
+import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import httpx
 
 ROOT = Path(__file__).parent.parent
-READY_TRIES = 600
+READY_TIMEOUT_S = 60.0
+POLL_S = 0.05
+STOP_TIMEOUT_S = 15.0
+
+
+@dataclass
+class Hub:
+    """Where it is, who may enter, and its processes."""
+
+    data: Path
+    port: int
+    env: dict[str, str]
+    keys: dict[str, str] = field(default_factory=dict)
+    processes: dict[str, "subprocess.Popen[bytes]"] = field(default_factory=dict)
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self.port}"
+
+    @property
+    def key(self) -> str:
+        return self.keys["default"]
+
+    @property
+    def node_address(self) -> str:
+        return self.env["AI_HUB_NODE_ADDRESS"]
+
+    def client(self, key: str | None = None, **options: Any) -> httpx.Client:
+        """Open a plain HTTP client at /v1, with the default key."""
+        headers = {"Authorization": f"Bearer {key or self.key}"}
+        return httpx.Client(base_url=f"{self.url}/v1", headers=headers, timeout=60, **options)
+
+    def log(self, name: str) -> str:
+        return (self.data / f"{name}.log").read_text(errors="replace")
+
+
+@contextmanager
+def hub(
+    models: list[dict[str, Any]] = [],  # noqa: B006 (never changed)
+    aliases: dict[str, str] | None = None,
+    keys: dict[str, dict[str, Any]] | None = None,
+    node_address: str | None = None,
+    **env: str,
+) -> Iterator[Hub]:
+    """Run a hub. With `node_address` the node is somebody else's, such as a test's own."""
+    with tempfile.TemporaryDirectory(prefix="hub-") as folder, ExitStack() as stack:
+        started = Hub(Path(folder), free_port(), _environment(Path(folder), env))
+        started.env["AI_HUB_PORT"] = str(started.port)
+        started.env["AI_HUB_NODE_ADDRESS"] = node_address or f"unix:{folder}/node.sock"
+        stack.callback(_stop, started)
+        _start_valkey(started)
+        _manage(started, "migrate", "--verbosity", "0")
+        wanted = {"models": models, "aliases": aliases or {}, "keys": keys or {"default": {}}}
+        started.keys = json.loads(_run(started, ["-m", "tests.seed"], json.dumps(wanted)))
+        if node_address is None:
+            start(started, "node", "serve_models")
+        start(started, "web", "serve_web")
+        _wait_ready(started)
+        yield started
+
+
+def start(hub: Hub, name: str, *command: str) -> None:
+    """Start `manage.py command` as a process of this hub (again, if it was killed)."""
+    argv = [sys.executable, str(ROOT / "manage.py"), *command]
+    with (hub.data / f"{name}.log").open("ab") as log:
+        hub.processes[name] = subprocess.Popen(
+            argv, env=hub.env, cwd=ROOT, stdout=log, stderr=log, start_new_session=True
+        )
 
 
 def free_port() -> int:
@@ -20,61 +95,72 @@ def free_port() -> int:
         return int(probe.getsockname()[1])
 
 
-def environment(data: Path, port: int, **variables: str) -> dict[str, str]:
-    """Give a child's variables: the hub's own settings, not those of the tests."""
-    own = {
+def _environment(folder: Path, extra: dict[str, str]) -> dict[str, str]:
+    kept = {k: v for k, v in os.environ.items() if not k.startswith("AI_HUB_")}
+    return {
+        **kept,
+        "AI_HUB_DATA": str(folder),
+        "AI_HUB_REDIS_URL": f"unix://{folder}/valkey.sock",
         "DJANGO_SETTINGS_MODULE": "hub.settings",
-        "AI_HUB_DATA": str(data),
-        "AI_HUB_PORT": str(port),
-        "NO_COLOR": "1",
+        "OMP_NUM_THREADS": "1",
+        **extra,
     }
-    return {**os.environ, **own, **variables}
 
 
-def manage(
-    data: Path, port: int, *command: str, text: str = "", **variables: str
-) -> subprocess.CompletedProcess[str]:
-    """Run a management command to its end."""
-    return subprocess.run(
-        [sys.executable, "manage.py", *command],
+def _start_valkey(hub: Hub) -> None:
+    from hub.supervisor import valkey  # noqa: PLC0415 (`hub` is a parameter's name here)
+
+    argv = valkey.command(hub.data / "valkey.sock", hub.data)
+    server = subprocess.Popen(argv, stdout=subprocess.DEVNULL, start_new_session=True)
+    hub.processes["valkey"] = server
+    valkey.wait_ready(hub.env["AI_HUB_REDIS_URL"], server)
+
+
+def _manage(hub: Hub, *command: str) -> None:
+    _run(hub, ["manage.py", *command], "")
+
+
+def _run(hub: Hub, argv: list[str], stdin: str) -> str:
+    done = subprocess.run(
+        [sys.executable, *argv],
+        env=hub.env,
         cwd=ROOT,
-        env=environment(data, port, **variables),
-        input=text,
+        input=stdin,
         capture_output=True,
         text=True,
         check=False,
-        timeout=120,
     )
+    if done.returncode:
+        raise RuntimeError(f"{argv} failed: {done.stderr[-2000:]}")
+    return done.stdout
 
 
-@contextmanager
-def web(data: Path, **variables: str) -> Iterator[str]:
-    """Serve the web application alone over a migrated database; give its address."""
-    port = free_port()
-    migrated = manage(data, port, "migrate", "--verbosity", "0", **variables)
-    assert migrated.returncode == 0, migrated.stderr
-    command = [sys.executable, "manage.py", "serve_web"]
-    with (data / "web.log").open("wb") as log:
-        process = subprocess.Popen(
-            command, cwd=ROOT, env=environment(data, port, **variables), stderr=log, stdout=log
-        )
+def _wait_ready(hub: Hub) -> None:
+    """Raises: RuntimeError with the log when a process ends, or the time is over."""
+    until_s = time.monotonic() + READY_TIMEOUT_S
+    while time.monotonic() < until_s:
+        for name, process in hub.processes.items():
+            if process.poll() is not None:
+                raise RuntimeError(f"{name} ended: {hub.log(name)[-2000:]}")
+        if _answers(hub):
+            return
+        time.sleep(POLL_S)
+    raise RuntimeError(f"the hub did not start: {hub.log('web')[-2000:]}")
+
+
+def _answers(hub: Hub) -> bool:
+    try:
+        return httpx.get(f"{hub.url}/healthz").status_code == 200
+    except httpx.TransportError:
+        return False
+
+
+def _stop(hub: Hub) -> None:
+    """Stop in the reverse order of starting."""
+    for process in reversed(hub.processes.values()):
+        process.terminate()
         try:
-            _wait(f"http://127.0.0.1:{port}/healthz", process)
-            yield f"http://127.0.0.1:{port}"
-        finally:
-            process.terminate()
-            process.wait(30)
-
-
-def _wait(url: str, process: "subprocess.Popen[bytes]") -> None:
-    """Ask until it answers; an ended process is an answer too."""
-    transport = httpx.HTTPTransport(retries=3)
-    with httpx.Client(transport=transport, trust_env=False, timeout=60) as client:
-        for _ in range(READY_TRIES):
-            assert process.poll() is None, "the server ended"
-            try:
-                if client.get(url).is_success:
-                    return
-            except httpx.ConnectError:
-                continue
-    raise AssertionError(f"no answer from {url}")
+            process.wait(STOP_TIMEOUT_S)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()

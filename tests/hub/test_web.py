@@ -8,7 +8,7 @@ from urllib.parse import urlsplit
 import httpx
 import pytest
 
-from tests import servers
+from tests.hub import processes
 
 PASSWORD = "correct horse battery staple 9"
 
@@ -21,17 +21,17 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def url(data: Path) -> Iterator[str]:
     """A web process without Redis and without a node."""
-    with servers.web(data) as url:
+    with processes.web(data) as url:
         yield url
 
 
 @pytest.fixture(scope="module")
 def key(data: Path, url: str) -> str:
     port = urlsplit(url).port or 0
-    made = servers.manage(data, port, "create_admin", "--username", "ada", text=PASSWORD + "\n")
+    made = processes.manage(data, port, "create_admin", "--username", "ada", text=PASSWORD + "\n")
     assert made.returncode == 0, made.stderr
     scope = ("--scope", "status:read")
-    made = servers.manage(data, port, "create_key", "--user", "ada", "--name", "prom", *scope)
+    made = processes.manage(data, port, "create_key", "--user", "ada", "--name", "prom", *scope)
     assert made.returncode == 0, made.stderr
     return made.stdout.strip()
 
