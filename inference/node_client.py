@@ -98,7 +98,9 @@ async def connect(address: str) -> Connection:
         _, connection = await loop.create_unix_connection(lambda: Connection(address), where)
     else:
         host, _, port = where.removeprefix("//").rpartition(":")
-        _, connection = await loop.create_connection(lambda: Connection(address), host, int(port))
+        _, connection = await loop.create_connection(
+            lambda: Connection(address), host.strip("[]"), int(port)
+        )
     return connection
 
 

@@ -6,7 +6,7 @@ Called by the API, by the dashboard and by commands. The connection is the lease
 
 import asyncio
 from collections.abc import AsyncGenerator, AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from contextlib import aclosing, asynccontextmanager
 
 from django.conf import settings
 
@@ -20,6 +20,7 @@ FIRST_PAUSE_S = 0.05  # doubled on each try: 1.5 s in all, the time of a restart
 RETRY_AFTER_S = 2.0
 DEADLINE_S = 300.0
 TICK_S = 5.0
+SNAPSHOT_S = 5.0
 
 
 class Answer:
@@ -132,9 +133,11 @@ async def unload(name: str, *, force: bool = False) -> None:
 
 async def snapshot() -> wire.Snapshot:
     """Give the node's state now. Raises: NodeUnavailable."""
-    async for state in watch(0):
-        return state
-    raise NodeUnavailable("the node gave no snapshot", retry_after_s=RETRY_AFTER_S)
+    try:
+        async with asyncio.timeout(SNAPSHOT_S), aclosing(watch(0)) as states:
+            return await anext(states)
+    except (TimeoutError, StopAsyncIteration, EngineFailed) as error:
+        raise NodeUnavailable("the node gives no state", retry_after_s=RETRY_AFTER_S) from error
 
 
 async def watch(interval_s: float) -> AsyncGenerator[wire.Snapshot, None]:
