@@ -33,7 +33,7 @@ function options(box) {
     width: box.clientWidth - 16,
     height: 160,
     cursor: { y: false, points: { size: 7 } },
-    scales: { x: { range: (_, low, high) => [high - SPAN_S, high] }, requests: { range: (_, low, high) => [0, Math.max(4, high)] }, tokens: { range: (_, low, high) => [0, Math.max(10, high * 1.1)] } },
+    scales: { x: { range: (_, low, high) => [(high || Date.now() / 1000) - SPAN_S, high || Date.now() / 1000] }, requests: { range: (_, low, high) => [0, Math.max(4, high)] }, tokens: { range: (_, low, high) => [0, Math.max(10, high * 1.1)] } },
     axes: [axis({ space: 80, values: (_, times) => times.map(clock) }), axis({ scale: "tokens", size: 44 }), axis({ scale: "requests", side: 1, grid: { show: false }, size: 32, values: whole })],
     series: [
       { label: word("time"), value: "{HH}:{mm}:{ss}" },

@@ -50,13 +50,15 @@ function watchSocket(shell) {
 export function startLive() {
   const shell = document.querySelector(".shell[data-live]");
   startCharts();
-  if (!shell) return;
+  if (!document.querySelector("[data-panel]")) return;
   keepOpen();
-  watchSocket(shell);
-  document.getElementById("live-toggle").addEventListener("click", () => {
+  if (shell) watchSocket(shell);
+  else state.failed = true; // a page without a socket of its own is polled
+  document.getElementById("live-toggle")?.addEventListener("click", () => {
     state.paused = !state.paused;
     show();
   });
+  document.addEventListener("hub-toast", poll);
   setInterval(poll, POLL_MS);
   show();
 }

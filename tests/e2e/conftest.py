@@ -44,6 +44,7 @@ MODELS = [
     fake("hostile", reply=HOSTILE_REPLY),
     fake("broken", fail_load="the weights are torn"),
     fake("heavy", load_s=1.5),
+    fake("lonely"),
     fake("vectors", kind="embed"),
     fake("ears", kind="asr"),
     fake(HOSTILE),

@@ -60,3 +60,12 @@ def test_it_sorts_and_filters(hub: Hub, as_person: Open) -> None:
     assert names.all_inner_texts() == sorted(names.all_inner_texts(), reverse=True)
     page.get_by_label("Filter the table").fill("vec")
     expect(page.locator("#models-table tbody tr:visible")).to_have_count(1)
+
+
+def test_it_follows_one_model_on_its_own_page(hub: Hub, as_person: Open) -> None:
+    page = as_person("ada")
+    page.goto("/models/about/lonely/")
+    expect(page.locator("main [data-state=cold]")).to_be_visible()
+    page.get_by_role("button", name="Load lonely").click()
+    expect(page.locator("main [data-state=ready]")).to_be_visible()
+    expect(page.get_by_text("Loaded in")).to_be_visible()
