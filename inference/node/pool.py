@@ -304,16 +304,19 @@ class Pool:
     def _on_last(self, running: Running, frame: wire.Frame, now: float) -> None:
         request = self._requests.pop(frame.stream, None)
         if request is not None:
-            message = frame.decode()
-            total = self._total(request.name)
-            if isinstance(message, wire.Done):
-                total.add(message.usage)
-                message = self._timed(message, request)
-            else:
-                total.failures += 1
+            last = self._last_message(request, frame.decode())
             if request.client:
-                request.client.finish(message)
+                request.client.finish(last)
         self._do(self.scheduler.on_served(frame.stream, now))
+
+    def _last_message(self, request: Request, message: wire.Any) -> wire.Done | wire.Failure:
+        """Count it, and add the node's own times."""
+        total = self._total(request.name)
+        if isinstance(message, wire.Done):
+            total.add(message.usage)
+            return self._timed(message, request)
+        total.failures += 1
+        return message if isinstance(message, wire.Failure) else failure(EngineFailed("no answer"))
 
     def _timed(self, done: wire.Done, request: Request) -> wire.Done:
         """Add what only the node knows: the wait, and the part of it that was a load."""

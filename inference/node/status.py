@@ -2,6 +2,8 @@
 
 import time
 
+import msgspec
+
 from inference import wire
 from inference.node.engines import Running
 from inference.node.pool import Pool
@@ -41,7 +43,7 @@ def _model(pool: Pool, model: Model, now: float) -> wire.ModelStatus:
     instance = model.instance or next(iter(leaving), None)
     running = pool.running.get(instance.id) if instance else None
     total = pool.totals.get(model.name)
-    return wire.ModelStatus(
+    status = wire.ModelStatus(
         name=model.name,
         version=model.spec.version,
         state=model.state(now, drains=bool(leaving)),
@@ -58,32 +60,35 @@ def _model(pool: Pool, model: Model, now: float) -> wire.ModelStatus:
         completion_tokens_total=total.completion_tokens if total else 0,
         cancelled_total=total.cancelled if total else 0,
         loads_total=total.loads if total else 0,
-        **_instance(instance, now),
-        **_engine(running, now),
+    )
+    return _with_engine(_with_instance(status, instance, now), running, now)
+
+
+def _with_instance(
+    status: wire.ModelStatus, instance: Instance | None, now: float
+) -> wire.ModelStatus:
+    if instance is None:
+        return status
+    idle = instance.state == "ready" and not instance.in_flight
+    return msgspec.structs.replace(
+        status,
+        running=instance.in_flight,
+        progress=round(instance.progress, 3),
+        idle_s=round(now - instance.last_used_at, 1) if idle else 0.0,
     )
 
 
-def _instance(instance: Instance | None, now: float) -> dict[str, int | float]:
-    if instance is None:
-        return {}
-    idle = instance.state == "ready" and not instance.in_flight
-    return {
-        "running": instance.in_flight,
-        "progress": round(instance.progress, 3),
-        "idle_s": round(now - instance.last_used_at, 1) if idle else 0.0,
-    }
-
-
-def _engine(running: Running | None, now: float) -> dict[str, int | float | str]:
+def _with_engine(status: wire.ModelStatus, running: Running | None, now: float) -> wire.ModelStatus:
     if running is None:
-        return {}
+        return status
     loaded = running.loaded or wire.Loaded(memory_bytes=0)
-    return {
-        "device": running.device,
-        "claim_bytes": running.claim_bytes,
-        "memory_bytes": running.memory_bytes,
-        "weights_bytes": loaded.weights_bytes,
-        "kv_bytes": running.stats.kv_bytes or loaded.kv_bytes,
-        "tokens_per_s": round(running.tokens_per_s(now), 1),
-        "context_tokens": loaded.context_tokens,
-    }
+    return msgspec.structs.replace(
+        status,
+        device=running.device,
+        claim_bytes=running.claim_bytes,
+        memory_bytes=running.memory_bytes,
+        weights_bytes=loaded.weights_bytes,
+        kv_bytes=running.stats.kv_bytes or loaded.kv_bytes,
+        tokens_per_s=round(running.tokens_per_s(now), 1),
+        context_tokens=loaded.context_tokens,
+    )
