@@ -4,7 +4,9 @@ import asyncio
 import sys
 from pathlib import Path
 
-from tests.bench import hub, report
+from tests import models
+from tests import real_hub as hub
+from tests.bench import report
 from tests.bench.load import Round, Target, burst, prompts
 
 GOAL = 0.95
@@ -45,7 +47,7 @@ def llama_cpp(model: str, slots: int, threads: int) -> tuple[list[str], Target, 
 def main(data: Path) -> None:
     rows = []
     with hub.running(data) as ours:
-        gguf = next((data / "models").rglob("*.gguf"))
+        gguf = models.smollm2_gguf()
         for streams, rounds in ROUNDS.items():
             command, target, health = llama_cpp(str(gguf), streams, threads=1)
             with hub.peer(command, health, 60):

@@ -6,7 +6,8 @@ import sys
 import urllib.request
 from pathlib import Path
 
-from tests.bench import hub, report
+from tests import real_hub as hub
+from tests.bench import report
 from tests.bench.load import stream_chat
 
 MODELS = ("smollm2-135m-instruct", "smollm2-135m")

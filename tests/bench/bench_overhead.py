@@ -13,7 +13,9 @@ from pathlib import Path
 
 import psutil
 
-from tests.bench import hub, report
+from tests import models
+from tests import real_hub as hub
+from tests.bench import report
 from tests.bench.bench_chat import MODEL, llama_cpp
 from tests.bench.load import Target, burst, prompts
 from tests.environments import python_of
@@ -95,7 +97,7 @@ def rows_of(direct: Way, ours: Way, proxy: Way) -> list[report.Row]:
 
 def main(data: Path) -> None:
     with tempfile.TemporaryDirectory() as folder, hub.running(data) as server:
-        gguf = next((data / "models").rglob("*.gguf"))
+        gguf = models.smollm2_gguf()
         command, alone, health = llama_cpp(str(gguf), STREAMS, threads=1)
         proxy_command, proxy_target, proxy_health = litellm(Path(folder), alone)
         with (

@@ -5,7 +5,8 @@ import sys
 import time
 from pathlib import Path
 
-from tests.bench import hub, report
+from tests import real_hub as hub
+from tests.bench import report
 from tests.bench.load import Reply, Target, stream_chat
 
 MODEL = "smollm2-135m-instruct"

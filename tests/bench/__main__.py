@@ -1,0 +1,26 @@
+"""`make bench`: run all benchmarks, or those named, and write docs/performance.md."""
+
+import importlib
+import os
+import sys
+import tempfile
+from pathlib import Path
+
+HUB_BENCHES = ("chat", "overhead", "soak", "cold")
+ENGINE_BENCHES = ("transformers",)
+
+
+def main() -> None:
+    chosen = sys.argv[1:] or [*ENGINE_BENCHES, *HUB_BENCHES]
+    models = Path(os.environ["AI_HUB_MODELS"]).resolve()
+    for name in chosen:
+        bench = importlib.import_module(f"tests.bench.bench_{name}")
+        if name in ENGINE_BENCHES:
+            bench.main(models / "smollm2-135m")
+            continue
+        with tempfile.TemporaryDirectory(prefix="hub-bench-") as data:
+            bench.main(Path(data))
+
+
+if __name__ == "__main__":
+    main()
