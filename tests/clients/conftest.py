@@ -17,4 +17,4 @@ def running_hub(tmp_path_factory: pytest.TempPathFactory) -> Iterator[real_hub.H
 
 @pytest.fixture(scope="session")
 def speech() -> Path:
-    return Path(__file__).parents[1] / "data" / "speech.wav"
+    return Path(__file__).parents[1] / "data" / "speech" / "sense_and_sensibility_0870.flac"
