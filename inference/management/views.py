@@ -79,23 +79,26 @@ class Status(APIView):
     def get(self, request: Request) -> Response:
         """Give the node's state now: devices, models, queues, the newest decisions."""
         state = async_to_sync(router.snapshot)()
-        who = principal_of(request)
+        allowed = _allowed(request)
         body: dict[str, Any] = msgspec.to_builtins(state)
         body.pop("type", None)
-        for part in ("models", "decisions"):
-            key = "name" if part == "models" else "model"
-            body[part] = [one for one in body.get(part, []) if who.allows_model(one[key])]
+        for part, field in (("models", "name"), ("decisions", "model")):
+            rows = body.get(part, [])
+            body[part] = [row for row in rows if allowed is None or row[field] in allowed]
         return Response(body)
 
 
 def _visible(request: Request) -> QuerySet[Model]:
-    """Rows of the models that the caller's key allows, by their own names or by an alias."""
-    rows = Model.objects.prefetch_related("aliases")
-    allowed = principal_of(request).models
-    if allowed is None:
-        return rows
-    named = {one.model for one in catalog.available_now() if one.name in allowed}
-    return rows.filter(name__in=named | allowed)
+    rows, allowed = Model.objects.prefetch_related("aliases"), _allowed(request)
+    return rows if allowed is None else rows.filter(name__in=allowed)
+
+
+def _allowed(request: Request) -> frozenset[str] | None:
+    """Names of the models that the caller's key allows, itself or by an alias; None: all."""
+    named = principal_of(request).models
+    if named is None:
+        return None
+    return named | {one.model for one in catalog.available_now() if one.name in named}
 
 
 def _model(request: Request, name: str) -> Model:

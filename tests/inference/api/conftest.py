@@ -25,6 +25,11 @@ KEYS = {
     "default": {},
     "reader": {"scopes": ["models:read"]},
     "one-model": {"models": ["vectors"]},
+    "operator": {"scopes": ["models:read", "models:manage", "status:read"]},
+    "one-model-operator": {
+        "scopes": ["models:read", "models:manage", "status:read"],
+        "models": ["text-embedding-3-small"],
+    },
 }
 Nodes = Callable[[Script], AbstractAsyncContextManager[ScriptedNode]]
 
