@@ -87,7 +87,7 @@ def test_a_wrong_credential_is_no_better_than_none(path: str) -> None:
 
 @pytest.mark.parametrize("path", V1_PATHS)
 async def test_v1_refuses_every_method(path: str) -> None:
-    transport = httpx.ASGITransport(application)
+    transport = httpx.ASGITransport(application)  # type: ignore[arg-type] # scopes are plain dicts
     async with httpx.AsyncClient(transport=transport, base_url="http://testserver") as client:
         for method in METHODS:
             response = await client.request(method, path)
