@@ -12,10 +12,11 @@ import redis.asyncio
 from django.conf import settings
 from django.core.signals import setting_changed
 
-CONNECT_S = 0.5
+CONNECT_S = 1.0
 ANSWER_S = 1.0
+BUSY_S = 3.0  # for an event loop, which counts its own queue of work too
 POOLED = 32  # connections of an event loop; a flood waits for one of them
-QUEUE_S = 2.0
+QUEUE_S = 5.0
 Away = (redis.RedisError, OSError)  # what a client raises when Redis cannot answer
 
 _by_loop: WeakKeyDictionary[asyncio.AbstractEventLoop, redis.asyncio.Redis] = WeakKeyDictionary()
@@ -37,8 +38,8 @@ def of_loop() -> redis.asyncio.Redis:
             settings.HUB_REDIS_URL,
             max_connections=POOLED,
             timeout=QUEUE_S,
-            socket_connect_timeout=CONNECT_S,
-            socket_timeout=ANSWER_S,
+            socket_connect_timeout=BUSY_S,
+            socket_timeout=BUSY_S,
         )
         _by_loop[loop] = redis.asyncio.Redis(connection_pool=pool)
     return _by_loop[loop]

@@ -3,6 +3,7 @@
 Every process reads it at most every 0.5 s, when asked; with Redis away, cached rights live 1 s.
 """
 
+import asyncio
 import logging
 import secrets
 import threading
@@ -56,7 +57,8 @@ async def refresh() -> None:
     if not _due():
         return
     try:
-        _learn(await connections.of_loop().get(REDIS_KEY))
+        async with asyncio.timeout(POLL_S):
+            _learn(await connections.of_loop().get(REDIS_KEY))
     except connections.Away:
         _seen.reachable = False
 
