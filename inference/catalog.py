@@ -146,7 +146,8 @@ def ensure_starters() -> list[Model]:
     """
     root = settings.HUB_MODELS
     with transaction.atomic():
-        rows = [_ensure_row(starter, root) for starter in starters.chosen(settings.HUB_MODEL_SIZE)]
+        chosen = starters.chosen(settings.HUB_MODEL_SIZE)
+        rows = [_ensure_row(starter, root) for starter in chosen if starter.is_model]
         by_name = {row.name: row for row in rows}
         for alias, target in starters.aliases(settings.HUB_MODEL_SIZE).items():
             _ensure_alias(alias, by_name[target])

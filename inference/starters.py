@@ -34,10 +34,10 @@ class File(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class Starter(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """A model that comes with the hub."""
+    """A model that comes with the hub, or a vocabulary that the API needs."""
 
     name: str
-    kind: wire.Kind
+    kind: wire.Kind | Literal["vocabulary"]
     engine: str
     size: Size
     licence: str
@@ -49,6 +49,10 @@ class Starter(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=T
     main_file: str = ""  # the spec's path inside the folder; empty: the folder itself
     converted_from: str = ""  # another starter, whose GGUF is converted to safetensors
     aliases: tuple[str, ...] = ()  # a larger starter takes a smaller one's alias over
+
+    @property
+    def is_model(self) -> bool:
+        return self.kind != "vocabulary"
 
     def folder(self, root: Path) -> Path:
         return root / self.name

@@ -23,7 +23,7 @@ async def _serve(call: Call, task: audio.Task) -> None:
             await answers.stream(call, resolved.spec, [parsed.body], StreamEncoder())
             return
         body = await answers.plain(call, resolved.spec, [parsed.body], PlainEncoder(parsed))
-    await call.reply.whole(body, TYPES[parsed.format])
+        await call.reply.whole(body, TYPES[parsed.format])
 
 
 async def _form(call: Call) -> Form:

@@ -17,4 +17,4 @@ async def create(call: Call) -> None:
             await answers.stream(call, resolved.spec, [parsed.body], StreamEncoder(parsed, head))
             return
         body = await answers.plain(call, resolved.spec, [parsed.body], PlainEncoder(parsed, head))
-    await call.reply.json(body)
+        await call.reply.json(body)

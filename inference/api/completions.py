@@ -22,7 +22,7 @@ async def create(call: Call) -> None:
             await answers.stream(call, resolved.spec, bodies, StreamEncoder(parsed, head))
             return
         body = await answers.plain(call, resolved.spec, bodies, PlainEncoder(parsed, head))
-    await call.reply.json(body)
+        await call.reply.json(body)
 
 
 async def _in_own_tokens(resolved: Resolved, bodies: list[wire.Generate]) -> list[wire.Generate]:

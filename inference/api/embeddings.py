@@ -17,7 +17,7 @@ async def create(call: Call) -> None:
     encoder = embeddings.Encoder(parsed, resolved.model)
     async with call.admitted(parsed.estimated_tokens):
         answer = await answers.plain(call, resolved.spec, [body], encoder)
-    await call.reply.json(answer)
+        await call.reply.json(answer)
 
 
 async def _in_own_tokens(resolved: Resolved, body: wire.Embed) -> wire.Embed:

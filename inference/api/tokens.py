@@ -9,10 +9,12 @@ from inference.catalog import Resolved
 from inference.openai import foreign_tokens
 from inference.openai.foreign_tokens import Vocabulary
 
+FOLDER = "openai-vocabularies"  # a starter's
+
 
 @cache
-def _vocabulary(file: str) -> Vocabulary:
-    return Vocabulary(settings.HUB_MODELS / file)
+def _vocabulary(encoding: str) -> Vocabulary:
+    return Vocabulary(settings.HUB_MODELS / FOLDER, encoding)
 
 
 async def texts(resolved: Resolved, ids: list[list[int]], param: str) -> list[str] | None:
@@ -23,9 +25,8 @@ async def texts(resolved: Resolved, ids: list[list[int]], param: str) -> list[st
     encoding = foreign_tokens.ENCODINGS.get(resolved.name)
     if encoding is None or resolved.name == resolved.model:
         return None
-    file = foreign_tokens.FILES.get(encoding)
     try:
-        vocabulary = await asyncio.to_thread(_vocabulary, file or encoding)
+        vocabulary = await asyncio.to_thread(_vocabulary, encoding)
     except (OSError, ValueError):
         raise foreign_tokens.absent(resolved.name, encoding, param) from None
     return [vocabulary.text(tokens, param) for tokens in ids]

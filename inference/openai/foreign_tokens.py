@@ -22,23 +22,27 @@ ENCODINGS = {
     "gpt-4o": "o200k_base",
     "gpt-4o-mini": "o200k_base",
 }
-FILES = {"cl100k_base": "cl100k_base.tiktoken"}
-# Source: tiktoken's definition of cl100k_base.
-SPECIAL = {
-    100257: b"<|endoftext|>",
-    100258: b"<|fim_prefix|>",
-    100259: b"<|fim_middle|>",
-    100260: b"<|fim_suffix|>",
-    100276: b"<|endofprompt|>",
+# Source: tiktoken's definitions of the two.
+SPECIAL: dict[str, dict[int, bytes]] = {
+    "cl100k_base": {
+        100257: b"<|endoftext|>",
+        100258: b"<|fim_prefix|>",
+        100259: b"<|fim_middle|>",
+        100260: b"<|fim_suffix|>",
+        100276: b"<|endofprompt|>",
+    },
+    "o200k_base": {199999: b"<|endoftext|>", 200018: b"<|endofprompt|>"},
 }
 
 
 class Vocabulary:
-    """Bytes of each token id, from a file of lines "base64 rank"."""
+    """Bytes of each token id, from the file ENCODING.tiktoken with lines "base64 rank"."""
 
-    def __init__(self, file: Path) -> None:
+    def __init__(self, folder: Path, encoding: str) -> None:
         """Raises: OSError; ValueError when the file is no vocabulary."""
-        self._tokens: dict[int, bytes] = dict(SPECIAL)
+        self._encoding = encoding
+        self._tokens: dict[int, bytes] = dict(SPECIAL[encoding])
+        file = folder / f"{encoding}.tiktoken"
         for line in file.read_bytes().splitlines():
             token, _, rank = line.partition(b" ")
             try:
@@ -51,7 +55,7 @@ class Vocabulary:
         try:
             raw = b"".join(self._tokens[token] for token in tokens)
         except KeyError as error:
-            message = f"Invalid '{param}': {error.args[0]} is no token id of cl100k_base."
+            message = f"Invalid '{param}': {error.args[0]} is no token id of {self._encoding}."
             raise InvalidValue(message, param=param) from None
         return raw.decode("utf-8", "replace")
 

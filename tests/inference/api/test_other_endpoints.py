@@ -98,7 +98,7 @@ async def test_token_ids_mean_what_their_name_means(
         await client.post("/embeddings", json={"model": "vectors", "input": [0, 1]})
         body = {"model": "text-embedding-3-small", "input": [[0, 1]]}
         absent = await client.post("/embeddings", json=body)
-        _write_vocabulary(web.data / "models")
+        _write_vocabulary(web.data / "models" / "openai-vocabularies")
         present = await client.post("/embeddings", json=body)
     assert started.submitted[0].body == wire.Embed(inputs=[[0, 1]])
     assert absent.status_code == 400
@@ -108,7 +108,7 @@ async def test_token_ids_mean_what_their_name_means(
 
 
 def _write_vocabulary(folder: Path) -> None:
-    folder.mkdir(exist_ok=True)
+    folder.mkdir(parents=True, exist_ok=True)
     lines = [base64.b64encode(b"hello") + b" 0", base64.b64encode(b" world") + b" 1"]
     (folder / "cl100k_base.tiktoken").write_bytes(b"\n".join(lines))
 

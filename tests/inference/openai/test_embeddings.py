@@ -89,9 +89,8 @@ def test_both_encodings_hold_the_same_numbers(rows: list[tuple[float, ...]]) -> 
 def vocabulary(tmp_path: Path) -> foreign_tokens.Vocabulary:
     words = [b"hello", b" w", b"orld", b"\xc3", b"\xa9"]
     lines = [base64.b64encode(word) + b" %d" % rank for rank, word in enumerate(words)]
-    file = tmp_path / "v.tiktoken"
-    file.write_bytes(b"\n".join(lines))
-    return foreign_tokens.Vocabulary(file)
+    (tmp_path / "cl100k_base.tiktoken").write_bytes(b"\n".join(lines))
+    return foreign_tokens.Vocabulary(tmp_path, "cl100k_base")
 
 
 def test_it_turns_foreign_ids_into_text(vocabulary: foreign_tokens.Vocabulary) -> None:
@@ -106,7 +105,6 @@ def test_it_names_an_id_that_is_not_there(vocabulary: foreign_tokens.Vocabulary)
 
 
 def test_it_refuses_a_damaged_vocabulary(tmp_path: Path) -> None:
-    file = tmp_path / "v.tiktoken"
-    file.write_bytes(b"!!! 1\n")
+    (tmp_path / "o200k_base.tiktoken").write_bytes(b"!!! 1\n")
     with pytest.raises(ValueError, match="no vocabulary"):
-        foreign_tokens.Vocabulary(file)
+        foreign_tokens.Vocabulary(tmp_path, "o200k_base")
