@@ -1,0 +1,72 @@
+"""What can be set or run is documented, and what is documented exists."""
+
+import re
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+
+import msgspec
+from django.conf import settings
+from django.core.management import find_commands
+
+from hub import config
+
+ROOT: Path = settings.BASE_DIR
+PAGE = (ROOT / "docs" / "settings.md").read_text(encoding="utf-8")
+SOURCES = ("hub", "inference", "accounts", "training", "deploy", "tests")
+INTERNAL = {"AI_HUB_TEST_OWNER"}  # set by the tests for themselves
+# In tests they are made up; AI_HUB_KEY is how the API's examples name a client's own variable.
+MADE_UP = {"AI_HUB_KEY", "AI_HUB_HOST_FILE", "AI_HUB_DATABASE_URL_FILE"}
+
+
+def python_files() -> Iterator[Path]:
+    for folder in SOURCES:
+        yield from (ROOT / folder).rglob("*.py")
+
+
+def variables_read() -> set[str]:
+    text = (ROOT / "hub" / "settings.py").read_text(encoding="utf-8")
+    return {f"AI_HUB_{name}" for name in re.findall(r'env\.\w+\(\s*"([A-Z_]+)"', text)}
+
+
+def variables_named() -> set[str]:
+    texts = (path.read_text(encoding="utf-8") for path in python_files())
+    found = {name for text in texts for name in re.findall(r"AI_HUB_[A-Z_]*[A-Z]", text)}
+    return found - INTERNAL - MADE_UP
+
+
+def rows(prefix: str) -> set[str]:
+    return set(re.findall(rf"^\| `{prefix}([a-z_A-Z]+)`", PAGE, re.MULTILINE))
+
+
+def test_it_documents_every_variable() -> None:
+    documented = {f"AI_HUB_{name}" for name in rows("AI_HUB_")}
+    assert documented == variables_read()
+
+
+def test_it_names_no_variable_that_is_not_documented() -> None:
+    assert {name for name in variables_named() if f"`{name}`" not in PAGE} == set()
+
+
+def test_it_documents_every_key_of_the_config_file() -> None:
+    section = PAGE.partition("## config/hub.json")[2].partition("## ")[0]
+    assert set(re.findall(r"^\| `([a-z_.]+)`", section, re.MULTILINE)) == set(
+        _keys(config.HubConfig)
+    )
+
+
+def _keys(struct: type[msgspec.Struct], prefix: str = "") -> Iterable[str]:
+    for field in msgspec.structs.fields(struct):
+        inner = field.type
+        if isinstance(inner, type) and issubclass(inner, msgspec.Struct):
+            yield from _keys(inner, f"{prefix}{field.name}.")
+        else:
+            yield f"{prefix}{field.name}"
+
+
+def test_it_documents_every_command() -> None:
+    commands = {
+        name
+        for app in ("hub", "accounts", "inference")
+        for name in find_commands(str(ROOT / app / "management"))
+    }
+    assert rows("manage.py ") == commands
