@@ -147,7 +147,7 @@ class Fake(Engine):
             self._embed(job, body)
         elif isinstance(body, wire.Transcribe):
             self._transcribe(job, body)
-        elif isinstance(body, wire.Probe) and not self._options.get("ignore_probe"):
+        elif not self._options.get("ignore_probe"):
             job.emit(wire.Done())
 
     def _generate(self, job: Job, body: wire.Generate) -> None:

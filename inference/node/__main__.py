@@ -1,4 +1,4 @@
-"""Run a node without Django: `python -m inference.node --address unix:/path --state-dir D`."""
+"""Run a node without the rest of the hub: `python -m inference.node --address unix:/path ...`."""
 
 import argparse
 import asyncio
@@ -9,35 +9,34 @@ from pathlib import Path
 from inference.node.server import BadAddress, NodeSettings, serve
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--address", required=True, help="unix:/path or tcp:host:port")
-    parser.add_argument("--state-dir", type=Path, required=True)
-    parser.add_argument("--device", default="auto", choices=("auto", "cpu", "cuda"))
-    parser.add_argument("--memory-limit", type=int, default=0, help="bytes")
-    parser.add_argument("--max-models", type=int, default=0)
-    parser.add_argument("--auto-unload-s", type=float, default=300.0)
+def settings_of(arguments: list[str]) -> NodeSettings:
+    parser = argparse.ArgumentParser(prog="python -m inference.node", description=__doc__)
+    parser.add_argument("--address", required=True, help="unix:/path or tcp:127.0.0.1:port")
+    parser.add_argument("--state-dir", required=True, type=Path)
+    parser.add_argument("--memory-limit-bytes", type=int, default=0, help="of main memory")
+    parser.add_argument("--device", choices=("auto", "cpu", "cuda"), default="auto")
+    parser.add_argument("--max-concurrent-models", type=int, default=0)
+    parser.add_argument("--auto-unload-timeout-s", type=float, default=300.0)
+    parser.add_argument("--priority-models", nargs="*", default=[])
     parser.add_argument("--threads", type=int, default=0)
-    parser.add_argument("--standby", type=int, default=0)
+    parser.add_argument("--standby", type=int, choices=(0, 1), default=0)
     parser.add_argument("--hang-s", type=float, default=60.0)
-    options = parser.parse_args()
-    logging.basicConfig(level=logging.INFO, format="%(levelname)s %(message)s")
-    settings = NodeSettings(
-        address=options.address,
-        state_dir=options.state_dir,
-        device=options.device,
-        memory_limit_bytes=options.memory_limit,
-        max_concurrent_models=options.max_models,
-        auto_unload_timeout_s=options.auto_unload_s,
-        threads=options.threads,
-        standby=options.standby,
-        hang_s=options.hang_s,
+    parser.add_argument("--min-residency-s", type=float, default=5.0)
+    parser.add_argument("--patience-s", type=float, default=5.0)
+    return NodeSettings(**vars(parser.parse_args(arguments)))
+
+
+def main() -> int:
+    logging.basicConfig(
+        level=logging.INFO, stream=sys.stderr, format="%(asctime)s %(levelname)s %(message)s"
     )
     try:
-        asyncio.run(serve(settings))
+        asyncio.run(serve(settings_of(sys.argv[1:])))
     except (BadAddress, OSError) as error:
-        sys.exit(f"node: {error}")
+        sys.stderr.write(f"node: {error}\n")
+        return 1
+    return 0
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

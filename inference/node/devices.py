@@ -1,86 +1,229 @@
-"""What this machine has: its memory, its GPUs, its cores. Asked once, when the node starts."""
+"""What this machine has: cores, memory and GPUs, inside whatever limits a container sets.
 
+Read by the node without torch: cgroup files, psutil, and NVML or `nvidia-smi` for GPUs.
+"""
+
+import importlib
 import os
-import shutil
 import subprocess
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import psutil
 
-CPU_SHARE, GPU_SHARE = 0.80, 0.92  # of all memory; the rest is for the system and other programs
-CGROUP_MEMORY = Path("/sys/fs/cgroup/memory.max")
-CGROUP_CPU = Path("/sys/fs/cgroup/cpu.max")
-NVIDIA_SMI_TIMEOUT_S = 20
+CGROUP = Path("/sys/fs/cgroup")
+UNLIMITED_BYTES = 1 << 60  # cgroup v1 writes a huge number for "no limit"
+RESERVE_SHARE, RESERVE_MIN_BYTES = 0.1, 512 * 1024 * 1024
+CUDA_RESERVE_BYTES = 512 * 1024 * 1024
+SMI_QUERY = (
+    "nvidia-smi",
+    "--query-gpu=name,memory.total,memory.free",
+    "--format=csv,noheader,nounits",
+)
 
 
 @dataclass(frozen=True, slots=True)
 class Device:
-    name: str  # cpu, cuda:0
+    """`limit_bytes` is what the hub may plan with; `available_bytes` what nobody uses right now."""
+
+    name: str
     label: str
     total_bytes: int
-    limit_bytes: int  # what the hub may use
+    limit_bytes: int
+    available_bytes: int
 
 
-def detect(device: str, memory_limit_bytes: int = 0) -> list[Device]:
-    """Give the devices that models may use, the preferred kind first.
+def cpu_cores() -> int:
+    """Count the cores this process may use: affinity, then the cgroup's quota."""
+    cores = float(len(os.sched_getaffinity(0)))
+    quota = _cpu_quota()
+    return max(1, int(min(cores, quota) if quota else cores))
 
-    `device` is auto, cpu or cuda; `memory_limit_bytes` overrides the CPU's limit.
+
+def engine_threads(cores: int | None = None) -> int:
+    """Leave one core to everything else: engines that take all of them collapse under load."""
+    return max(1, (cores or cpu_cores()) - 1)
+
+
+def find(device: str = "auto", memory_limit_bytes: int = 0) -> list[Device]:
+    """List the devices that models may use, the CPU first.
+
+    `device` is auto, cpu or cuda. `memory_limit_bytes` caps the CPU memory; 0: what there is, less a
+    reserve for everything else.
     """
-    total = machine_memory_bytes()
-    limit = memory_limit_bytes or int(total * CPU_SHARE)
-    cpu = Device("cpu", f"{cores()} CPU cores", total, min(limit, total))
-    return [cpu] if device == "cpu" else [*gpus(), cpu]
+    gpus = [] if device == "cpu" else _gpus()
+    return [_cpu(memory_limit_bytes), *gpus]
 
 
-def machine_memory_bytes() -> int:
-    """Give the container's limit where there is one."""
-    total = int(psutil.virtual_memory().total)
-    text = _read(CGROUP_MEMORY)
-    return min(total, int(text)) if text.isdigit() else total
+def refresh(known: list[Device]) -> list[Device]:
+    """Read again what is available; limits stay."""
+    gpus = {gpu.name: gpu for gpu in _gpus()} if len(known) > 1 else {}
+    now = {"cpu": available_memory(), **{name: gpu.available_bytes for name, gpu in gpus.items()}}
+    return [replace(d, available_bytes=now.get(d.name, d.available_bytes)) for d in known]
 
 
-def cores() -> int:
-    """Give the cores that this process may use, from affinity and the cgroup's quota."""
-    usable = len(os.sched_getaffinity(0))
-    quota, _, period = _read(CGROUP_CPU).partition(" ")
-    if quota.isdigit() and period.isdigit():
-        usable = min(usable, max(1, int(quota) // int(period)))
-    return usable
+def available_memory() -> int:
+    """Bytes of main memory that could be taken now without swapping."""
+    free: int = psutil.virtual_memory().available
+    limit, used = _cgroup_memory()
+    return min(free, max(0, limit - used)) if limit else free
 
 
-def engine_threads() -> int:
-    """Give all cores but one: with all of them llama.cpp collapses when anything else runs."""
-    return max(1, cores() - 1)
+def process_memory(pid: int) -> int:
+    """Bytes of main memory a process holds; pages shared with others count in proportion.
 
-
-def gpus() -> list[Device]:
-    """Ask the driver's own tool: the node never imports torch."""
-    program = shutil.which("nvidia-smi")
-    if program is None:
-        return []
-    query = "--query-gpu=index,name,memory.total"
+    0 if it has ended.
+    """
     try:
-        done = subprocess.run(
-            [program, query, "--format=csv,noheader,nounits"],
-            capture_output=True,
-            text=True,
-            check=True,
-            timeout=NVIDIA_SMI_TIMEOUT_S,
+        for line in Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines():
+            if line.startswith("Pss:"):
+                return int(line.split()[1]) * 1024
+    except (OSError, ValueError):
+        pass
+    try:
+        return int(psutil.Process(pid).memory_info().rss)
+    except psutil.Error:
+        return 0
+
+
+def gpu_process_memory() -> dict[tuple[int, str], int]:
+    """Bytes of GPU memory by (process, device), as far as the driver tells."""
+    nvml = _nvml()
+    if nvml is None:
+        return {}
+    found: dict[tuple[int, str], int] = {}
+    for index in range(nvml.nvmlDeviceGetCount()):
+        handle = nvml.nvmlDeviceGetHandleByIndex(index)
+        for process in nvml.nvmlDeviceGetComputeRunningProcesses(handle):
+            found[process.pid, f"cuda:{index}"] = process.usedGpuMemory or 0
+    return found
+
+
+# --- main memory ----------------------------------------------------------------------------------
+
+
+def _cpu(memory_limit_bytes: int) -> Device:
+    total: int = psutil.virtual_memory().total
+    limit, _ = _cgroup_memory()
+    total = min(total, limit) if limit else total
+    usable = total - max(RESERVE_MIN_BYTES, int(total * RESERVE_SHARE))
+    wanted = memory_limit_bytes or usable
+    return Device("cpu", f"{cpu_cores()} cores", total, min(wanted, total), available_memory())
+
+
+def _cgroup_memory() -> tuple[int, int]:
+    """Give (limit, used) of this process's cgroup, version 2 or 1; (0, 0) without a limit."""
+    for folder, limit_name, used_name in _cgroup_places():
+        limit = _number(folder / limit_name)
+        if 0 < limit < UNLIMITED_BYTES:
+            return limit, max(0, _number(folder / used_name) - _page_cache(folder))
+    return 0, 0
+
+
+def _cgroup_places() -> list[tuple[Path, str, str]]:
+    own = _own_cgroups()
+    two = ("memory.max", "memory.current")
+    one = ("memory.limit_in_bytes", "memory.usage_in_bytes")
+    return [
+        (CGROUP / own.get("", "").lstrip("/"), *two),
+        (CGROUP, *two),
+        (CGROUP / "memory" / own.get("memory", "").lstrip("/"), *one),
+        (CGROUP / "memory", *one),
+    ]
+
+
+def _own_cgroups() -> dict[str, str]:
+    """Map controller ("" for version 2) to this process's path."""
+    try:
+        lines = Path("/proc/self/cgroup").read_text().splitlines()
+    except OSError:
+        return {}
+    paths = {}
+    for line in lines:
+        _, controllers, path = line.split(":", 2)
+        paths.update(dict.fromkeys(controllers.split(","), path))
+    return paths
+
+
+def _page_cache(folder: Path) -> int:
+    """File pages count as used by a cgroup, but are given up on demand."""
+    try:
+        lines = (folder / "memory.stat").read_text().splitlines()
+    except OSError:
+        return 0
+    values = dict(line.split(" ", 1) for line in lines if " " in line)
+    return int(values.get("inactive_file", values.get("total_inactive_file", "0")))
+
+
+def _cpu_quota() -> float:
+    """Cores by the cgroup's quota; 0.0 without one."""
+    own = _own_cgroups()
+    for folder in (CGROUP / own.get("", "").lstrip("/"), CGROUP):
+        try:
+            quota, period = (folder / "cpu.max").read_text().split()
+        except (OSError, ValueError):
+            continue
+        if quota != "max":
+            return int(quota) / int(period)
+    for folder in (CGROUP / "cpu" / own.get("cpu", "").lstrip("/"), CGROUP / "cpu"):
+        micros, period_us = (
+            _number(folder / "cpu.cfs_quota_us"),
+            _number(folder / "cpu.cfs_period_us"),
         )
+        if micros > 0 and period_us > 0:
+            return micros / period_us
+    return 0.0
+
+
+def _number(file: Path) -> int:
+    try:
+        return int(file.read_text())
+    except (OSError, ValueError):
+        return 0
+
+
+# --- GPUs -----------------------------------------------------------------------------------------
+
+
+def _gpus() -> list[Device]:
+    return _gpus_of_nvml() or _gpus_of_smi()
+
+
+def _nvml() -> Any:
+    """Give NVML's module, initialised, or None: it is an optional package over an optional driver."""
+    try:
+        nvml = importlib.import_module("pynvml")
+        nvml.nvmlInit()
+    except Exception:  # noqa: BLE001  its error class comes from the module that may be missing
+        return None
+    return nvml
+
+
+def _gpus_of_nvml() -> list[Device]:
+    nvml = _nvml()
+    if nvml is None:
+        return []
+    found = []
+    for index in range(nvml.nvmlDeviceGetCount()):
+        handle = nvml.nvmlDeviceGetHandleByIndex(index)
+        memory, name = nvml.nvmlDeviceGetMemoryInfo(handle), nvml.nvmlDeviceGetName(handle)
+        label = name.decode() if isinstance(name, bytes) else str(name)
+        found.append(_gpu(index, label, memory.total, memory.free))
+    return found
+
+
+def _gpus_of_smi() -> list[Device]:
+    try:
+        answer = subprocess.run(SMI_QUERY, capture_output=True, text=True, timeout=10, check=True)
     except (OSError, subprocess.SubprocessError):
         return []
-    return [_gpu(line) for line in done.stdout.splitlines() if line.count(",") >= 2]
+    found = []
+    for index, line in enumerate(answer.stdout.splitlines()):
+        label, total, free = (part.strip() for part in line.rsplit(",", 2))
+        found.append(_gpu(index, label, int(total) << 20, int(free) << 20))
+    return found
 
 
-def _gpu(line: str) -> Device:
-    index, name, mebibytes = (part.strip() for part in line.split(",", 2))
-    total = int(mebibytes) * 2**20
-    return Device(f"cuda:{index}", name, total, int(total * GPU_SHARE))
-
-
-def _read(file: Path) -> str:
-    try:
-        return file.read_text().strip()
-    except OSError:
-        return ""
+def _gpu(index: int, label: str, total: int, free: int) -> Device:
+    return Device(f"cuda:{index}", label, total, max(0, total - CUDA_RESERVE_BYTES), free)

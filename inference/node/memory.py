@@ -1,102 +1,172 @@
-"""What a model will need, before it is loaded: a formula at first, the measured peak afterwards."""
+"""What a model will take: a formula from its files' headers, then the truth as it was measured.
 
-import contextlib
+`claims` is asked once per spec; `Peaks` remembers measured needs in a file of the node's state folder.
+"""
+
 import json
-import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 from inference import wire
-from inference.errors import LoadFailed
-from inference.node import headers
+from inference.errors import InvalidValue, LoadFailed
 from inference.node.devices import Device
 from inference.node.eviction import Placement
+from inference.node.headers import Shape, UnreadableModel, read
 
-MB = 2**20
-# A process with the engine's libraries imported, measured on Linux x86-64.
-FLOOR_BYTES = {
-    "llm_gguf": 120 * MB,
-    "llm_transformers": 480 * MB,
-    "embed_text": 420 * MB,
-    "asr_whisper": 220 * MB,
+MB = 1024 * 1024
+FLOORS_BYTES = {
+    # What a process takes before its first weight. Source: measured, see DESIGN.md.
     "fake": 40 * MB,
+    "llm_gguf": 150 * MB,
+    "asr_whisper": 200 * MB,
+    "embed_text": 450 * MB,
+    "llm_transformers": 550 * MB,
 }
-USUAL_FLOOR_BYTES = 500 * MB
-WEIGHTS_FACTOR = 1.05  # safetensors on a CPU: +4.3 % after the load
-KV_CAP_TOKENS = 16_384  # what engines keep at first when the context is the model's own
-PEAK_FACTOR = 1.03
-GPU_CONTEXT_BYTES = 600 * MB
+FLOOR_BYTES = 500 * MB
+CUDA_HOST_FLOOR_BYTES = 1_500 * MB  # libraries, context and pinned buffers in main memory
+CUDA_FLOOR_BYTES = 600 * MB  # context and kernels on the device
+ACTIVATIONS_BYTES = 200 * MB
+WEIGHTS_MARGIN = 1.05  # measured after load: 4.3 % above the header's sum
+USUAL_CONTEXT_TOKENS = 4096
+KV_REQUESTS = 8  # running requests that the KV memory is planned for
+KV_REQUEST_TOKENS = 2048  # of each of them
+FEW_CONCURRENT = 4  # llama.cpp shares one context among its slots
+
+
+@dataclass(frozen=True, slots=True)
+class Need:
+    """Bytes on the model's own device; the KV part may shrink down to `kv_min_bytes`."""
+
+    fixed_bytes: int
+    kv_bytes: int
+    kv_min_bytes: int
+    weights_bytes: int
+
+    @property
+    def bytes(self) -> int:
+        return self.fixed_bytes + self.kv_bytes
 
 
 class Peaks:
-    """Measured peaks by (model, engine, dtype, context, device), kept in a small file."""
+    """Measured needs by (model, engine, dtype, context, device); survives restarts."""
 
     def __init__(self, file: Path) -> None:
         self._file = file
-        self._bytes: dict[str, int] = {}
-        with contextlib.suppress(OSError, ValueError):
-            self._bytes = {str(k): int(v) for k, v in json.loads(file.read_text()).items()}
+        self._known = _load(file)
 
     def get(self, spec: wire.ModelSpec, device: str) -> int:
-        return self._bytes.get(_peak_key(spec, device), 0)
+        return self._known.get(_key(spec, device), 0)
 
-    def note(self, spec: wire.ModelSpec, device: str, size: int) -> None:
-        """Keep the highest; written at once, it is rare."""
-        key = _peak_key(spec, device)
-        if size <= self._bytes.get(key, 0):
+    def remember(self, spec: wire.ModelSpec, device: str, size: int) -> None:
+        """Keep the largest; written at once, by rename, when it grew noticeably."""
+        key = _key(spec, device)
+        if size <= self._known.get(key, 0) * 1.01:
             return
-        self._bytes[key] = size
-        with contextlib.suppress(OSError):  # without the file the formula serves again
-            temporary = self._file.with_suffix(".tmp")
-            temporary.write_text(json.dumps(self._bytes))
-            os.replace(temporary, self._file)  # noqa: PTH105
+        self._known[key] = size
+        draft = self._file.with_suffix(".new")
+        draft.write_text(json.dumps(self._known, indent=1, sort_keys=True))
+        draft.replace(self._file)
 
 
-def _peak_key(spec: wire.ModelSpec, device: str) -> str:
-    parts = (spec.name, spec.version, spec.engine, spec.dtype, str(spec.context_tokens), device)
-    return "|".join(parts)
+def placements(spec: wire.ModelSpec, devices: Sequence[Device], peaks: Peaks) -> list[Placement]:
+    """List where the model may go, the preferred device first. Reads file headers: call in a thread.
 
-
-def placements(
-    spec: wire.ModelSpec, devices: Sequence[Device], peaks: Peaks
-) -> tuple[Placement, ...]:
-    """Give where the model can go, the preferred place first.
-
-    Raises: LoadFailed when its files cannot be read.
+    Raises: LoadFailed if its files cannot be read, InvalidValue for a device that is not there.
     """
-    sizes = _sizes(spec)
-    able = [d for d in devices if _matches(spec.device, d.name)]
-    if not able:
-        raise LoadFailed(f"{spec.name} wants device {spec.device!r}, which this machine has not")
-    return tuple(_placement(spec, device, sizes, peaks) for device in able)
+    shape = _shape(spec)
+    return [_placement(spec, shape, device, peaks) for device in _devices(spec, devices)]
 
 
-def _matches(wanted: str, name: str) -> bool:
-    return wanted in {"auto", name} or (wanted == "cuda" and name.startswith("cuda"))
+def need(spec: wire.ModelSpec, shape: Shape, *, cuda: bool) -> Need:
+    """Formula: floor + weights x 1.05 + activations + KV per token x planned tokens."""
+    floor = CUDA_FLOOR_BYTES if cuda else FLOORS_BYTES.get(spec.engine, FLOOR_BYTES)
+    extra = int(spec.options.get("memory_bytes", 0)) if spec.engine == "fake" else 0
+    activations = ACTIVATIONS_BYTES if shape.weights_bytes else 0
+    own = shape.context_tokens or USUAL_CONTEXT_TOKENS
+    context = min(spec.context_tokens or own, own)
+    planned = max(context, min(spec.max_concurrency, KV_REQUESTS) * min(context, KV_REQUEST_TOKENS))
+    least = min(context, KV_REQUEST_TOKENS)
+    return Need(
+        fixed_bytes=floor + extra + activations + int(shape.weights_bytes * WEIGHTS_MARGIN),
+        kv_bytes=shape.kv_token_bytes * planned,
+        kv_min_bytes=shape.kv_token_bytes * least,
+        weights_bytes=shape.weights_bytes,
+    )
 
 
-def _sizes(spec: wire.ModelSpec) -> headers.Sizes:
+def settled(
+    placement: Placement, loaded: wire.Loaded, measured: Mapping[str, int]
+) -> dict[str, int]:
+    """Reconcile a claim with the truth after a load.
+
+    What the engine has still to grow into stays reserved: its KV memory when it names it, else
+    everything that it was allowed.
+    """
+    if loaded.device == "cpu" and placement.device != "cpu":  # its library has no GPU build
+        return {"cpu": max(loaded.memory_bytes, measured.get("cpu", 0), placement.allowance_bytes)}
+    claim = {}
+    for device, planned in placement.claim.items():
+        seen = measured.get(device, 0)
+        if device == placement.device:
+            seen = max(seen, loaded.memory_bytes)
+            rest = loaded.weights_bytes + loaded.kv_bytes if loaded.kv_bytes else planned
+            claim[device] = max(seen, rest)
+        else:
+            claim[device] = max(seen, planned)
+    return claim
+
+
+def _placement(spec: wire.ModelSpec, shape: Shape, device: Device, peaks: Peaks) -> Placement:
+    cuda = device.name.startswith("cuda")
+    wanted = need(spec, shape, cuda=cuda)
+    allowance = wanted.bytes
+    if allowance > device.limit_bytes:
+        room = device.limit_bytes - wanted.fixed_bytes
+        allowance = wanted.fixed_bytes + max(wanted.kv_min_bytes, min(room, wanted.kv_bytes))
+    measured = peaks.get(spec, device.name) or spec.memory_bytes
+    claim = {device.name: max(allowance, measured)}
+    if cuda:
+        claim["cpu"] = CUDA_HOST_FLOOR_BYTES
+    return Placement(device.name, claim, wanted.weights_bytes, allowance)
+
+
+def _devices(spec: wire.ModelSpec, devices: Sequence[Device]) -> list[Device]:
+    gpus = sorted(
+        (d for d in devices if d.name.startswith("cuda")), key=lambda d: -d.available_bytes
+    )
+    if spec.device == "cpu" or (spec.device == "auto" and not gpus):
+        return [d for d in devices if d.name == "cpu"]
+    found = [g for g in gpus if spec.device in {"auto", "cuda", g.name}]
+    if not found:
+        names = ", ".join(d.name for d in devices)
+        raise InvalidValue(
+            f"{spec.name} asks for {spec.device}; this node has {names}", param="model"
+        )
+    return found
+
+
+def _shape(spec: wire.ModelSpec) -> Shape:
     if spec.engine == "fake":
-        return headers.Sizes(int(spec.options.get("memory_bytes", 0)))
+        return Shape(0)
+    if not spec.path or not Path(spec.path).exists():
+        raise LoadFailed(f"the files of {spec.name} are not there: {spec.path or 'no path'}")
     try:
-        return headers.read(Path(spec.path))
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise LoadFailed(f"the files of {spec.name} cannot be read: {error}") from error
+        return read(spec.path)
+    except (UnreadableModel, OSError) as error:
+        raise LoadFailed(f"{spec.name} cannot be loaded: {error}") from error
 
 
-def _placement(
-    spec: wire.ModelSpec, device: Device, sizes: headers.Sizes, peaks: Peaks
-) -> Placement:
-    floor = FLOOR_BYTES.get(spec.engine, USUAL_FLOOR_BYTES)
-    tokens = spec.context_tokens or min(sizes.context_tokens, KV_CAP_TOKENS)
-    model = int(sizes.weights_bytes * WEIGHTS_FACTOR) + sizes.kv_bytes_per_token * tokens
-    if device.name == "cpu":
-        claim = {"cpu": _measured(spec, device, peaks) or floor + model}
-    else:
-        claim = {device.name: _measured(spec, device, peaks) or model + GPU_CONTEXT_BYTES}
-        claim["cpu"] = floor
-    return Placement(device.name, claim, sizes.weights_bytes, claim[device.name])
+def _key(spec: wire.ModelSpec, device: str) -> str:
+    context = f"{spec.context_tokens}x{spec.max_concurrency}"
+    return "|".join((spec.key, spec.engine, spec.dtype, context, device))
 
 
-def _measured(spec: wire.ModelSpec, device: Device, peaks: Peaks) -> int:
-    return int(max(peaks.get(spec, device.name), spec.memory_bytes) * PEAK_FACTOR)
+def _load(file: Path) -> dict[str, int]:
+    try:
+        loaded = json.loads(file.read_bytes())
+    except (OSError, ValueError):
+        return {}
+    if not isinstance(loaded, dict):
+        return {}
+    return {str(key): size for key, size in loaded.items() if isinstance(size, int)}

@@ -1,4 +1,8 @@
-"""One engine process: started with a bare environment, spoken to over a socketpair, ended for good."""
+"""One engine process and the socket to it. Started bare: no secret, no proxy, no hub of models.
+
+The pool owns it. Frames arrive through `Listener.on_frame`; the end, whatever its cause, through
+`Listener.on_exit`, once.
+"""
 
 import asyncio
 import contextlib
@@ -7,156 +11,173 @@ import os
 import signal
 import socket
 import sys
-from collections.abc import Callable
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
-
-import psutil
+from typing import Protocol
 
 from inference import wire
 
-ROOT = Path(__file__).resolve().parents[2]
-STOP_GRACE_S = 3.0
-KEPT = ("PATH", "HOME", "LANG", "LC_ALL", "TMPDIR", "LD_LIBRARY_PATH", "VIRTUAL_ENV", "TZ")
-KEPT_PREFIXES = ("CUDA_", "NVIDIA_", "LLAMA_")
-OFFLINE = {
-    "HF_HUB_OFFLINE": "1",
-    "TRANSFORMERS_OFFLINE": "1",
-    "HF_DATASETS_OFFLINE": "1",
-    "TOKENIZERS_PARALLELISM": "false",
-    "PYTHONUNBUFFERED": "1",
-}
+ROOT = Path(wire.__file__).resolve().parent.parent
+WORKER = "inference.engines.worker"
+PASSED_ON = (
+    *("PATH", "LANG", "LC_ALL", "TZ", "TMPDIR", "LD_LIBRARY_PATH"),
+    *("PYTHONPATH", "VIRTUAL_ENV", "PYTHONDONTWRITEBYTECODE"),
+    *("CUDA_HOME", "CUDA_VISIBLE_DEVICES", "CUDA_DEVICE_ORDER"),
+    *("NVIDIA_VISIBLE_DEVICES", "NVIDIA_DRIVER_CAPABILITIES"),
+)
+SOCKET_BUFFER_BYTES = 1024 * 1024
+STOP_GRACE_S = 1.0
+LOG_LINE_BYTES = 64 * 1024
 
-log = logging.getLogger(__name__)
+log = logging.getLogger("inference.engine")
 
 
-def environment(threads: int) -> dict[str, str]:
-    """Give an allow-list: engines get no secret and no address."""
-    kept = {k: v for k, v in os.environ.items() if k in KEPT or k.startswith(KEPT_PREFIXES)}
+class Listener(Protocol):
+    def on_frame(self, process: "EngineProcess", frame: wire.Frame) -> None: ...
+    def on_exit(self, process: "EngineProcess") -> None: ...
+
+
+def environment(threads: int, home: Path) -> dict[str, str]:
+    """Give an engine's whole environment: an allow-list, threads set before any import."""
+    kept = {name: os.environ[name] for name in PASSED_ON if name in os.environ}
     count = str(threads)
-    return {
-        **kept,
-        **OFFLINE,
+    return kept | {
+        "HOME": str(home),
+        "XDG_CACHE_HOME": str(home / "cache"),
+        "HF_HOME": str(home / "hf"),
+        "HF_HUB_OFFLINE": "1",
+        "TRANSFORMERS_OFFLINE": "1",
+        "HF_HUB_DISABLE_TELEMETRY": "1",
+        "TOKENIZERS_PARALLELISM": "false",
         "OMP_NUM_THREADS": count,
         "MKL_NUM_THREADS": count,
         "OPENBLAS_NUM_THREADS": count,
         "OMP_WAIT_POLICY": "passive",
         "KMP_BLOCKTIME": "0",
         "GOMP_SPINCOUNT": "0",
+        "PYTHONUNBUFFERED": "1",
     }
 
 
+@dataclass(slots=True, eq=False)
 class EngineProcess(asyncio.Protocol):
-    """`on_frame` gets every frame; `on_lost` is called once, when the socket closes."""
+    """Made by `spawn`; `tag` names it in logs until it serves a model."""
 
-    def __init__(self, process: asyncio.subprocess.Process) -> None:
-        self._process = process
-        self._parser = wire.FrameParser()
-        self._transport: asyncio.Transport | None = None
-        self._early: list[wire.Frame] = []
-        self._listener: tuple[Callable[[wire.Frame], None], Callable[[], None]] | None = None
-        self._lost = False
-        self.tag = "standby"
+    child: asyncio.subprocess.Process
+    tag: str
+    listener: Listener | None = None
+    transport: asyncio.Transport | None = None
+    ended: asyncio.Event = field(default_factory=asyncio.Event)
+    lost: bool = False
+    _parser: wire.FrameParser = field(default_factory=wire.FrameParser)
+    _tasks: list[asyncio.Task[None]] = field(default_factory=list)
 
     @property
     def pid(self) -> int:
-        return self._process.pid
+        return self.child.pid
 
     @property
     def alive(self) -> bool:
-        return self._process.returncode is None and not self._lost
-
-    def listen(self, on_frame: Callable[[wire.Frame], None], on_lost: Callable[[], None]) -> None:
-        self._listener = (on_frame, on_lost)
-        for frame in self._early:
-            on_frame(frame)
-        self._early.clear()
-        if self._lost:
-            on_lost()
+        return not self.lost and self.child.returncode is None
 
     def send(self, message: wire.Any, stream: int = 0) -> None:
-        if self._transport is not None and not self._transport.is_closing():
-            self._transport.write(wire.encode(message, stream))
-
-    def memory_bytes(self) -> int:
-        """Give resident bytes now; 0 when it has ended."""
-        try:
-            return int(psutil.Process(self.pid).memory_info().rss)
-        except psutil.Error:
-            return 0
-
-    async def stop(self, *, force: bool = False) -> None:
-        """End the process and wait until it is reaped: then its memory is back."""
-        if self._transport is not None:
-            self._transport.abort()
-        if not force:
-            with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(self._process.wait(), STOP_GRACE_S)
-        self.kill()
-        await self._process.wait()
+        if self.transport and not self.transport.is_closing():
+            self.transport.write(wire.encode(message, stream))
 
     def kill(self) -> None:
-        """The whole group, so that nothing that the engine started stays."""
-        if self._process.returncode is None:
-            with contextlib.suppress(ProcessLookupError):
-                os.killpg(self._process.pid, signal.SIGKILL)
+        """End it now, with whatever it has started."""
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(self.child.pid, signal.SIGKILL)
 
-    # --- what the event loop calls --------------------------------------------------------------
+    async def stop(self) -> None:
+        """Close its socket, which makes it exit; kill it if it does not. Returns when it is gone."""
+        if self.transport:
+            self.transport.close()
+        try:
+            await asyncio.wait_for(self.ended.wait(), STOP_GRACE_S)
+        except TimeoutError:
+            self.kill()
+            await self.ended.wait()
+
+    # --- asyncio.Protocol -------------------------------------------------------------------------
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        assert isinstance(transport, asyncio.Transport)  # noqa: S101
-        self._transport = transport
+        assert isinstance(transport, asyncio.Transport)  # noqa: S101  for the type checker
+        self.transport = transport
 
     def data_received(self, data: bytes) -> None:
         try:
-            frames = self._parser.feed(data)
+            for frame in self._parser.feed(data):
+                if self.listener:
+                    self.listener.on_frame(self, frame)
         except wire.FrameError:
-            log.exception("%s: no frame of ours", self.tag)
+            log.exception("%s sent bytes that are no frame", self.tag, extra={"model": self.tag})
             self.kill()
-            return
-        for frame in frames:
-            self._take(frame)
-
-    def _take(self, frame: wire.Frame) -> None:
-        if self._listener is None:
-            self._early.append(frame)
-        else:
-            self._listener[0](frame)
 
     def connection_lost(self, exc: Exception | None) -> None:
-        self._lost = True
-        if self._listener is not None:
-            self._listener[1]()
+        """An engine without its socket is of no use, even if its process hangs on."""
+        del exc
+        self.lost = True
+        self._report_end()
+        self._tasks.append(asyncio.ensure_future(self._reap()))
 
-    async def relay_logs(self) -> None:
-        """Pass the engine's lines on, tagged, until it closes its stderr."""
-        assert self._process.stderr is not None  # noqa: S101
-        with contextlib.suppress(
-            ValueError
-        ):  # a line over the limit ends the relay, not the engine
-            async for line in self._process.stderr:
-                log.info("%s: %s", self.tag, line.decode(errors="replace").rstrip())
+    def watch(self) -> None:
+        self._tasks.append(asyncio.ensure_future(self._copy_logs()))
+
+    def _report_end(self) -> None:
+        listener, self.listener = self.listener, None
+        if listener:
+            listener.on_exit(self)
+
+    async def _reap(self) -> None:
+        try:
+            await asyncio.wait_for(self.child.wait(), STOP_GRACE_S)
+        except TimeoutError:
+            self.kill()
+            await self.child.wait()
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(self.child.pid, signal.SIGKILL)  # what it may have left in its group
+        self.ended.set()
+
+    async def _copy_logs(self) -> None:
+        stream = self.child.stdout
+        while stream:
+            try:
+                line = await stream.readline()
+            except ValueError:
+                continue  # a line over the limit: dropped, the next ones are read
+            if not line:
+                return
+            text = line.decode("utf-8", "replace").rstrip()
+            log.info("%s", text, extra={"model": self.tag, "request_id": ""})
 
 
-async def spawn(threads: int, prepare: str = "") -> EngineProcess:
-    """Start a worker; it waits for `Start`. `prepare`: modules to import before.
-
-    Raises: OSError.
-    """
+async def spawn(tag: str, env: Mapping[str, str], *, prepare: Sequence[str] = ()) -> EngineProcess:
+    """Start a worker that waits for its `Start` frame. Raises: OSError."""
     ours, theirs = socket.socketpair()
-    command = ["-m", "inference.engines.worker", "--fd", str(theirs.fileno())]
-    command += ["--parent", str(os.getpid()), "--prepare", prepare]
-    with theirs:
-        process = await asyncio.create_subprocess_exec(
-            sys.executable,
-            *command,
-            cwd=ROOT,
-            env=environment(threads),
-            pass_fds=(theirs.fileno(),),
+    for end in (ours, theirs):
+        end.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, SOCKET_BUFFER_BYTES)
+    try:
+        child = await asyncio.create_subprocess_exec(
+            *(sys.executable, "-m", WORKER, "--fd", str(theirs.fileno())),
+            *("--parent", str(os.getpid()), "--prepare", ",".join(prepare)),
+            pass_fds=[theirs.fileno()],
             stdin=asyncio.subprocess.DEVNULL,
-            stdout=asyncio.subprocess.DEVNULL,
-            stderr=asyncio.subprocess.PIPE,
-            start_new_session=True,
+            stdout=asyncio.subprocess.PIPE,
+            stderr=asyncio.subprocess.STDOUT,
+            env=dict(env),
+            cwd=ROOT,
+            process_group=0,
+            limit=LOG_LINE_BYTES,
         )
-    engine = EngineProcess(process)
-    await asyncio.get_running_loop().create_unix_connection(lambda: engine, sock=ours)
-    return engine
+    except OSError:
+        ours.close()
+        raise
+    finally:
+        theirs.close()
+    ours.setblocking(False)
+    process = EngineProcess(child, tag)
+    await asyncio.get_running_loop().create_connection(lambda: process, sock=ours)
+    process.watch()
+    return process

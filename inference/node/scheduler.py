@@ -8,7 +8,6 @@ import itertools
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
-from inference import wire
 from inference.errors import (
     DeadlineExceeded,
     HubError,
@@ -17,6 +16,7 @@ from inference.errors import (
     OutOfMemory,
     QueueFull,
 )
+from inference.node import waits
 from inference.node.effects import Announce, Effect, Grant, Record, Refuse, Start, Stop, Tell
 from inference.node.eviction import Bytes, Impossible, Limits, Resident, Target, Wait, plan
 from inference.node.residents import Instance, Model, Ticket
@@ -134,6 +134,8 @@ class Scheduler:
         """The process has ended and its memory is back."""
         instance = self.instances.pop(instance_id, None)
         out: list[Effect] = []
+        for ticket_id in [*instance.offered, *instance.running] if instance else ():
+            self._in_flight.pop(ticket_id, None)
         if instance and self.models[instance.name].instance is instance:
             self.models[instance.name].instance = None
         self._advance(now, out)
@@ -244,7 +246,7 @@ class Scheduler:
                 number, model.spec, verdict.placement, dict(verdict.placement.claim)
             )
             self.instances[number] = model.instance = instance
-            model.reason = _room_reason(verdict.victims)
+            model.reason = waits.room_reason(verdict.victims)
 
     def _start_if_free(self, instance: Instance, now: float, out: list[Effect]) -> None:
         """Start a committed load once the memory of those who left for it is really back."""
@@ -315,26 +317,17 @@ class Scheduler:
         model.refusal = None
         room = model.instance.free_slots if model.instance else 0
         if ticket.runs and len(model.queue) - room >= max(1, model.spec.max_queue):
-            wait_s = max(1.0, self._queue_eta_s(model, len(model.queue)))
+            wait_s = max(1.0, waits.queue_eta_s(model, len(model.queue)))
             return QueueFull(
                 f"{len(model.queue)} requests already wait for {model.name}", retry_after_s=wait_s
             )
-        eta_s = self._known_eta_s(model, now)
+        eta_s = waits.known_eta_s(model, now)
         if now + eta_s > ticket.deadline_at:
             return DeadlineExceeded(
                 f"{model.name} will need about {eta_s:.0f} s to load, longer than the deadline",
                 retry_after_s=eta_s,
             )
         return None
-
-    def _known_eta_s(self, model: Model, now: float) -> float:
-        """Give the rest of a load whose length is known from before, else 0."""
-        instance = model.instance
-        if not model.load_s or (instance and instance.state == "ready"):
-            return 0.0
-        if instance and instance.state == "loading":
-            return max(0.0, model.load_s - (now - instance.started_at))
-        return model.load_s
 
     def _after_failure(
         self, model: Model, error: HubError | None, now: float, out: list[Effect], *, loading: bool
@@ -358,10 +351,10 @@ class Scheduler:
     def _expire(self, model: Model, now: float, out: list[Effect]) -> None:
         for ticket in [t for t in model.queue if t.deadline_at <= now]:
             self._unqueue(model, ticket)
-            why = model.reason or self._progress(model, 1, now).reason
+            why = model.reason or waits.progress(model, 1, now).reason
             late = DeadlineExceeded(
                 f"waited {now - ticket.since:.0f} s for {model.name}: {why}",
-                retry_after_s=max(1.0, self._known_eta_s(model, now)),
+                retry_after_s=max(1.0, waits.known_eta_s(model, now)),
             )
             out.append(Refuse(ticket.id, late))
         self._drop_unwanted_load(model, now, out)
@@ -377,7 +370,11 @@ class Scheduler:
 
     def _shrink(self, now: float, out: list[Effect]) -> None:
         """When engines grew past the limit, unload idle ones, the least recently used first."""
-        over = any(size < 0 for size in self.free().values())
+        stays = [i for i in self.instances.values() if i.stays]
+        over = any(
+            limit < sum(i.claim.get(device, 0) for i in stays)
+            for device, limit in self.policy.limits.bytes.items()
+        )
         ready = [
             i
             for i in self.instances.values()
@@ -422,39 +419,7 @@ class Scheduler:
             self._tell_one(model, ticket, now, out)
 
     def _tell_one(self, model: Model, ticket: Ticket, now: float, out: list[Effect]) -> None:
-        ahead = sum(
-            1
-            for t in model.queue
-            if (-t.priority, t.since, t.id) < (-ticket.priority, ticket.since, ticket.id)
-        )
-        progress = self._progress(model, ahead + 1, now)
+        progress = waits.progress(model, waits.position(model, ticket), now)
         if progress != ticket.told:
             ticket.told = progress
             out.append(Tell(ticket.id, progress))
-
-    def _progress(self, model: Model, position: int, now: float) -> wire.Progress:
-        instance = model.instance
-        if instance and instance.state == "loading":
-            left_s = max(0.0, model.expected_load_s() - (now - instance.started_at))
-            return wire.Progress(
-                state="loading",
-                position=position,
-                reason=f"{model.name} is loading",
-                eta_s=round(left_s, 1),
-                loaded_bytes=instance.loaded_bytes,
-                total_bytes=instance.total_bytes,
-            )
-        if instance and instance.state == "ready":
-            reason = f"{model.name} is busy with {instance.in_flight} requests"
-            eta_s = round(self._queue_eta_s(model, position), 1) or None
-            return wire.Progress(state="queued", position=position, reason=reason, eta_s=eta_s)
-        reason = model.reason or f"{model.name} is about to be loaded"
-        return wire.Progress(state="queued", position=position, reason=reason)
-
-    def _queue_eta_s(self, model: Model, position: int) -> float:
-        return model.service_s * position / max(1, model.spec.max_concurrency)
-
-
-def _room_reason(victims: tuple[Resident, ...]) -> str:
-    names = ", ".join(victim.name for victim in victims)
-    return f"waits until {names} has left the memory" if names else ""

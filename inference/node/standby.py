@@ -1,60 +1,86 @@
-"""Spare worker processes with the heavy imports done, so that a switch costs the weights only."""
+"""Processes with the heavy imports already done, waiting to become an engine.
+
+A switch to a torch model then costs its weights and not its imports. llama.cpp needs none.
+"""
 
 import asyncio
 import logging
+from collections.abc import Mapping
 
+from inference.node.devices import process_memory
 from inference.node.process import EngineProcess, spawn
 
-# Engine -> the modules whose import takes seconds. llama.cpp needs none.
-PROFILES = {
-    "llm_transformers": "torch,transformers",
-    "embed_text": "torch,transformers",
+PROFILES = {"llm_transformers": "torch", "embed_text": "torch", "asr_whisper": "whisper"}
+MODULES = {
+    "torch": ("inference.engines.llm_transformers", "inference.engines.embed_text"),
+    "whisper": ("inference.engines.asr_whisper",),
 }
-REFILL_DELAY_S = 3.0
+USUAL_BYTES = {"torch": 450 * 1024 * 1024, "whisper": 200 * 1024 * 1024}
 
 log = logging.getLogger(__name__)
 
 
 class Standby:
-    """Keeps at most one spare process; `count` 0 keeps none."""
+    """At most one waiting process for each profile; `count` 0 keeps none."""
 
-    def __init__(self, count: int, threads: int) -> None:
-        self._wanted = min(count, 1)
-        self._threads = threads
-        self._spare: EngineProcess | None = None
-        self._refill: asyncio.Task[None] | None = None
+    def __init__(self, env: Mapping[str, str], *, count: int) -> None:
+        self._env, self._off = env, count < 1
+        self._ready: dict[str, EngineProcess] = {}
+        self._starting: set[str] = set()
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._closed = False
+
+    def take(self, engine: str) -> EngineProcess | None:
+        """Give the process that has what this engine imports, if one waits."""
+        process = self._ready.pop(PROFILES.get(engine, ""), None)
+        return process if process and process.alive else None
+
+    def keep_warm(self, profile: str, free_bytes: int) -> None:
+        """Have a process ready for the next model of this profile, if its memory is there."""
+        waits = profile in self._ready or profile in self._starting
+        if self._off or self._closed or waits:
+            return
+        if free_bytes < USUAL_BYTES[profile]:
+            return
+        self._starting.add(profile)
+        task = asyncio.ensure_future(self._start(profile))
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    def memory_bytes(self) -> int:
+        """What the waiting processes take, at least what they usually will."""
+        waiting = sum(
+            max(process_memory(process.pid), USUAL_BYTES[profile])
+            for profile, process in self._ready.items()
+        )
+        return waiting + sum(USUAL_BYTES[profile] for profile in self._starting)
 
     @property
-    def memory_bytes(self) -> int:
-        return self._spare.memory_bytes() if self._spare and self._spare.alive else 0
+    def processes(self) -> list[EngineProcess]:
+        return [*self._ready.values()]
 
-    def start(self, delay_s: float = 0.0) -> None:
-        """Make a spare in the background, when there is none."""
-        if self._wanted and self._refill is None:
-            self._refill = asyncio.create_task(self._fill(delay_s))
-
-    async def take(self, engine: str) -> EngineProcess:
-        """Give a process for the engine: the spare if it fits, else a new one. Raises: OSError."""
-        profile = PROFILES.get(engine, "")
-        spare = self._spare if profile else None
-        if spare is not None and spare.alive:
-            self._spare = None
-            self.start(REFILL_DELAY_S)
-            return spare
-        return await spawn(self._threads, profile)
+    def give_up_one(self) -> bool:
+        """Free memory for a real model. Gives whether there was one to end."""
+        if not self._ready:
+            return False
+        _, process = self._ready.popitem()
+        task = asyncio.ensure_future(process.stop())
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+        return True
 
     async def close(self) -> None:
-        if self._refill is not None:
-            self._refill.cancel()
-        if self._spare is not None:
-            await self._spare.stop(force=True)
+        self._closed = True
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        await asyncio.gather(*(process.stop() for process in self._ready.values()))
+        self._ready.clear()
 
-    async def _fill(self, delay_s: float) -> None:
-        await asyncio.sleep(delay_s)
+    async def _start(self, profile: str) -> None:
         try:
-            self._spare = await spawn(self._threads, PROFILES["llm_transformers"])
-            self._logs = asyncio.create_task(self._spare.relay_logs())
+            process = await spawn(f"standby-{profile}", self._env, prepare=MODULES[profile])
         except OSError as error:
-            log.warning("no standby process: %s", error)
+            log.warning("no standby process for %s: %s", profile, error)
+        else:
+            self._ready[profile] = process
         finally:
-            self._refill = None
+            self._starting.discard(profile)

@@ -1,94 +1,155 @@
-"""The node's state as others see it: one snapshot from the scheduler, the pool and the engines."""
+"""What the node tells about itself: counters per model, decisions, the snapshot of a `Watch`."""
 
 import time
+from collections import deque
+from dataclasses import dataclass, field
 
 import msgspec
 
 from inference import wire
-from inference.node.engines import Running
-from inference.node.pool import Pool
+from inference.node.devices import Device
+from inference.node.effects import Record
 from inference.node.residents import Instance, Model
+from inference.node.scheduler import Scheduler
+
+DECISIONS = 200
 
 
-def snapshot(pool: Pool) -> wire.Snapshot:
-    now = time.monotonic()
-    models = [_model(pool, model, now) for model in pool.scheduler.models.values()]
+@dataclass(slots=True)
+class Counters:
+    """Totals of one model since the node started; they survive its unloading."""
+
+    requests: int = 0
+    failures: int = 0
+    prompt_tokens: int = 0
+    completion_tokens: int = 0
+    cancelled: int = 0
+    loads: int = 0
+
+    def count(self, usage: wire.Usage) -> None:
+        self.prompt_tokens += usage.prompt_tokens
+        self.completion_tokens += usage.completion_tokens
+
+
+@dataclass(slots=True)
+class Gauges:
+    """What one engine instance was seen doing last."""
+
+    memory_bytes: int = 0
+    kv_bytes: int = 0
+    weights_bytes: int = 0
+    context_tokens: int = 0
+    tokens_per_s: float = 0.0
+    device: str = ""
+    load_s: float = 0.0
+    _seen: tuple[float, int] = (0.0, 0)
+
+    def loaded(self, loaded: wire.Loaded) -> None:
+        self.memory_bytes = max(self.memory_bytes, loaded.memory_bytes)
+        self.weights_bytes, self.kv_bytes = loaded.weights_bytes, loaded.kv_bytes
+        self.context_tokens, self.device = loaded.context_tokens, loaded.device
+        self.load_s = loaded.load_s
+
+    def see(self, stats: wire.Stats, now: float) -> None:
+        """Take an engine's own counters; the rate is that of the time since the last ones."""
+        then, tokens = self._seen
+        span_s = now - then
+        if stats.running and then and span_s > 0:
+            self.tokens_per_s = max(0, stats.completion_tokens_total - tokens) / span_s
+        elif not stats.running:
+            self.tokens_per_s = 0.0
+        self._seen = (now, stats.completion_tokens_total)
+        self.kv_bytes = stats.kv_bytes or self.kv_bytes
+
+
+@dataclass(slots=True)
+class Ledger:
+    counters: dict[str, Counters] = field(default_factory=dict)
+    gauges: dict[int, Gauges] = field(default_factory=dict)  # by instance
+    decisions: deque[wire.Decision] = field(default_factory=lambda: deque(maxlen=DECISIONS))
+
+    def of(self, name: str) -> Counters:
+        return self.counters.setdefault(name, Counters())
+
+    def record(self, record: Record) -> None:
+        self.decisions.append(
+            wire.Decision(
+                at=time.time(), action=record.action, model=record.model, reason=record.reason
+            )
+        )
+
+
+def snapshot(
+    scheduler: Scheduler, ledger: Ledger, devices: list[Device], standby_bytes: int, now: float
+) -> wire.Snapshot:
     return wire.Snapshot(
-        at=time.time(), devices=_devices(pool), models=models, decisions=list(pool.decisions)
+        at=time.time(),
+        devices=[_device(device, scheduler, ledger, standby_bytes) for device in devices],
+        models=[
+            _model(model, scheduler, ledger, now) for _, model in sorted(scheduler.models.items())
+        ],
+        decisions=list(ledger.decisions),
     )
 
 
-def _devices(pool: Pool) -> list[wire.DeviceInfo]:
-    used: dict[str, int] = {"cpu": pool.standby.memory_bytes}
-    for running in pool.running.values():
-        used[running.device] = used.get(running.device, 0) + running.memory_bytes
-    return [
-        wire.DeviceInfo(
-            name=device.name,
-            label=device.label,
-            total_bytes=device.total_bytes,
-            limit_bytes=device.limit_bytes,
-            used_bytes=used.get(device.name, 0),
-        )
-        for device in pool.devices
-    ]
+def _device(
+    device: Device, scheduler: Scheduler, ledger: Ledger, standby_bytes: int
+) -> wire.DeviceInfo:
+    used = standby_bytes if device.name == "cpu" else 0
+    for instance in scheduler.instances.values():
+        gauges = ledger.gauges.get(instance.id)
+        if gauges and instance.placement.device == device.name:
+            used += gauges.memory_bytes
+    return wire.DeviceInfo(
+        name=device.name,
+        label=device.label,
+        total_bytes=device.total_bytes,
+        limit_bytes=device.limit_bytes,
+        used_bytes=used,
+    )
 
 
-def _model(pool: Pool, model: Model, now: float) -> wire.ModelStatus:
-    leaving = [
-        i
-        for i in pool.scheduler.instances.values()
-        if i.name == model.name and i.state == "draining"
-    ]
-    instance = model.instance or next(iter(leaving), None)
-    running = pool.running.get(instance.id) if instance else None
-    total = pool.totals.get(model.name)
+def _model(model: Model, scheduler: Scheduler, ledger: Ledger, now: float) -> wire.ModelStatus:
+    leaving = [i for i in scheduler.instances.values() if i.name == model.name and not i.stays]
+    instance = model.instance or (leaving[-1] if leaving else None)
+    counters = ledger.of(model.name)
     status = wire.ModelStatus(
         name=model.name,
         version=model.spec.version,
         state=model.state(now, drains=bool(leaving)),
         kind=model.spec.kind,
         engine=model.spec.engine,
-        reason=model.reason,
+        reason=model.reason or (instance.why if instance else ""),
         waiting=len(model.queue),
-        load_s=round(model.load_s, 3),
         pinned=model.spec.pinned,
-        unload_in_s=pool.scheduler.idle_left_s(model, now),
-        requests_total=total.requests if total else 0,
-        failures_total=total.failures if total else 0,
-        prompt_tokens_total=total.prompt_tokens if total else 0,
-        completion_tokens_total=total.completion_tokens if total else 0,
-        cancelled_total=total.cancelled if total else 0,
-        loads_total=total.loads if total else 0,
+        unload_in_s=scheduler.idle_left_s(model, now),
+        requests_total=counters.requests,
+        failures_total=counters.failures,
+        prompt_tokens_total=counters.prompt_tokens,
+        completion_tokens_total=counters.completion_tokens,
+        cancelled_total=counters.cancelled,
+        loads_total=counters.loads,
     )
-    return _with_engine(_with_instance(status, instance, now), running, now)
+    return _with_instance(status, instance, ledger, now) if instance else status
 
 
 def _with_instance(
-    status: wire.ModelStatus, instance: Instance | None, now: float
+    status: wire.ModelStatus, instance: Instance, ledger: Ledger, now: float
 ) -> wire.ModelStatus:
-    if instance is None:
-        return status
+    gauges = ledger.gauges.get(instance.id) or Gauges()
     idle = instance.state == "ready" and not instance.in_flight
+    device = instance.placement.device
     return msgspec.structs.replace(
         status,
-        running=instance.in_flight,
-        progress=round(instance.progress, 3),
-        idle_s=round(now - instance.last_used_at, 1) if idle else 0.0,
-    )
-
-
-def _with_engine(status: wire.ModelStatus, running: Running | None, now: float) -> wire.ModelStatus:
-    if running is None:
-        return status
-    loaded = running.loaded or wire.Loaded(memory_bytes=0)
-    return msgspec.structs.replace(
-        status,
-        device=running.device,
-        claim_bytes=running.claim_bytes,
-        memory_bytes=running.memory_bytes,
-        weights_bytes=loaded.weights_bytes,
-        kv_bytes=running.stats.kv_bytes or loaded.kv_bytes,
-        tokens_per_s=round(running.tokens_per_s(now), 1),
-        context_tokens=loaded.context_tokens,
+        device=gauges.device or device,
+        claim_bytes=instance.claim.get(device, 0),
+        memory_bytes=gauges.memory_bytes,
+        weights_bytes=gauges.weights_bytes,
+        kv_bytes=gauges.kv_bytes,
+        context_tokens=gauges.context_tokens,
+        tokens_per_s=gauges.tokens_per_s,
+        load_s=gauges.load_s,
+        running=len(instance.running),
+        progress=1.0 if instance.state == "ready" else instance.progress,
+        idle_s=now - instance.last_used_at if idle else 0.0,
     )

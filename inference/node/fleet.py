@@ -1,0 +1,113 @@
+"""The engine processes of this machine: started, stopped, measured, written down. The pool's hands."""
+
+import asyncio
+import time
+from collections.abc import Coroutine
+from typing import Any
+
+import msgspec
+
+from inference import wire
+from inference.node import devices, memory
+from inference.node.devices import Device
+from inference.node.effects import Start
+from inference.node.process import environment, spawn
+from inference.node.reaper import Roster
+from inference.node.running import Events, Running
+from inference.node.settings import NodeSettings
+from inference.node.standby import Standby
+
+
+class Fleet:
+    def __init__(self, settings: NodeSettings, events: Events) -> None:
+        self._events = events
+        self._threads = settings.threads or devices.engine_threads()
+        self._home = settings.state_dir / "engine-home"
+        self._roster = Roster(settings.state_dir / "engines.json")
+        env = environment(self._threads, self._home)
+        self._env = env
+        self.devices: list[Device] = devices.find(settings.device, settings.memory_limit_bytes)
+        self.peaks = memory.Peaks(settings.state_dir / "peaks.json")
+        self.standby = Standby(env, count=settings.standby)
+        self.running: dict[int, Running] = {}
+        self._tasks: set[asyncio.Task[None]] = set()
+
+    async def open(self) -> None:
+        """End what an earlier node left behind."""
+        self._home.mkdir(parents=True, exist_ok=True, mode=0o700)
+        await asyncio.to_thread(self._roster.reap)
+
+    async def close(self) -> None:
+        """Stop everything at once. Leaves no process behind."""
+        processes = [running.process for running in self.running.values() if running.process]
+        await asyncio.gather(self.standby.close(), *(process.stop() for process in processes))
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        self._roster.keep([])
+
+    def start(self, order: Start) -> Running:
+        running = self.running[order.instance] = Running(order, self._events)
+        self._task(self._start(running))
+        return running
+
+    def stop(self, running: Running) -> None:
+        """Close its socket; `on_exit` follows. Before its process is there, `_start` sees to it."""
+        running.stopping = True
+        if running.process:
+            self._task(running.process.stop())
+
+    async def gone(self, running: Running) -> None:
+        """Wait until the process has ended: then its memory is back."""
+        if running.process:
+            await running.process.ended.wait()
+        self.running.pop(running.id, None)
+        self._write_down()
+
+    def write_peak(self, running: Running, claim: dict[str, int]) -> None:
+        device = running.order.placement.device
+        self.peaks.remember(running.order.spec, device, claim.get(device, 0))
+
+    def measure(self) -> dict[int, dict[str, int]]:
+        """Give what each instance holds on each device. Reads /proc and the driver: in a thread."""
+        on_gpu = devices.gpu_process_memory() if len(self.devices) > 1 else {}
+        found = {}
+        for running in [*self.running.values()]:
+            if running.process and running.process.alive:
+                found[running.id] = self._measure(running.process.pid, on_gpu)
+        self.devices = devices.refresh(self.devices)
+        return found
+
+    def _measure(self, pid: int, on_gpu: dict[tuple[int, str], int]) -> dict[str, int]:
+        sizes = {device: size for (owner, device), size in on_gpu.items() if owner == pid}
+        return {**sizes, "cpu": devices.process_memory(pid)}
+
+    async def _start(self, running: Running) -> None:
+        spec, placement = running.order.spec, running.order.placement
+        process = self.standby.take(spec.engine)
+        if process is None:
+            try:
+                process = await spawn(running.name, self._env)
+            except OSError as error:
+                failure = wire.Failure(code="model_load_failed", message=f"no process: {error}")
+                self._events.on_load_failed(running, failure)
+                self._events.on_exit(running)
+                return
+        start = wire.Start(
+            spec=msgspec.structs.replace(spec, device=placement.device),
+            threads=self._threads,
+            memory_bytes=placement.allowance_bytes,
+        )
+        running.heard_at = time.monotonic()
+        running.adopt(process, start)
+        if running.stopping:
+            await process.stop()
+        self._write_down()
+
+    def _write_down(self) -> None:
+        processes = [running.process for running in self.running.values()]
+        processes += self.standby.processes
+        self._roster.keep(process.pid for process in processes if process and process.alive)
+
+    def _task(self, work: Coroutine[Any, Any, None]) -> None:
+        task = asyncio.ensure_future(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)

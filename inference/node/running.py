@@ -1,0 +1,162 @@
+"""One engine instance as the pool sees it: its process, the streams in it, whether it still lives."""
+
+import itertools
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import Protocol
+
+from inference import wire
+from inference.node.effects import Start
+from inference.node.process import EngineProcess
+
+
+class Client(Protocol):
+    """Whoever asked. `forward` gives False when it does not read what it is sent."""
+
+    def send(self, message: wire.Any) -> None: ...
+    def forward(self, frame: wire.Frame) -> bool: ...
+    def finish(self, message: wire.Any) -> None: ...
+    def abort(self) -> None: ...
+
+
+@dataclass(slots=True, eq=False)
+class Request:
+    """One question from its arrival to its last frame, in an engine or not yet."""
+
+    id: int
+    client: Client
+    question: wire.Submit | wire.Load
+    since: float
+    granted_at: float = 0.0
+    first_at: float = 0.0
+    load_s: float = 0.0
+    running: "Running | None" = None
+    stream: int = 0
+    cancelled: bool = False
+
+    @property
+    def name(self) -> str:
+        return self.question.spec.name
+
+    @property
+    def tag(self) -> str:
+        return self.question.request_id if isinstance(self.question, wire.Submit) else ""
+
+    def timing(self, engine: wire.Timing, now: float) -> wire.Timing:
+        """Add the node's part; measure here what the engine did not."""
+        first_at = self.first_at or now
+        return wire.Timing(
+            queue_s=self.granted_at - self.since,
+            load_s=self.load_s,
+            first_s=engine.first_s or first_at - self.granted_at,
+            total_s=engine.total_s or now - self.granted_at,
+        )
+
+
+class Events(Protocol):
+    """What the pool wants to hear of an instance."""
+
+    def on_loaded(self, running: "Running", loaded: wire.Loaded) -> None: ...
+    def on_load_failed(self, running: "Running", failure: wire.Failure) -> None: ...
+    def on_load_progress(self, running: "Running", progress: wire.LoadProgress) -> None: ...
+    def on_stats(self, running: "Running", stats: wire.Stats) -> None: ...
+    def on_part(self, request: Request, frame: wire.Frame) -> None: ...
+    def on_end(self, request: Request, message: wire.Done | wire.Failure) -> None: ...
+    def on_exit(self, running: "Running") -> None: ...
+
+
+@dataclass(slots=True, eq=False)
+class Running:
+    """Invariant: `streams` holds every request that was sent to the engine and is not answered."""
+
+    order: Start
+    events: Events
+    process: EngineProcess | None = None
+    streams: dict[int, Request] = field(default_factory=dict)
+    stopping: bool = False
+    loaded: wire.Loaded | None = None
+    heard_at: float = 0.0
+    _steps: int = 0
+    _probe: int = 0
+    _numbers: Iterator[int] = field(default_factory=lambda: itertools.count(1))
+
+    @property
+    def id(self) -> int:
+        return self.order.instance
+
+    @property
+    def name(self) -> str:
+        return self.order.spec.name
+
+    def adopt(self, process: EngineProcess, start: wire.Start) -> None:
+        """Make this process the instance's own and tell it what to load."""
+        self.process, process.listener, process.tag = process, self, self.name
+        process.send(start)
+
+    def run(self, request: Request, body: wire.Body) -> bool:
+        """Give False if there is nobody to send it to."""
+        if self.process is None or not self.process.alive or self.stopping:
+            return False
+        if not self.streams:
+            self.heard_at = time.monotonic()
+        request.running, request.stream = self, next(self._numbers)
+        self.streams[request.stream] = request
+        self.process.send(wire.Run(body=body), request.stream)
+        return True
+
+    def cancel(self, request: Request) -> None:
+        if self.process:
+            self.process.send(wire.Cancel(), request.stream)
+
+    def check_life(self, hang_s: float, now: float) -> bool:
+        """Probe an engine that is silent over its work; give False when that gets no answer too."""
+        silent_s = now - self.heard_at
+        if not self.streams or self.process is None or silent_s < hang_s:
+            return True
+        if not self._probe:
+            self._probe = next(self._numbers)
+            self.process.send(wire.Run(body=wire.Probe()), self._probe)
+        return silent_s < 2 * hang_s
+
+    # --- process.Listener -----------------------------------------------------------------------
+
+    def on_frame(self, process: EngineProcess, frame: wire.Frame) -> None:
+        del process
+        if frame.stream == 0:
+            self._on_control(frame.decode())
+            return
+        self.heard_at = time.monotonic()
+        request = self.streams.get(frame.stream)
+        if frame.kind in wire.TERMINAL:
+            self._on_last(request, frame)
+        elif request and not request.cancelled:
+            self.events.on_part(request, frame)
+
+    def on_exit(self, process: EngineProcess) -> None:
+        del process
+        self.events.on_exit(self)
+
+    def _on_last(self, request: Request | None, frame: wire.Frame) -> None:
+        if frame.stream == self._probe:
+            self._probe = 0
+        if request is None:
+            return
+        del self.streams[frame.stream]
+        message = frame.decode()
+        assert isinstance(message, wire.Done | wire.Failure)  # noqa: S101  by the frame's kind
+        self.events.on_end(request, message)
+
+    def _on_control(self, message: wire.Any) -> None:
+        if isinstance(message, wire.Stats):
+            if message.steps_total + message.prompt_tokens_total != self._steps:
+                self._steps = message.steps_total + message.prompt_tokens_total
+                self.heard_at = time.monotonic()
+            self.events.on_stats(self, message)
+        elif isinstance(message, wire.LoadProgress):
+            self.events.on_load_progress(self, message)
+        elif isinstance(message, wire.Loaded):
+            self.loaded = message
+            self.events.on_loaded(self, message)
+        elif isinstance(message, wire.Failure):
+            self.events.on_load_failed(self, message)

@@ -1,0 +1,30 @@
+"""What the node is told when it starts. It reads no environment and no database of its own."""
+
+from collections.abc import Collection
+from dataclasses import dataclass
+from pathlib import Path
+
+
+@dataclass(frozen=True, slots=True)
+class NodeSettings:
+    """0 means that the node decides, or that there is no limit.
+
+    `standby` 1 keeps a process with the heavy imports done from the start on; 0 keeps none.
+    """
+
+    address: str  # unix:/path or tcp:host:port (loopback)
+    state_dir: Path
+    memory_limit_bytes: int = 0  # 0: what the machine or container has, less a reserve
+    device: str = "auto"  # auto, cpu or cuda
+    max_concurrent_models: int = 0  # 0: as many as fit
+    auto_unload_timeout_s: float = 300.0  # 0: never
+    priority_models: Collection[str] = ()
+    threads: int = 0  # of each engine; 0: cores - 1
+    standby: int = 0
+    hang_s: float = 60.0
+    min_residency_s: float = 5.0
+    patience_s: float = 5.0
+
+
+class BadAddress(ValueError):
+    """The node cannot listen there; the message says why."""

@@ -1,0 +1,50 @@
+"""What those who wait are told: position, reason and time left. Pure functions over the scheduler's rows."""
+
+from inference import wire
+from inference.node.eviction import Resident
+from inference.node.residents import Model, Ticket
+
+
+def progress(model: Model, position: int, now: float) -> wire.Progress:
+    instance = model.instance
+    if instance and instance.state == "loading":
+        left_s = max(0.0, model.expected_load_s() - (now - instance.started_at))
+        return wire.Progress(
+            state="loading",
+            position=position,
+            reason=f"{model.name} is loading",
+            eta_s=round(left_s, 1),
+            loaded_bytes=instance.loaded_bytes,
+            total_bytes=instance.total_bytes,
+        )
+    if instance and instance.state == "ready":
+        reason = f"{model.name} is busy with {instance.in_flight} requests"
+        eta_s = round(queue_eta_s(model, position), 1) or None
+        return wire.Progress(state="queued", position=position, reason=reason, eta_s=eta_s)
+    reason = model.reason or f"{model.name} is about to be loaded"
+    return wire.Progress(state="queued", position=position, reason=reason)
+
+
+def position(model: Model, ticket: Ticket) -> int:
+    """1 is next."""
+    mine = (-ticket.priority, ticket.since, ticket.id)
+    return 1 + sum((-t.priority, t.since, t.id) < mine for t in model.queue)
+
+
+def queue_eta_s(model: Model, place: int) -> float:
+    return model.service_s * place / max(1, model.spec.max_concurrency)
+
+
+def known_eta_s(model: Model, now: float) -> float:
+    """Give the rest of a load whose length is known from before, else 0."""
+    instance = model.instance
+    if not model.load_s or (instance and instance.state == "ready"):
+        return 0.0
+    if instance and instance.state == "loading":
+        return max(0.0, model.load_s - (now - instance.started_at))
+    return model.load_s
+
+
+def room_reason(victims: tuple[Resident, ...]) -> str:
+    names = ", ".join(victim.name for victim in victims)
+    return f"waits until {names} has left the memory" if names else ""
