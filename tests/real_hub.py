@@ -17,7 +17,7 @@ import psutil
 
 from tests.bench.load import Target
 
-ROOT = Path(__file__).resolve().parents[2]
+ROOT = Path(__file__).resolve().parents[1]
 START_LIMIT_S = 300.0
 
 

@@ -44,7 +44,7 @@ def test_it_serves_the_official_python_client(
     found = run([str(python), program], running_hub, str(speech))
     assert found["version"].startswith("2." if environment else "3.")
     assert {"gpt-4o", "smollm2-135m-instruct", "whisper-1"} <= set(found["models"])
-    assert "Paris" in found["chat"]["text"]
+    assert "hello" in found["chat"]["text"].lower()
     assert found["chat"]["finish"] in {"stop", "length"}
     assert found["chat"]["completion_tokens"] >= found["chat"]["pieces"] - 1 > 1
     assert found["embeddings"]["near"] > 0.5 > 0.3 > found["embeddings"]["far"]
@@ -58,7 +58,7 @@ def test_it_serves_the_npm_client(running_hub: Hub, speech: Path) -> None:
     program = folder / "openai_check.mjs"  # imports are looked up beside the program
     program.write_text((PROGRAMS / "openai_check.mjs").read_text())
     found = run([*environments.node(), str(program)], running_hub, str(speech), cwd=folder)
-    assert "Paris" in found["chat"]["text"]
+    assert "hello" in found["chat"]["text"].lower()
     assert found["embeddings"] == [384, 384]
     assert word_errors(found["transcript"]) < 0.2
     assert found["refused"] == "401 invalid_api_key"
@@ -67,7 +67,7 @@ def test_it_serves_the_npm_client(running_hub: Hub, speech: Path) -> None:
 def test_it_serves_langchain(running_hub: Hub) -> None:
     python = str(environments.python_of("clients"))
     found = run([python, str(PROGRAMS / "langchain_check.py")], running_hub)
-    assert "Rome" in found["text"]
+    assert "hello" in found["text"].lower()
     assert found["streamed"] == found["text"]
     assert found["tokens"] > 0
     assert found["vectors"] == [384, 384]

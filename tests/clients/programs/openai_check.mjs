@@ -9,7 +9,7 @@ const client = new OpenAI({ baseURL, apiKey });
 async function chat() {
   const stream = await client.chat.completions.create({
     model: "gpt-4o",
-    messages: [{ role: "user", content: "What is the capital of France?" }],
+    messages: [{ role: "user", content: "Say hello." }],
     temperature: 0,
     max_tokens: 32,
     stream: true,

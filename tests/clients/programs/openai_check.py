@@ -19,7 +19,7 @@ def cosine(a: list[float], b: list[float]) -> float:
 def chat(client: openai.OpenAI) -> dict[str, object]:
     stream = client.chat.completions.create(
         model="gpt-4o",
-        messages=[{"role": "user", "content": "What is the capital of France?"}],
+        messages=[{"role": "user", "content": "Say hello."}],
         temperature=0,
         max_tokens=32,
         stream=True,
