@@ -7,6 +7,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -62,33 +63,54 @@ def _read(process: "subprocess.Popen[str]", lines: "queue.Queue[str]") -> None:
     lines.put("(ended)")
 
 
-@pytest.fixture
-def hub(tmp_path: Path) -> Iterator[Hub]:
-    hub = start(tmp_path / "data")
+@contextmanager
+def running(data: Path) -> Iterator[Hub]:
+    hub = start(data)
     try:
         hub.wait_line(lambda line: "is ready" in line)
         yield hub
     finally:
-        left = hub.descendants() if hub.process.poll() is None else []
-        for process in [psutil.Process(hub.process.pid), *left] if left else left:
+        _kill(hub)
+
+
+def _kill(hub: Hub) -> None:
+    """Take its children first: they would end by themselves with it."""
+    left = hub.descendants() if hub.process.poll() is None else []
+    hub.process.kill()
+    hub.process.wait(30)
+    for process in left:
+        with suppress(psutil.NoSuchProcess):
             process.kill()
-        hub.process.wait(30)
 
 
-def test_it_stops_on_sigterm_without_leaving_a_process(hub: Hub) -> None:
-    link = hub.wait_line(lambda line: "/setup/" in line)
-    assert hub.url in link
-    before = hub.descendants()
-    assert hub.named("serve_web") in before
-    assert hub.named("run_worker") in before
-    hub.process.send_signal(signal.SIGTERM)
-    assert hub.process.wait(10) == 0
+@pytest.fixture(scope="module")
+def hub(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Hub]:
+    """One for tests that leave it running."""
+    with running(tmp_path_factory.mktemp("hub") / "data") as hub:
+        yield hub
+
+
+@pytest.fixture
+def own_hub(tmp_path: Path) -> Iterator[Hub]:
+    """One for a test that ends it."""
+    with running(tmp_path / "data") as hub:
+        yield hub
+
+
+def test_it_stops_on_sigterm_without_leaving_a_process(own_hub: Hub) -> None:
+    link = own_hub.wait_line(lambda line: "/setup/" in line)
+    assert own_hub.url in link
+    before = own_hub.descendants()
+    assert own_hub.named("serve_web") in before
+    assert own_hub.named("run_worker") in before
+    own_hub.process.send_signal(signal.SIGTERM)
+    assert own_hub.process.wait(10) == 0
     assert [process for process in before if process.is_running()] == []
 
 
-def test_it_takes_everything_along_when_it_is_killed(hub: Hub) -> None:
-    before = hub.descendants()
-    hub.process.kill()
+def test_it_takes_everything_along_when_it_is_killed(own_hub: Hub) -> None:
+    before = own_hub.descendants()
+    own_hub.process.kill()
     _, alive = psutil.wait_procs(before, timeout=30)
     assert alive == []
 

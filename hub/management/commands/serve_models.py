@@ -1,29 +1,34 @@
 """Serve models: the one process of a machine that owns its devices and its memory."""
 
 import asyncio
-from importlib import import_module
+import sys
 from typing import Any
 
 from django.conf import settings
 from django.core.management.base import BaseCommand
+
+from inference.node.server import BadAddress, NodeSettings, serve
 
 
 class Command(BaseCommand):
     help = __doc__ or ""
 
     def handle(self, *_args: Any, **_options: Any) -> None:
-        server = import_module("inference.node.server")
-        policy = settings.HUB_CONFIG.model_config
-        asyncio.run(
-            server.serve(
-                server.NodeSettings(
-                    address=settings.HUB_NODE_ADDRESS,
-                    state_dir=settings.HUB_DATA / "node",
-                    memory_limit_bytes=settings.HUB_MEMORY_LIMIT_BYTES,
-                    device=settings.HUB_DEVICE,
-                    max_concurrent_models=policy.max_concurrent_models or 0,
-                    auto_unload_timeout_s=policy.auto_unload_timeout,
-                    priority_models=policy.priority_models,
-                )
-            )
-        )
+        try:
+            asyncio.run(serve(node_settings()))
+        except (BadAddress, OSError) as error:
+            sys.exit(f"The node cannot start: {error}.")
+
+
+def node_settings() -> NodeSettings:
+    """Translate the hub's settings: the node itself reads no environment and no database."""
+    policy = settings.HUB_CONFIG.model_config
+    return NodeSettings(
+        address=settings.HUB_NODE_ADDRESS,
+        state_dir=settings.HUB_DATA / "node",
+        device=settings.HUB_DEVICE,
+        memory_limit_bytes=settings.HUB_MEMORY_LIMIT_BYTES,
+        max_concurrent_models=policy.max_concurrent_models or 0,
+        auto_unload_timeout_s=policy.auto_unload_timeout,
+        priority_models=tuple(policy.priority_models),
+    )
