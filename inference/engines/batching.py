@@ -15,7 +15,7 @@ from torch import Tensor
 from inference import wire
 from inference.engines.choice import Choice, Computing, Request
 from inference.engines.decoder import Decode, Decoder, Prefill
-from inference.engines.kv_cache import NoRoom
+from inference.engines.kv_cache import NoRoom, Stage
 from inference.engines.kv_memory import KvMemory
 from inference.engines.sampling import Chosen, Sampler, choose, logprob_table, read_logprobs
 from inference.engines.text import TextStream
@@ -178,12 +178,12 @@ class Batch:
 
     def _give_back(self, choice: Choice) -> None:
         """Take a sequence out of the batch; it is computed again when there is room."""
-        tokens = [*choice.request.prompt, *choice.tokens]
         self._leave(choice)
         if self._running or self._computing:
-            self._waiting.appendleft(Computing(choice.request, [choice], tokens))
+            self._wait_again(choice)
         else:
-            self._end(choice.request, failure_of(_too_large(len(tokens))))
+            tokens = len(choice.request.prompt) + len(choice.tokens)
+            self._end(choice.request, failure_of(_too_large(tokens)))
 
     def _plan(self) -> _Step:
         by_seat = {id(choice.seat): choice for choice in self._running}
@@ -261,12 +261,26 @@ class Batch:
             return
         self._memory.keep_prompt(work.tokens, work.stage)
         for choice, chosen in zip(work.choices, first, strict=True):
-            try:
-                choice.seat = self._memory.seat(work.stage, len(work.tokens))
-            except NoRoom:
-                raise _too_large(len(work.tokens)) from None
-            self._running.append(choice)
+            seated = self._seat(choice, work.stage)
             self._say(choice, chosen)
+            if not seated and not choice.finished:
+                self._wait_again(choice)
+
+    def _seat(self, choice: Choice, stage: Stage) -> bool:
+        """Give a choice its row; False if it must wait for others to leave. Raises: OutOfMemory."""
+        try:
+            choice.seat = self._memory.seat(stage, stage.tokens)
+        except NoRoom:
+            if not (self._running or self._computing):
+                raise _too_large(stage.tokens) from None
+            return False
+        self._running.append(choice)
+        return True
+
+    def _wait_again(self, choice: Choice) -> None:
+        """Queue a choice that has no row: what it said so far is computed again with its prompt."""
+        tokens = [*choice.request.prompt, *choice.tokens]
+        self._waiting.appendleft(Computing(choice.request, [choice], tokens))
 
     def _say(self, choice: Choice, chosen: Chosen) -> None:
         if choice.finished or choice.request.ended:

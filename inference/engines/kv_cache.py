@@ -168,11 +168,16 @@ class KvPool:
 
         Raises: NoRoom.
         """
+        self.need(self.row_bytes(tokens))
         table = self._table_for(tokens + 1)
-        self.need(table.rows_to_add() * table.row_bytes)
         seat = table.add(tokens)
         table.write(seat, stage.keys[:, 0], stage.values[:, 0], tokens)
         return seat
+
+    def row_bytes(self, tokens: int) -> int:
+        """Give what a row for so many tokens and one more adds."""
+        table = self._table_for(min(tokens + 1, self.tables[-1].capacity))
+        return table.rows_to_add() * table.row_bytes
 
     def make_room(self, seat: Seat) -> None:
         """Make sure that one more token fits; may move the sequence to a larger table.
@@ -182,8 +187,8 @@ class KvPool:
         if seat.length < seat.table.capacity:
             return
         old, row = seat.table, seat.row
+        self.need(self.row_bytes(seat.length))
         new = self._table_for(seat.length + 1)
-        self.need(new.rows_to_add() * new.row_bytes)
         keys, values = old.read(seat)
         placed = new.add(seat.length)
         new.write(placed, keys, values, seat.length)

@@ -34,11 +34,13 @@ class KvMemory:
     def start(self, tokens: list[int], reuse: bool) -> tuple[Stage, int]:
         """Give room for a prompt, and how many of its tokens are there already.
 
+        There must be room for its row too, or computing it would be in vain.
+
         Raises: NoRoom.
         """
         kept, shared = self._prefixes.find(tokens[:-1]) if reuse else (None, 0)
         nbytes = len(tokens) * self._pool.layout.token_bytes
-        self._yielding(lambda: self._pool.need(nbytes))
+        self._yielding(lambda: self._pool.need(nbytes + self._pool.row_bytes(len(tokens))))
         stage = Stage(self._pool.layout, len(tokens))
         if kept is not None:
             stage.copy_from(kept, shared)

@@ -126,7 +126,8 @@ def measure(folder: Path) -> dict[int, tuple[Figures, Figures]]:
             for burst in bursts:
                 burst(prompts_of(streams, seed=streams))
             for at in range(rounds):
-                for figures, burst in zip(results[streams], bursts, strict=True):
+                sides = list(zip(results[streams], bursts, strict=True))
+                for figures, burst in sides if at % 2 == 0 else reversed(sides):
                     figures.take(burst, prompts_of(streams, seed=1000 * streams + at))
     finally:
         ours.close()
@@ -144,7 +145,17 @@ def rows_of(results: dict[int, tuple[Figures, Figures]]) -> list[report.Row]:
     return rows
 
 
-def main(folder: Path) -> None:
+def find(data: Path) -> Path:
+    """Give the starter model in safetensors form: a data folder's, or the folder itself."""
+    configs = [data / "config.json", *sorted((data / "models").rglob("config.json"))]
+    for config in configs:
+        if config.is_file() and "LlamaForCausalLM" in config.read_text(encoding="utf-8"):
+            return config.parent
+    raise FileNotFoundError(f"no Llama model in safetensors form under {data}")
+
+
+def main(data: Path) -> None:
+    folder = find(data)
     notes = [
         f"SmolLM2-135M, bf16, {THREADS} thread, {PROMPT_TOKENS} prompt and {NEW_TOKENS} new tokens "
         "per stream, greedy; the peer is transformers' ContinuousBatchingManager."

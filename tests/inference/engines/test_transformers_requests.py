@@ -195,6 +195,8 @@ def test_it_echoes_the_prompt_with_its_log_probabilities(
     assert text_of(only) == shown(VOCABULARY, PROMPT)
     assert deltas_of(only)[-1].finish_reason == "length"
     assert usage_of(only).completion_tokens == 0
+    whole = driver.ask(ask_tokens(some_tokens(512), 0, echo=True, logprobs=0))
+    assert usage_of(whole).prompt_tokens == 512
 
 
 # --- manners ----------------------------------------------------------------------------------------
