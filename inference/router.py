@@ -19,7 +19,7 @@ FRESH_TRIES = 2
 FIRST_PAUSE_S = 0.05  # doubled on each try: 1.5 s in all, the time of a restart
 RETRY_AFTER_S = 2.0
 DEADLINE_S = 300.0
-TICK_S = 5.0
+TICK_S = 1.0
 SNAPSHOT_S = 5.0
 
 

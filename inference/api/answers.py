@@ -76,7 +76,7 @@ class _Stream:
             async for prompt, batch in batches:
                 if data := self._encode(prompt, batch):
                     await self._send(data)
-                elif not batch:
+                else:
                     await self._idle()
             if not call.reply.started:
                 await call.reply.start_events()
