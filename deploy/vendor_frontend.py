@@ -58,7 +58,7 @@ def unpack(package: str, version: str, into: Path) -> Path:
         check=True,
         capture_output=True,
     )
-    archive = into / json.loads(done.stdout)[0]["filename"]
+    archive = into / str(json.loads(done.stdout)[0]["filename"])
     folder = into / archive.stem
     with tarfile.open(archive) as tar:
         tar.extractall(folder, filter="data")

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import msgspec
-import xllamacpp  # type: ignore[import-untyped]
+import xllamacpp
 
 from inference.errors import ContextLengthExceeded, EngineFailed, HubError, LoadFailed
 
