@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
+from urllib.parse import urlencode
 
 import pytest
 from django.conf import settings as django_settings
@@ -24,18 +25,26 @@ PROCESSES = 2
 Observed = list["subprocess.Popen[str]"]
 
 
+def database_url() -> str:
+    """Return where the test's own database is."""
+    if connection.vendor == "sqlite":
+        return f"sqlite:///{connection.settings_dict['NAME']}"
+    connection.ensure_connection()
+    server = connection.connection.info
+    where = urlencode({"host": server.host, "port": server.port})
+    return f"postgresql://{server.user}:{server.password}@/{server.dbname}?{where}"
+
+
 @pytest.fixture
 def observe(tmp_path: Path) -> Iterator[Callable[[str, str], Observed]]:
     """Start processes that watch one credential."""
-    if connection.vendor != "sqlite":
-        pytest.skip("the observers read the test's SQLite file")
     with ExitStack() as stack:
 
         def start(header: str, value: str) -> Observed:
             environment = {
                 "DJANGO_SETTINGS_MODULE": "hub.settings",
                 "AI_HUB_DATA": str(tmp_path),
-                "AI_HUB_DATABASE_URL": f"sqlite:///{connection.settings_dict['NAME']}",
+                "AI_HUB_DATABASE_URL": database_url(),
                 "AI_HUB_REDIS_URL": django_settings.HUB_REDIS_URL,
                 "AI_HUB_KEY_PEPPER": django_settings.HUB_KEY_PEPPER.decode(),
                 "AI_HUB_SECRET_KEY": django_settings.SECRET_KEY,
