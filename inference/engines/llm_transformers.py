@@ -7,7 +7,7 @@ import threading
 import time
 from collections import deque
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 
@@ -98,9 +98,10 @@ class LlmTransformers(Engine):
         own = checkpoint.context_tokens or DEFAULT_CONTEXT_TOKENS
         self._context = min(spec.context_tokens or own, own)
         self._memory = self._make_memory(tuning)
-        self._rows = tuning.limits.rows
+        limits = replace(tuning.limits, rows=max(tuning.limits.rows, spec.max_concurrency))
+        self._rows = limits.rows
         ends = checkpoint.end_tokens(self._vocabulary.hf.eos_token_id)
-        self._batch = Batch(self._decoder, self._vocabulary, ends, self._memory, tuning.limits)
+        self._batch = Batch(self._decoder, self._vocabulary, ends, self._memory, limits)
         self._thread.start()
         self._warm_up()
         self._limit_memory(spec, setting, footprint)

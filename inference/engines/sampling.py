@@ -9,11 +9,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import torch
+import torch.nn.functional as F  # noqa: N812
 from torch import Tensor
 
 from inference import wire
 from inference.errors import InvalidValue
 
+BLOCK_TOKENS = 256
+LAST_LEVEL = 1 - 1e-12  # rounding must not draw behind the last possible token
 NUCLEUS_TOKENS = 1024  # how many of the likeliest are sorted before all of them are
 
 
@@ -84,7 +87,9 @@ class Chosen:
 def choose(logits: Tensor, samplers: Sequence[Sampler]) -> list[Chosen]:
     """Choose a token for each row of `logits` (N, V)."""
     if all(sampler.plain for sampler in samplers):
-        tokens: list[int] = logits.argmax(-1).tolist()
+        tokens: list[int] = (
+            logits.float().argmax(-1).tolist()
+        )  # bf16's own takes three times as long
         return [Chosen(token) for token in tokens]
     raw = logits.float()
     tokens_of = _tokens(_adjust(raw, samplers), samplers)
@@ -132,8 +137,10 @@ def _adjust(raw: Tensor, samplers: Sequence[Sampler]) -> Tensor:
 
 def _tokens(logits: Tensor, samplers: Sequence[Sampler]) -> Tensor:
     """Give the chosen tokens, (N,)."""
-    likeliest = logits.argmax(-1)
     rows = [at for at, sampler in enumerate(samplers) if not sampler.greedy]
+    if len(rows) == len(samplers):
+        return _sample(logits, samplers)
+    likeliest = logits.argmax(-1)
     if not rows:
         return likeliest
     index = torch.tensor(rows, device=logits.device)
@@ -148,7 +155,8 @@ def _sample(logits: Tensor, samplers: Sequence[Sampler]) -> Tensor:
         dtype=torch.float32,
         device=logits.device,
     )
-    logits = logits / columns[:, 0:1]
+    if any(rule.temperature != 1 for rule in rules):
+        logits = logits / columns[:, 0:1]
     if any(rule.top_k for rule in rules):
         logits = _keep_top_k(logits, [rule.top_k for rule in rules])
     probabilities = logits.softmax(-1)
@@ -177,23 +185,40 @@ def _keep_top_k(logits: Tensor, top_k: Sequence[int]) -> Tensor:
 def _keep_top_p(probabilities: Tensor, top_p: Tensor) -> Tensor:
     """Leave the smallest set of likeliest tokens whose sum reaches top_p; one at least."""
     vocab = probabilities.shape[-1]
-    size = min(NUCLEUS_TOKENS, vocab)
-    head = probabilities.topk(size, -1).values
-    if size < vocab and bool(((head.sum(-1, keepdim=True) < top_p) & (top_p < 1)).any()):
-        head = probabilities.sort(-1, descending=True).values
-    before = head.cumsum(-1) - head
-    inside = (before < top_p).sum(-1, keepdim=True).clamp(min=1)
-    least = head.gather(-1, inside - 1)
+    head = probabilities.topk(min(NUCLEUS_TOKENS, vocab), -1).values
+    least = _nucleus_least(head, top_p)
+    missing = (head.sum(-1, keepdim=True) < top_p) & (top_p < 1)
+    wide: list[int] = missing[:, 0].nonzero()[:, 0].tolist() if head.shape[-1] < vocab else []
+    if wide:
+        whole = probabilities[wide].sort(-1, descending=True).values
+        least[wide] = _nucleus_least(whole, top_p[wide])
     return probabilities.masked_fill((probabilities < least) & (top_p < 1), 0)
 
 
+def _nucleus_least(descending: Tensor, top_p: Tensor) -> Tensor:
+    """Give the smallest probability inside the nucleus of each row, (N, 1)."""
+    before = descending.cumsum(-1) - descending
+    inside = (before < top_p).sum(-1, keepdim=True).clamp(min=1)
+    return descending.gather(-1, inside - 1)
+
+
 def _draw(probabilities: Tensor, uniform: Sequence[float]) -> Tensor:
-    """Invert the cumulative distribution at one number of [0, 1) for each row."""
-    cumulative = probabilities.cumsum(-1, dtype=torch.float64)
-    at = torch.tensor(uniform, dtype=torch.float64, device=probabilities.device)
-    level = at[:, None] * cumulative[:, -1:]
-    drawn = torch.searchsorted(cumulative, level, right=True)
-    return drawn.clamp(max=probabilities.shape[-1] - 1)[:, 0]
+    """Invert the cumulative distribution at one number of [0, 1) for each row.
+
+    In two stages, over blocks and then inside of one: a sum over the vocabulary is cheap, a
+    cumulative sum is not.
+    """
+    blocks = F.pad(probabilities, (0, -probabilities.shape[-1] % BLOCK_TOKENS))
+    blocks = blocks.view(len(blocks), -1, BLOCK_TOKENS)
+    at = torch.tensor(uniform, dtype=torch.float64, device=probabilities.device)[:, None]
+    cumulative = blocks.sum(-1).double().cumsum(-1)
+    level = at * cumulative[:, -1:]
+    block = torch.searchsorted(cumulative, level, right=True).clamp(max=blocks.shape[1] - 1)
+    before = F.pad(cumulative, (1, 0)).gather(-1, block)
+    rows = torch.arange(len(blocks), device=blocks.device)
+    inner = blocks[rows, block[:, 0]].double().cumsum(-1)
+    level = (level - before).minimum(inner[:, -1:] * LAST_LEVEL)
+    return (block * BLOCK_TOKENS + torch.searchsorted(inner, level, right=True))[:, 0]
 
 
 # --- log probabilities ------------------------------------------------------------------------------
