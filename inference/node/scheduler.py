@@ -117,13 +117,7 @@ class Scheduler:
         instance = self.instances[instance_id]
         was, instance.state, instance.stopping = instance.state, "dead", True
         model, out = self.models[instance.name], list[Effect]()
-        for ticket in [*instance.offered.values()]:
-            model.queue.insert(0, ticket)
-            self._waiting[ticket.id] = model
-        for ticket_id in [*instance.offered, *instance.running]:
-            del self._in_flight[ticket_id]
-        instance.offered.clear()
-        instance.running.clear()
+        self._abandon(instance)
         if model.instance is instance:
             model.instance = None
             self._after_failure(model, error, now, out, loading=was == "loading")
@@ -134,8 +128,6 @@ class Scheduler:
         """The process has ended and its memory is back."""
         instance = self.instances.pop(instance_id, None)
         out: list[Effect] = []
-        for ticket_id in [*instance.offered, *instance.running] if instance else ():
-            self._in_flight.pop(ticket_id, None)
         if instance and self.models[instance.name].instance is instance:
             self.models[instance.name].instance = None
         self._advance(now, out)
@@ -282,7 +274,19 @@ class Scheduler:
             return
         if force or not instance.in_flight:
             instance.stopping = True
-            out.append(Stop(instance.id, instance.why, force=force and instance.in_flight > 0))
+            out.append(Stop(instance.id, instance.why, force=instance.in_flight > 0))
+            self._abandon(instance)
+
+    def _abandon(self, instance: Instance) -> None:
+        """Nobody is in it any more: what was not delivered waits again, the rest has failed."""
+        model = self.models[instance.name]
+        for ticket in instance.offered.values():
+            model.queue.insert(0, ticket)
+            self._waiting[ticket.id] = model
+        for ticket_id in [*instance.offered, *instance.running]:
+            self._in_flight.pop(ticket_id, None)
+        instance.offered.clear()
+        instance.running.clear()
 
     def _release(self, ticket_id: int, instance: Instance, now: float, out: list[Effect]) -> None:
         instance.offered.pop(ticket_id, None)

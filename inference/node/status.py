@@ -142,7 +142,7 @@ def _with_instance(
     return msgspec.structs.replace(
         status,
         device=gauges.device or device,
-        claim_bytes=instance.claim.get(device, 0),
+        claim_bytes=instance.claim.get(device, 0) if instance.has_process else 0,
         memory_bytes=gauges.memory_bytes,
         weights_bytes=gauges.weights_bytes,
         kv_bytes=gauges.kv_bytes,

@@ -1,0 +1,134 @@
+"""Whatever happens in whatever order: nobody is lost, memory holds, everything comes to an end."""
+
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
+
+from inference.errors import LoadFailed, NotFound
+from inference.node.eviction import Limits
+from tests.inference.node.worlds import World, spec
+
+NAMES = st.sampled_from(["a", "b", "c", "rock"])
+SIZES = {"a": 40, "b": 50, "c": 70, "rock": 20}
+
+
+class Traffic(RuleBasedStateMachine):
+    def __init__(self) -> None:
+        super().__init__()
+        self.world = World(Limits({"cpu": 100}, max_models=3), auto_unload_s=60.0)
+        self.asked: set[int] = set()
+        self.cancelled: set[int] = set()
+
+    @rule(
+        name=NAMES,
+        version=st.sampled_from(["1", "1", "1", "2"]),
+        deadline_s=st.sampled_from([0.5, 30.0, 1e9]),
+        priority=st.integers(0, 2),
+        runs=st.booleans(),
+    )
+    def request(
+        self, name: str, version: str, deadline_s: float, priority: int, runs: bool
+    ) -> None:
+        model = spec(name, version=version, pinned=name == "rock", max_concurrency=2, max_queue=4)
+        ticket = self.world.request(model, SIZES[name], deadline_s, priority=priority, runs=runs)
+        self.asked.add(ticket)
+
+    @precondition(lambda self: self.world.waiting)
+    @rule(data=st.data(), unseen=st.booleans())
+    def leave(self, data: st.DataObject, unseen: bool) -> None:
+        ticket = data.draw(st.sampled_from(sorted(self.world.waiting)))
+        self.cancelled.add(ticket)
+        if unseen:
+            self.world.left.add(ticket)
+        else:
+            self.world.cancel(ticket)
+
+    @precondition(lambda self: self.world.running)
+    @rule(data=st.data())
+    def serve(self, data: st.DataObject) -> None:
+        self.world.serve(data.draw(st.sampled_from(sorted(self.world.running))))
+
+    @precondition(lambda self: self.world.loading)
+    @rule(data=st.data())
+    def become_ready(self, data: st.DataObject) -> None:
+        self.world.make_ready(data.draw(st.sampled_from(sorted(self.world.loading))))
+
+    @precondition(lambda self: self.world.loading or self.world.ready)
+    @rule(data=st.data(), says_why=st.booleans())
+    def die(self, data: st.DataObject, says_why: bool) -> None:
+        alive = sorted([*self.world.loading, *self.world.ready])
+        instance = data.draw(st.sampled_from(alive))
+        told = says_why and instance in self.world.loading
+        self.world.fail(instance, LoadFailed("broken") if told else None)
+
+    @precondition(lambda self: self.world.going)
+    @rule(data=st.data())
+    def vanish(self, data: st.DataObject) -> None:
+        self.world.gone(data.draw(st.sampled_from(sorted(self.world.going))))
+
+    @rule(name=NAMES, force=st.booleans())
+    def unload(self, name: str, force: bool) -> None:
+        model = self.world.scheduler.models.get(name)
+        try:
+            self.world.unload(name, force=force)
+        except NotFound:
+            assert model is None or model.instance is None
+
+    @rule(seconds=st.sampled_from([0.1, 3.0, 61.0]))
+    def tick(self, seconds: float) -> None:
+        self.world.tick(seconds)
+
+    @invariant()
+    def nobody_is_lost(self) -> None:
+        world = self.world
+        places = [world.waiting, {*world.running}, {*world.ended}]
+        assert self.asked == set.union(*places) | (self.cancelled - world.waiting)
+        assert sum(map(len, places)) == len(set.union(*places))
+        queued = [t.id for m in world.scheduler.models.values() for t in m.queue]
+        assert sorted(queued) == sorted(world.waiting)
+
+    @invariant()
+    def memory_holds(self) -> None:
+        there = [i for i in self.world.scheduler.instances.values() if i.has_process]
+        assert sum(i.claim["cpu"] for i in there) <= 100
+        assert len(there) <= 3
+
+    @invariant()
+    def in_flight_is_what_was_delivered(self) -> None:
+        held = [t for i in self.world.scheduler.instances.values() for t in i.running]
+        assert sorted(held) == sorted(self.world.running)
+        assert not [t for i in self.world.scheduler.instances.values() for t in i.offered]
+
+    def teardown(self) -> None:
+        """From any state, time and working engines alone bring everything to an end."""
+        world = self.world
+        for _ in range(200):
+            world.settle()
+            for ticket in [*world.running]:
+                world.serve(ticket)
+            world.tick(6.0)
+        assert not world.waiting
+        assert not world.running
+        assert self.asked == {*world.ended} | self.cancelled
+
+
+TestTraffic = Traffic.TestCase
+TestTraffic.settings = settings(max_examples=60, stateful_step_count=30, deadline=None)
+
+
+@settings(deadline=None, max_examples=50)
+@given(st.lists(st.tuples(NAMES, st.integers(1, 5)), min_size=1, max_size=40))
+def test_it_serves_everybody_in_mixed_traffic(arrivals: list[tuple[str, int]]) -> None:
+    """More models than fit, all asked for at once and again: each request is served in the end."""
+    world = World(Limits({"cpu": 100}))
+    tickets = [
+        world.request(spec(name, max_concurrency=2), SIZES[name])
+        for name, count in arrivals
+        for _ in range(count)
+    ]
+    for _ in range(40 * len(tickets)):
+        world.settle()
+        for ticket in [*world.running][:1]:
+            world.serve(ticket)
+        world.tick(1.0)
+    assert world.ended == dict.fromkeys(tickets)

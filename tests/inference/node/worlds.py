@@ -1,0 +1,154 @@
+"""A world for the scheduler: it carries out effects in memory and keeps its own account of them."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+
+from inference import wire
+from inference.errors import HubError
+from inference.node.effects import (
+    Announce,
+    Effect,
+    Grant,
+    Record,
+    Refuse,
+    Start,
+    Stop,
+    Tell,
+    carry_out,
+)
+from inference.node.eviction import Limits, Placement
+from inference.node.residents import Ticket
+from inference.node.scheduler import Policy, Scheduler
+
+LIMIT = 100
+OWN_WILL = ("makes room", "idle for", "the models together")  # reasons that are no operator's
+
+
+def spec(name: str, **values: object) -> wire.ModelSpec:
+    base: dict[str, object] = {"name": name, "kind": "llm", "engine": "fake", "path": ""}
+    return wire.ModelSpec(**(base | values))  # type: ignore[arg-type]
+
+
+@dataclass
+class World:
+    """Asserts at every effect what must hold at that moment."""
+
+    limits: Limits = field(default_factory=lambda: Limits({"cpu": LIMIT}))
+    auto_unload_s: float = 300.0
+    now: float = 1_000.0
+    waiting: set[int] = field(default_factory=set)
+    running: dict[int, int] = field(default_factory=dict)  # ticket -> instance
+    ended: dict[int, HubError | None] = field(default_factory=dict)  # None: served
+    left: set[int] = field(default_factory=set)  # clients that left unseen
+    loading: dict[int, Start] = field(default_factory=dict)
+    ready: dict[int, Start] = field(default_factory=dict)
+    going: dict[int, Start] = field(default_factory=dict)  # stopped or dead, memory not back
+    told: dict[int, wire.Progress] = field(default_factory=dict)
+    records: list[Record] = field(default_factory=list)
+    _last: int = 0
+
+    def __post_init__(self) -> None:
+        self.scheduler = Scheduler(Policy(self.limits, self.auto_unload_s))
+
+    # --- what happens -----------------------------------------------------------------------
+
+    def request(
+        self, model: wire.ModelSpec, size: int = 40, deadline_s: float = 1e9, **values: object
+    ) -> int:
+        self._last += 1
+        self.waiting.add(self._last)
+        place = Placement("cpu", {"cpu": size})
+        ticket = Ticket(self._last, model, [place], self.now + deadline_s, **values)  # type: ignore[arg-type]
+        self.do(self.scheduler.on_request(ticket, self.now))
+        return self._last
+
+    def cancel(self, ticket: int) -> None:
+        self.waiting.discard(ticket)
+        self.do(self.scheduler.on_cancel(ticket, self.now))
+
+    def serve(self, ticket: int) -> None:
+        del self.running[ticket]
+        self.ended[ticket] = None
+        self.do(self.scheduler.on_served(ticket, self.now))
+
+    def make_ready(self, instance: int) -> None:
+        start = self.ready[instance] = self.loading.pop(instance)
+        self.do(self.scheduler.on_ready(instance, start.placement.claim, self.now))
+
+    def fail(self, instance: int, error: HubError | None) -> None:
+        for phase in (self.loading, self.ready):
+            if instance in phase:
+                self.going[instance] = phase.pop(instance)
+        for ticket in [t for t, held_by in self.running.items() if held_by == instance]:
+            del self.running[ticket]
+            self.ended[ticket] = HubError("died")
+        self.do(self.scheduler.on_failed(instance, error, self.now))
+
+    def gone(self, instance: int) -> None:
+        del self.going[instance]
+        self.do(self.scheduler.on_gone(instance, self.now))
+
+    def unload(self, name: str, *, force: bool = False) -> None:
+        self.do(self.scheduler.on_unload(name, self.now, force=force))
+
+    def tick(self, seconds: float = 0.0) -> None:
+        self.now += seconds
+        self.do(self.scheduler.on_tick(self.now))
+
+    def settle(self) -> None:
+        """Let what is under way end: loads and stops."""
+        while self.loading or self.going:
+            for instance in [*self.loading]:
+                self.make_ready(instance)
+            for instance in [*self.going]:
+                self.gone(instance)
+
+    def do(self, effects: Iterable[Effect]) -> None:
+        carry_out(effects, self)
+
+    # --- Effects ----------------------------------------------------------------------------
+
+    def grant(self, effect: Grant) -> None:
+        if effect.ticket in self.left:
+            self.waiting.discard(effect.ticket)
+            self.do(self.scheduler.on_cancel(effect.ticket, self.now))
+            return
+        assert effect.instance in self.ready
+        self.waiting.remove(effect.ticket)
+        self.running[effect.ticket] = effect.instance
+        self.scheduler.on_delivered(effect.ticket, self.now)
+        slots = self.ready[effect.instance].spec.max_concurrency
+        assert [*self.running.values()].count(effect.instance) <= slots
+
+    def announce(self, effect: Announce) -> None:
+        assert effect.instance in self.ready
+        self.waiting.remove(effect.ticket)
+        self.ended[effect.ticket] = None
+
+    def start(self, effect: Start) -> None:
+        self.loading[effect.instance] = effect
+        used = [*self.loading.values(), *self.ready.values(), *self.going.values()]
+        assert sum(s.placement.claim["cpu"] for s in used) <= self.limits.bytes["cpu"]
+        assert not self.limits.max_models or len(used) <= self.limits.max_models
+
+    def stop(self, effect: Stop) -> None:
+        phase = self.ready if effect.instance in self.ready else self.loading
+        start = self.going[effect.instance] = phase.pop(effect.instance)
+        if start.spec.pinned:
+            assert not effect.reason.startswith(OWN_WILL)
+        busy = [t for t, held_by in self.running.items() if held_by == effect.instance]
+        assert effect.force or not busy
+        for ticket in busy:
+            del self.running[ticket]
+            self.ended[ticket] = HubError("unloaded")
+
+    def refuse(self, effect: Refuse) -> None:
+        self.waiting.remove(effect.ticket)
+        self.ended[effect.ticket] = effect.error
+
+    def tell(self, effect: Tell) -> None:
+        assert effect.ticket in self.waiting
+        self.told[effect.ticket] = effect.progress
+
+    def record(self, effect: Record) -> None:
+        self.records.append(effect)
