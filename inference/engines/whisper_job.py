@@ -78,8 +78,8 @@ class Transcription:
         self._segments += 1
         return wire.Segment(
             id=self._segments - 1,
-            start_s=offset_s + segment.start,
-            end_s=offset_s + segment.end,
+            start_s=float(offset_s + segment.start),
+            end_s=float(offset_s + segment.end),
             text=segment.text,
             tokens=segment.tokens,
             temperature=segment.temperature or 0.0,
@@ -90,8 +90,14 @@ class Transcription:
         )
 
     def _words(self, segment: Any, offset_s: float) -> list[wire.Word]:
+        """The library gives numpy's numbers here, which do not travel."""
         return [
-            wire.Word(word.word, offset_s + word.start, offset_s + word.end, word.probability)
+            wire.Word(
+                word.word,
+                float(offset_s + word.start),
+                float(offset_s + word.end),
+                float(word.probability),
+            )
             for word in segment.words or []
         ]
 

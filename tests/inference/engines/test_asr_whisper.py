@@ -112,7 +112,9 @@ def test_it_hears_every_format(driver: Driver, kind: str) -> None:
 
 def test_it_times_every_word(driver: Driver) -> None:
     answer = driver.ask(wire.Transcribe(audio=clip("0930"), words=True))
-    timed = [word for segment in answer.of(wire.Segment) for word in segment.words]
+    segments = answer.of(wire.Segment)
+    assert b"".join(wire.encode(segment) for segment in segments)  # as it must travel
+    timed = [word for segment in segments for word in segment.words]
     assert "".join(word.word for word in timed).strip() == text(answer)
     assert all(0 <= word.start_s <= word.end_s <= 3.5 for word in timed)
     assert [word.start_s for word in timed] == sorted(word.start_s for word in timed)
