@@ -15,6 +15,7 @@ import signal
 import socket
 import sys
 import threading
+import time
 from collections import deque
 from functools import partial
 
@@ -43,6 +44,7 @@ class Worker:
         self._door.setblocking(False)
         self._outbox = Outbox(connection, self._on_overflow)
         self._was_busy = False
+        self._report_at = 0.0
 
     def serve(self) -> None:
         """Run until the node closes its end."""
@@ -50,14 +52,12 @@ class Worker:
             selector.register(self._socket, selectors.EVENT_READ)
             selector.register(self._door, selectors.EVENT_READ)
             while True:
-                ready = selector.select(STATS_INTERVAL_S if self._busy else None)
-                for key, _ in ready:
+                for key, _ in selector.select(STATS_INTERVAL_S if self._busy else None):
                     if key.fileobj is self._door:
                         self._cut_overflowed()
                     elif not self._read():
                         return
-                if not ready or self._was_busy != self._busy:
-                    self._report()
+                self._report_if_due()
 
     @property
     def _busy(self) -> bool:
@@ -83,6 +83,8 @@ class Worker:
             threading.Thread(target=self._load, args=(message,), name="load", daemon=True).start()
 
     def _run(self, stream: int, body: wire.Body) -> None:
+        if not self._was_busy:
+            self._was_busy, self._report_at = True, time.monotonic() + STATS_INTERVAL_S
         self._outbox.open(stream)
         try:
             if self._engine is None:
@@ -118,10 +120,13 @@ class Worker:
             ),
         )
 
-    def _report(self) -> None:
-        self._was_busy = self._busy
-        if self._engine:
+    def _report_if_due(self) -> None:
+        """About twice a second while busy, and once when the last stream has ended."""
+        now, busy = time.monotonic(), self._busy
+        if self._engine and ((busy and now >= self._report_at) or (self._was_busy and not busy)):
+            self._report_at = now + STATS_INTERVAL_S
             self._outbox.put(self._engine.stats())
+        self._was_busy = busy
 
     def _on_overflow(self, stream: int) -> None:
         self._overflowed.append(stream)

@@ -166,13 +166,19 @@ def _gguf_string(stream: BinaryIO) -> str:
 def _skip_array(stream: BinaryIO) -> None:
     kind, count = struct.unpack("<IQ", stream.read(12))
     if kind in GGUF_NUMBERS:
-        stream.seek(struct.calcsize(GGUF_NUMBERS[kind]) * count, 1)
+        _skip(stream, struct.calcsize(GGUF_NUMBERS[kind]) * count)
         return
     if count > 10 * MAX_GGUF_ITEMS:
         raise UnreadableModel(f"an array of {count} entries in a GGUF header")
     for _ in range(count):
         if kind == GGUF_STRING:
             (size,) = struct.unpack("<Q", stream.read(8))
-            stream.seek(size, 1)
+            _skip(stream, size)
         else:
             _skip_array(stream)
+
+
+def _skip(stream: BinaryIO, size: int) -> None:
+    if size > MAX_HEADER_BYTES:
+        raise UnreadableModel(f"an entry of {size} bytes in a GGUF header")
+    stream.seek(size, 1)

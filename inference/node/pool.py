@@ -225,6 +225,7 @@ class Pool:
             counters.failures += 1
         if not request.cancelled:
             request.client.finish(message)
+        _log_end(request, message, now)
         self._do(self._scheduler.on_served(request.id, now))
 
     def on_loaded(self, running: Running, loaded: wire.Loaded) -> None:
@@ -330,6 +331,7 @@ class Pool:
             self._ledger.of(request.name).failures += 1
         if not request.cancelled:
             request.client.finish(as_failure(error))
+        _log_end(request, as_failure(error), time.monotonic())
 
     def _fail_streams(self, running: Running, error: HubError) -> None:
         streams, running.streams = running.streams, {}
@@ -348,6 +350,15 @@ class Pool:
         self._tasks.discard(task)
         if not task.cancelled() and (error := task.exception()):
             log.error("a task of the node failed", exc_info=error)
+
+
+def _log_end(request: Request, message: wire.Done | wire.Failure, now: float) -> None:
+    """One line for each request; what was asked and answered is nobody's business here."""
+    how = "cancelled" if request.cancelled else "served"
+    if isinstance(message, wire.Failure):
+        how = message.code
+    tags = {"request_id": request.tag, "model": request.name}
+    log.info("%s: %s after %.3f s", request.name, how, now - request.since, extra=tags)
 
 
 def as_failure(error: HubError) -> wire.Failure:

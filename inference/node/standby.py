@@ -32,11 +32,12 @@ class Standby:
 
     def take(self, engine: str) -> EngineProcess | None:
         """Give the process that has what this engine imports, if one waits."""
-        process = self._ready.pop(PROFILES.get(engine, ""), None)
-        return process if process and process.alive else None
+        self._forget_dead()
+        return self._ready.pop(PROFILES.get(engine, ""), None)
 
     def keep_warm(self, profile: str, free_bytes: int) -> None:
         """Have a process ready for the next model of this profile, if its memory is there."""
+        self._forget_dead()
         waits = profile in self._ready or profile in self._starting
         if self._off or self._closed or waits:
             return
@@ -69,11 +70,18 @@ class Standby:
         task.add_done_callback(self._tasks.discard)
         return True
 
+    async def settled(self) -> None:
+        """Wait until nothing is being started or ended."""
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+
     async def close(self) -> None:
         self._closed = True
-        await asyncio.gather(*self._tasks, return_exceptions=True)
+        await self.settled()
         await asyncio.gather(*(process.stop() for process in self._ready.values()))
         self._ready.clear()
+
+    def _forget_dead(self) -> None:
+        self._ready = {name: spare for name, spare in self._ready.items() if spare.alive}
 
     async def _start(self, profile: str) -> None:
         try:

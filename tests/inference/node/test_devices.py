@@ -1,0 +1,58 @@
+"""What the machine has, inside a container's limits."""
+
+from pathlib import Path
+
+import pytest
+
+from inference.node import devices
+
+
+@pytest.fixture
+def cgroup(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setattr(devices, "CGROUP", tmp_path)
+    return tmp_path
+
+
+def test_version_2_limits_hold(cgroup: Path) -> None:
+    (cgroup / "memory.max").write_text("2000000000\n")
+    (cgroup / "memory.current").write_text("1500000000\n")
+    (cgroup / "memory.stat").write_text("anon 5\ninactive_file 500000000\n")
+    (cgroup / "cpu.max").write_text("100000 100000\n")
+    (cpu,) = devices.find("cpu")
+    assert cpu.total_bytes == 2_000_000_000
+    assert cpu.limit_bytes < cpu.total_bytes
+    assert cpu.available_bytes <= 1_000_000_000
+    assert devices.cpu_cores() == 1
+
+
+def test_version_1_limits_hold(cgroup: Path) -> None:
+    for folder in ("memory", "cpu"):
+        (cgroup / folder).mkdir()
+    (cgroup / "memory" / "memory.limit_in_bytes").write_text("3000000000\n")
+    (cgroup / "memory" / "memory.usage_in_bytes").write_text("1000\n")
+    (cgroup / "cpu" / "cpu.cfs_quota_us").write_text("150000\n")
+    (cgroup / "cpu" / "cpu.cfs_period_us").write_text("100000\n")
+    (cpu,) = devices.find("cpu")
+    assert cpu.total_bytes == 3_000_000_000
+    assert devices.cpu_cores() == 1
+
+
+def test_no_limit_means_the_machine(cgroup: Path) -> None:
+    (cgroup / "memory.max").write_text("max\n")
+    (cgroup / "cpu.max").write_text("max 100000\n")
+    (cpu,) = devices.find("cpu")
+    assert cpu.total_bytes > cpu.limit_bytes > 0
+
+
+def test_a_set_limit_is_obeyed_up_to_what_there_is() -> None:
+    assert devices.find("cpu", 1_000_000)[0].limit_bytes == 1_000_000
+    whole = devices.find("cpu", 1 << 62)[0]
+    assert whole.limit_bytes == whole.total_bytes
+
+
+def test_engines_leave_a_core_to_the_rest() -> None:
+    assert [devices.engine_threads(cores) for cores in (1, 2, 8)] == [1, 1, 7]
+
+
+def test_a_process_that_has_ended_holds_nothing() -> None:
+    assert devices.process_memory(2**22 + 1) == 0

@@ -1,0 +1,179 @@
+"""What a model is said to need: exact from headers, then as measured; broken files are said so."""
+
+import json
+import struct
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from inference import wire
+from inference.errors import InvalidValue, LoadFailed
+from inference.node import memory
+from inference.node.devices import Device
+from inference.node.headers import Shape, UnreadableModel, gguf_numbers, read, safetensors_bytes
+from inference.node.memory import Peaks, placements, settled
+
+CPU = Device("cpu", "2 cores", 10**10, 8 * 10**9, 10**10)
+GPUS = [
+    Device("cuda:0", "small", 10**10, 9 * 10**9, 10**9),
+    Device("cuda:1", "large", 10**11, 9 * 10**10, 9 * 10**10),
+]
+CONFIG = {
+    "architectures": ["LlamaForCausalLM"],
+    "hidden_size": 576,
+    "num_attention_heads": 9,
+    "num_key_value_heads": 3,
+    "num_hidden_layers": 30,
+    "max_position_embeddings": 8192,
+}
+
+
+def safetensors(sizes: list[int]) -> bytes:
+    header: dict[str, object] = {"__metadata__": {"format": "pt"}}
+    at = 0
+    for number, size in enumerate(sizes):
+        offsets = [at, at + size]
+        header[f"t{number}"] = {"dtype": "U8", "shape": [size], "data_offsets": offsets}
+        at += size
+    text = json.dumps(header).encode()
+    return len(text).to_bytes(8, "little") + text + bytes(at)
+
+
+def folder(place: Path, config: dict[str, object] = CONFIG) -> Path:
+    (place / "model-1.safetensors").write_bytes(safetensors([1_000, 500]))
+    (place / "model-2.safetensors").write_bytes(safetensors([250]))
+    (place / "config.json").write_text(json.dumps(config))
+    return place
+
+
+def text(value: str) -> bytes:
+    return struct.pack("<Q", len(value)) + value.encode()
+
+
+def gguf(**numbers: int) -> bytes:
+    """A header as llama.cpp writes it: strings, an array to skip, numbers."""
+    entries = [
+        text("general.architecture") + struct.pack("<I", 8) + text("llama"),
+        text("tokens") + struct.pack("<IIQ", 9, 8, 2) + text("a") + text("bc"),
+        text("scores") + struct.pack("<IIQ", 9, 6, 2) + struct.pack("<2f", 1, 2),
+        *(text(f"llama.{k}") + struct.pack("<II", 4, v) for k, v in numbers.items()),
+    ]
+    return b"GGUF" + struct.pack("<IQQ", 3, 0, len(entries)) + b"".join(entries)
+
+
+SMOL = {
+    "block_count": 30,
+    "context_length": 8192,
+    "embedding_length": 576,
+    "attention.head_count": 9,
+    "attention.head_count_kv": 3,
+}
+
+
+def spec(path: Path | str = "", **values: object) -> wire.ModelSpec:
+    base: dict[str, object] = {"name": "m", "kind": "llm", "engine": "llm_transformers"}
+    return wire.ModelSpec(path=str(path), **(base | values))  # type: ignore[arg-type]
+
+
+@pytest.fixture
+def peaks(tmp_path: Path) -> Peaks:
+    return Peaks(tmp_path / "peaks.json")
+
+
+def test_it_sums_the_tensors_of_all_files(tmp_path: Path) -> None:
+    assert read(str(folder(tmp_path))) == Shape(1_750, 23_040, 8192)
+
+
+def test_an_encoder_has_no_kv_memory(tmp_path: Path) -> None:
+    place = folder(tmp_path, CONFIG | {"architectures": ["BertModel"]})
+    assert read(str(place)).kv_token_bytes == 0
+
+
+def test_it_reads_a_gguf_header(tmp_path: Path) -> None:
+    file = tmp_path / "m.gguf"
+    file.write_bytes(gguf(**SMOL) + bytes(10_000))
+    assert read(str(file)) == Shape(file.stat().st_size, 23_040, 8192)
+
+
+def test_all_parts_of_a_split_gguf_count(tmp_path: Path) -> None:
+    first, second = tmp_path / "m-00001-of-00002.gguf", tmp_path / "m-00002-of-00002.gguf"
+    first.write_bytes(gguf(**SMOL))
+    second.write_bytes(bytes(5_000))
+    assert read(str(first)).weights_bytes == first.stat().st_size + 5_000
+
+
+@given(st.binary(max_size=200), st.integers(0, 200))
+def test_torn_headers_are_a_clear_error(
+    tmp_path_factory: pytest.TempPathFactory, junk: bytes, cut: int
+) -> None:
+    file = tmp_path_factory.mktemp("torn") / "m.gguf"
+    file.write_bytes(gguf(**SMOL)[:cut] + junk)
+    for reader in (gguf_numbers, safetensors_bytes):
+        try:
+            reader(file)
+        except UnreadableModel as error:
+            assert "m.gguf" in str(error) or "GGUF" in str(error)  # noqa: PT017
+
+
+def test_a_missing_model_says_where_it_looked(peaks: Peaks) -> None:
+    with pytest.raises(LoadFailed, match="/nowhere"):
+        placements(spec("/nowhere"), [CPU], peaks)
+
+
+def test_the_claim_covers_weights_and_planned_kv(tmp_path: Path, peaks: Peaks) -> None:
+    (place,) = placements(spec(folder(tmp_path), context_tokens=4096), [CPU], peaks)
+    floor = memory.FLOORS_BYTES["llm_transformers"]
+    assert place.claim["cpu"] >= floor + 1_750 + 4096 * 23_040
+    assert place.allowance_bytes == place.claim["cpu"]
+
+
+def test_kv_memory_gives_way_when_the_machine_is_small(tmp_path: Path, peaks: Peaks) -> None:
+    (large,) = placements(spec(folder(tmp_path)), [CPU], peaks)
+    tight = Device("cpu", "", 10**10, large.claim["cpu"] - 100_000_000, 10**10)
+    (small,) = placements(spec(tmp_path), [tight], peaks)
+    assert small.claim["cpu"] == tight.limit_bytes
+
+
+def test_it_prefers_the_gpu_with_the_most_room(tmp_path: Path, peaks: Peaks) -> None:
+    found = placements(spec(folder(tmp_path)), [CPU, *GPUS], peaks)
+    assert [place.device for place in found] == ["cuda:1", "cuda:0"]
+    assert all(place.claim["cpu"] for place in found)
+    (cpu,) = placements(spec(tmp_path, device="cpu"), [CPU, *GPUS], peaks)
+    assert cpu.device == "cpu"
+    with pytest.raises(InvalidValue, match="cuda:7"):
+        placements(spec(tmp_path, device="cuda:7"), [CPU, *GPUS], peaks)
+
+
+def test_a_measured_peak_raises_the_next_claim_but_no_allowance(tmp_path: Path) -> None:
+    model, file = spec(folder(tmp_path)), tmp_path / "peaks.json"
+    (before,) = placements(model, [CPU], Peaks(file))
+    Peaks(file).remember(model, "cpu", 5 * 10**9)
+    (after,) = placements(model, [CPU], Peaks(file))
+    assert after.claim["cpu"] == 5 * 10**9
+    assert after.allowance_bytes == before.allowance_bytes
+
+
+def test_a_smaller_peak_or_a_broken_file_changes_nothing(tmp_path: Path) -> None:
+    file = tmp_path / "peaks.json"
+    file.write_text("[torn")
+    peaks = Peaks(file)
+    assert peaks.get(spec(), "cpu") == 0
+    peaks.remember(spec(), "cpu", 100)
+    peaks.remember(spec(), "cpu", 50)
+    assert Peaks(file).get(spec(), "cpu") == 100
+
+
+def test_room_to_grow_stays_reserved_after_a_load(tmp_path: Path, peaks: Peaks) -> None:
+    (place,) = placements(spec(folder(tmp_path)), [CPU], peaks)
+    planned = place.claim["cpu"]
+    assert settled(place, wire.Loaded(memory_bytes=1), {}) == {"cpu": planned}
+    over = wire.Loaded(memory_bytes=planned + 7)
+    assert settled(place, over, {}) == {"cpu": planned + 7}
+
+
+def test_an_engine_that_fell_back_to_the_cpu_claims_there(tmp_path: Path, peaks: Peaks) -> None:
+    place = placements(spec(folder(tmp_path)), [CPU, *GPUS], peaks)[0]
+    loaded = wire.Loaded(memory_bytes=10**10, device="cpu")
+    assert settled(place, loaded, {}) == {"cpu": 10**10}
