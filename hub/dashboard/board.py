@@ -45,10 +45,12 @@ class Bucket:
 class Board:
     """Read the database once, then only work on what was read."""
 
-    def __init__(self, tick: Tick) -> None:
+    def __init__(self, tick: Tick, search: str = "") -> None:
         self.tick = tick
         self.snapshot = tick.snapshot
-        self.rows = rows.listing(tick.snapshot)
+        self.search = search
+        self.rows = rows.listing(tick.snapshot, search)
+        self.is_cut = len(self.rows) == rows.SHOWN
         self.disk = shutil.disk_usage(settings.HUB_DATA)
 
     @property

@@ -65,9 +65,9 @@ def navigation(who: Principal) -> list[tuple[Group, list[Link]]]:
     return [(group, links) for group, links in groups if links]
 
 
-def board() -> Board:
+def board(search: str = "") -> Board:
     """Give the state of now, for the first view of a page."""
-    return Board(async_to_sync(watcher.current)())
+    return Board(async_to_sync(watcher.current)(), search)
 
 
 def show(

@@ -2,13 +2,14 @@
 
 from dataclasses import dataclass
 
-from django.db.models import Prefetch
+from django.db.models import Case, Prefetch, Q, When
 
 from hub.dashboard import states
 from hub.dashboard.states import State
 from inference import wire
 from inference.models import Alias, Model
 
+SHOWN = 200  # rows of a page; the search finds the others
 LOADED = frozenset({"ready", "busy", "draining"})
 
 
@@ -78,12 +79,21 @@ class ModelRow:
         return self.status.waiting if self.status else 0
 
 
-def listing(snapshot: wire.Snapshot | None) -> list[ModelRow]:
-    """Give every model of the catalog, by name."""
+def listing(snapshot: wire.Snapshot | None, search: str = "") -> list[ModelRow]:
+    """Give what is in use or wants attention, then others by kind and name, up to SHOWN."""
     known = {status.name: status for status in (snapshot.models if snapshot else [])}
-    names = Prefetch("aliases", queryset=Alias.objects.order_by("name"))
-    models = Model.objects.order_by("kind", "name").prefetch_related(names)
-    return [_row(model, known.get(model.name)) for model in models]
+    aliases = Prefetch("aliases", queryset=Alias.objects.order_by("name"))
+    quiet = Q(state=Model.State.AVAILABLE) & ~Q(name__in=list(known))
+    wanted = Q(name__icontains=search) | Q(aliases__name__icontains=search) if search else Q()
+    models = (
+        Model.objects.filter(wanted)
+        .distinct()
+        .annotate(later=Case(When(quiet, then=1), default=0))
+        .order_by("later", "kind", "name")
+        .prefetch_related(aliases)[:SHOWN]
+    )
+    rows = [_row(model, known.get(model.name)) for model in models]
+    return sorted(rows, key=lambda row: (row.model.kind, row.name))
 
 
 def _row(model: Model, status: wire.ModelStatus | None) -> ModelRow:

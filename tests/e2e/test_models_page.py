@@ -69,3 +69,15 @@ def test_it_follows_one_model_on_its_own_page(hub: Hub, as_person: Open) -> None
     page.get_by_role("button", name="Load lonely").click()
     expect(page.locator("main [data-state=ready]")).to_be_visible()
     expect(page.get_by_text("Loaded in")).to_be_visible()
+
+
+def test_it_finds_a_model_by_a_part_of_any_of_its_names(hub: Hub, as_person: Open) -> None:
+    page = as_person("ada")
+    page.goto("/models/")
+    page.get_by_label("Filter the table").fill("gpt-4")
+    page.keyboard.press("Enter")
+    page.wait_for_url("**/models/?q=gpt-4")
+    expect(page.locator("#models-table tbody .name")).to_have_text(["quick"])
+    page.get_by_label("Filter the table").fill("no such name")
+    page.keyboard.press("Enter")
+    expect(page.get_by_text("No model has this name")).to_be_visible()

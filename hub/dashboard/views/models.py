@@ -19,13 +19,18 @@ from inference.models import Model
 
 log = logging.getLogger(__name__)
 PATIENCE_S = 1.0
+MAX_SEARCH_CHARS = 128
 _acts: set[asyncio.Task[Any]] = set()  # a task that nobody holds may vanish
 
 
 @require_safe
 @guards.needs("models:read")
 def models(request: HttpRequest) -> HttpResponse:
-    return pages.show(request, "pages/models.html", _("Models"), ["models"])
+    """Show the table live; a search shows its finds and is polled."""
+    search = request.GET.get("q", "").strip()[:MAX_SEARCH_CHARS]
+    context = {"board": pages.board(search)}
+    names = [] if search else ["models"]
+    return pages.show(request, "pages/models.html", _("Models"), names, context)
 
 
 @require_safe
