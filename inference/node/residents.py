@@ -152,8 +152,8 @@ class Model:
     def state(self, now: float, *, drains: bool) -> wire.ModelState:
         if self.instance:
             return "ready" if self.instance.state == "ready" else "loading"
-        if self.retry_at > now:
-            return "failed"
+        if self.retry_at > now or (self.failures and self.reason and not self.queue):
+            return "failed"  # also when it may be tried again: nobody has mended it yet
         return "draining" if drains else "cold"
 
     def resident(self, instance: Instance, now: float, *, favoured: bool) -> Resident:

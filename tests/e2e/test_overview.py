@@ -73,6 +73,7 @@ def test_it_stands_still_when_paused(hub: Hub, as_person: Open) -> None:
     page.goto("/models/")
     row = page.locator("tr[data-model=slow]")
     expect(page.locator("#live-word")).to_have_text("Live")
+    expect(row.locator("[data-state=busy]")).to_have_count(0)
     page.locator("#live-toggle").click()
     expect(page.locator("#live-word")).to_have_text("Paused")
     other = as_person("ada")
