@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from inference import wire
 from inference.engines.gguf_vocabulary import GgufVocabulary
 from inference.engines.llama_budget import KvBudget
+from inference.engines.llama_lanes import Lane
 from inference.engines.llama_request import (
     SEEDS,
     Ask,
@@ -28,12 +29,24 @@ STEP_FINISH: dict[str, wire.FinishReason] = {"eos": "stop"}
 
 
 @dataclass(slots=True)
-class Tools:
-    """What all choices of an engine share."""
+class Road:
+    """A lane in use: its own llama.cpp, and what of its cache is taken."""
 
+    lane: Lane
     server: LlamaServer
-    vocabulary: GgufVocabulary
     budget: KvBudget
+
+    def share_for(self, tokens: int) -> int:
+        """Return what a request takes: as much as it needs, or a whole slot."""
+        return tokens if self.lane.shared else self.lane.room_tokens
+
+
+@dataclass(slots=True)
+class Tools:
+    """What all choices of an engine share; roads in the order of their room."""
+
+    roads: list[Road]
+    vocabulary: GgufVocabulary
     plain_token: int  # a token that is whole by itself
 
 
@@ -50,6 +63,7 @@ class Choice:
     generated: int = 0
     share: int = 0
     resumed: bool = False
+    road: Road = field(init=False)
     text: list[str] = field(default_factory=list)
     finish: wire.FinishReason | None = None
 
@@ -75,26 +89,30 @@ class Choice:
             try:
                 work.run()
             finally:
-                self.tools.budget.give_back(self.share)
+                self.road.budget.give_back(self.share)
                 self.share = 0
             self.resumed = True
             if self.gave_up():
                 return
 
     def _take_share(self) -> bool:
+        """Choose the first road with room, and wait for a share of its cache."""
         first = min(self.left, OPEN_TOKENS) if self.ask.open_ended else self.left
-        share = len(self.ask.tokens) + self.generated + first
-        if not self.tools.budget.take(share, self.gave_up, first=self.resumed):
+        needed = len(self.ask.tokens) + self.generated + first
+        roads = self.tools.roads
+        self.road = next((r for r in roads if needed <= r.lane.room_tokens), roads[-1])
+        share = self.road.share_for(needed)
+        if not self.road.budget.take(share, self.gave_up, first=self.resumed):
             return False
         self.share = share
         return True
 
     def has_room(self) -> bool:
-        """Get a larger share where the next token needs it; False: pause."""
+        """Get a larger share where the next token needs it; False: pause, and go on elsewhere."""
         if self.left <= 0 or len(self.ask.tokens) + self.generated + 1 < self.share:
             return True
         more = min(self.left, OPEN_TOKENS)
-        if not self.tools.budget.take_more(more):
+        if not (self.road.lane.shared and self.road.budget.take_more(more)):
             return False
         self.share += more
         return True
@@ -121,7 +139,7 @@ class _Stream:
         if choice.text:
             tokens = tokens + choice.tools.vocabulary.encode("".join(choice.text), special=False)
         body = stream_body(choice.ask, tokens, choice.left, choice.seed)
-        choice.tools.server.stream(body, self._take)
+        choice.road.server.stream(body, self._take)
 
     def _take(self, chunk: Chunk) -> bool:
         """Return True to stop llama.cpp."""
@@ -171,7 +189,7 @@ class _Steps:
         choice = self._choice
         while choice.finish is None and not choice.gave_up() and choice.has_room():
             body = step_body(choice.ask, self._tokens, self._penalties, choice.seed)
-            step = choice.tools.server.step(body)
+            step = choice.road.server.step(body)
             if choice.generated == 0:
                 choice.prefilled(step.timings.prompt_n, step.timings.cache_n)
             self._take(step)
@@ -220,7 +238,9 @@ class _Steps:
         """Score a token that is only the beginning of a character: llama.cpp does not say."""
         tools = self._choice.tools
         for wanted in (max(SCORED, asked), tools.vocabulary.size):
-            step = tools.server.step(score_body(self._tokens, tools.plain_token, wanted))
+            step = self._choice.road.server.step(
+                score_body(self._tokens, tools.plain_token, wanted)
+            )
             listed = step.completion_probabilities[0].top_logprobs
             for item in listed:
                 if item.id == token:

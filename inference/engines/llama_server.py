@@ -16,6 +16,7 @@ from typing import Any
 import msgspec
 import xllamacpp
 
+from inference.engines.llama_lanes import Lane
 from inference.errors import ContextLengthExceeded, EngineFailed, HubError, LoadFailed
 
 QUIET = 1  # errors only
@@ -25,9 +26,7 @@ REQUEST_TIMEOUT_S = 600.0
 @dataclass(frozen=True, slots=True)
 class Settings:
     path: str
-    context_tokens: int  # of one request
-    kv_tokens: int  # of all requests together
-    slots: int
+    lane: Lane
     threads: int
     batch_tokens: int  # most prompt tokens computed in one step
     gpu: int | None  # the GPU's number, or None for the CPU
@@ -184,10 +183,10 @@ def _problem(problem: Problem) -> HubError:
 def _params(settings: Settings, socket_path: str) -> Any:
     params = xllamacpp.CommonParams()
     params.model.path = settings.path
-    params.n_ctx = settings.kv_tokens
-    params.kv_unified = True  # one request may use the whole context, whatever the number of slots
-    params.n_parallel = settings.slots
-    params.n_batch = max(settings.batch_tokens, settings.slots)
+    params.n_ctx = settings.lane.allocated_tokens
+    params.kv_unified = settings.lane.shared
+    params.n_parallel = settings.lane.slots
+    params.n_batch = max(settings.batch_tokens, settings.lane.slots)
     params.n_ubatch = params.n_batch
     params.cache_ram_mib = 0  # memory stays what was measured; the slots keep conversations
     params.fit_params = False
@@ -196,7 +195,7 @@ def _params(settings: Settings, socket_path: str) -> Any:
     params.split_mode = xllamacpp.llama_split_mode.LLAMA_SPLIT_MODE_NONE
     params.verbosity = QUIET
     params.hostnames = [socket_path]
-    params.n_threads_http = settings.slots + 2
+    params.n_threads_http = settings.lane.slots + 2
     params.ui = params.endpoint_slots = params.endpoint_props = params.endpoint_metrics = False
     for cpu in (params.cpuparams, params.cpuparams_batch):
         cpu.n_threads = settings.threads

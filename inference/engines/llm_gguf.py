@@ -16,18 +16,18 @@ from inference.engines.footprint import Footprint
 from inference.engines.gguf_header import GgufHeader
 from inference.engines.gguf_vocabulary import GgufVocabulary, prompt_encoder
 from inference.engines.llama_budget import KvBudget
-from inference.engines.llama_choice import Choice, Tools
+from inference.engines.llama_choice import Choice, Road, Tools
+from inference.engines.llama_lanes import Lane, plan
 from inference.engines.llama_request import Ask, prepare
 from inference.engines.llama_server import LlamaServer, Settings, gpu_here
 from inference.engines.prompts import PromptEncoder
 from inference.engines.text import Piece
-from inference.errors import EngineFailed, HubError, LoadFailed, OutOfMemory, UnsupportedModel
+from inference.errors import EngineFailed, HubError, LoadFailed, UnsupportedModel
 
 MAX_RUNNING = 256
-SPARE_SLOTS = 2  # so that the slot of a choice that goes step by step is not the next one taken
+MAX_KV_TOKENS = 2**31 - 1
 OTHER_BYTES = 300 * 1024**2  # process, compute buffers
 DEFAULT_KV_BYTES = 2 * 1024**3  # where the node sets no limit
-LEAST_CONTEXT_TOKENS = 256
 CPU_BATCH_TOKENS = 256  # others wait for a batch of a long prompt; more wins little on a CPU
 CUDA_BATCH_TOKENS = 2_048
 
@@ -84,19 +84,19 @@ class LlmGguf(Engine):
         footprint = Footprint("cpu")
         header = gguf_header.read(spec.path)
         setting.progress(0, header.weights_bytes)
-        settings = _settings(spec, setting, header)
-        server = LlamaServer(settings)
-        self._prepare(header, server, settings)
+        gpu = _gpu(setting)
+        lanes = _lanes(spec, setting, header, gpu is not None)
+        self._prepare(spec, setting, header, lanes)
         setting.progress(header.weights_bytes, header.weights_bytes)
-        self._start_threads(settings.slots - SPARE_SLOTS)
+        self._start_threads(sum(lane.running for lane in lanes))
         self._kv_bytes_per_token = header.kv_bytes_per_token()
         return wire.Loaded(
             memory_bytes=footprint.total_bytes,
             weights_bytes=header.weights_bytes,
-            kv_bytes=settings.kv_tokens * self._kv_bytes_per_token,
-            device="cpu" if settings.gpu is None else setting.device,
+            kv_bytes=sum(lane.allocated_tokens for lane in lanes) * self._kv_bytes_per_token,
+            device="cpu" if gpu is None else setting.device,
             dtype=header.quantization,
-            context_tokens=settings.context_tokens,
+            context_tokens=self._context_tokens,
             load_s=time.monotonic() - started_s,
             capabilities=["completions", *(["chat"] if self._encoder.template else [])],
         )
@@ -121,7 +121,7 @@ class LlmGguf(Engine):
             unstarted = [entry for entry in self._waiting if entry[0] is request]
             for entry in unstarted:
                 self._waiting.remove(entry)
-        self._tools.budget.wake()
+        self._wake_roads()
         for _ in unstarted:
             self._choice_ended(request)
 
@@ -129,8 +129,9 @@ class LlmGguf(Engine):
         counters = self._counters
         return wire.Stats(
             running=self._running,
-            waiting=len(self._waiting) + self._tools.budget.waiting,
-            kv_bytes=self._tools.budget.used_tokens * self._kv_bytes_per_token,
+            waiting=len(self._waiting) + sum(road.budget.waiting for road in self._tools.roads),
+            kv_bytes=sum(road.budget.used_tokens for road in self._tools.roads)
+            * self._kv_bytes_per_token,
             steps_total=counters.steps,
             prompt_tokens_total=counters.prompt_tokens,
             completion_tokens_total=counters.completion_tokens,
@@ -148,23 +149,29 @@ class LlmGguf(Engine):
             self._changed.notify_all()
         for request, _index in unstarted:
             self._choice_ended(request)
-        self._tools.budget.wake()
+        self._wake_roads()
         for thread in self._threads:
             thread.join()
-        self._tools.server.close()
+        for road in self._tools.roads:
+            road.server.close()
+
+    def _wake_roads(self) -> None:
+        for road in self._tools.roads:
+            road.budget.wake()
 
     # --- loading ------------------------------------------------------------------------------
 
-    def _prepare(self, header: GgufHeader, server: LlamaServer, settings: Settings) -> None:
-        vocabulary = GgufVocabulary(header, server)
-        self._context_tokens = settings.context_tokens
+    def _prepare(
+        self, spec: wire.ModelSpec, setting: Setting, header: GgufHeader, lanes: list[Lane]
+    ) -> None:
+        roads = [
+            Road(lane, LlamaServer(_settings(spec, setting, lane)), KvBudget(lane.kv_tokens))
+            for lane in lanes
+        ]
+        vocabulary = GgufVocabulary(header, roads[0].server)
+        self._context_tokens = lanes[-1].room_tokens
         self._encoder: PromptEncoder = prompt_encoder(header, vocabulary)
-        self._tools = Tools(
-            server=server,
-            vocabulary=vocabulary,
-            budget=KvBudget(settings.kv_tokens),
-            plain_token=vocabulary.encode("a", special=False)[-1],
-        )
+        self._tools = Tools(roads, vocabulary, vocabulary.encode("a", special=False)[-1])
 
     def _start_threads(self, count: int) -> None:
         self._threads = [
@@ -283,7 +290,7 @@ class LlmGguf(Engine):
         with self._changed:
             request.failure = request.failure or error
             request.given_up = True
-        self._tools.budget.wake()
+        self._wake_roads()
 
     def _choice_ended(self, request: Request) -> None:
         """Answer the request when this was its last choice."""
@@ -300,40 +307,36 @@ class LlmGguf(Engine):
         request.job.emit(_failure(request.failure) if request.failure else request.done())
 
 
-def _settings(spec: wire.ModelSpec, setting: Setting, header: GgufHeader) -> Settings:
-    """Raises: LoadFailed, OutOfMemory."""
-    cuda = setting.device.startswith("cuda") and gpu_here()
-    context, kv = _cache_tokens(spec, setting, header)
-    running = max(1, min(spec.max_concurrency, MAX_RUNNING))
+def _gpu(setting: Setting) -> int | None:
+    """Return the GPU's number where one is asked for and this build of llama.cpp can use it."""
+    kind, _, number = setting.device.partition(":")
+    return int(number or 0) if kind == "cuda" and gpu_here() else None
+
+
+def _settings(spec: wire.ModelSpec, setting: Setting, lane: Lane) -> Settings:
+    gpu = _gpu(setting)
     return Settings(
         path=spec.path,
-        context_tokens=context,
-        kv_tokens=kv,
-        slots=running + SPARE_SLOTS,
+        lane=lane,
         threads=max(1, setting.threads),
-        batch_tokens=CUDA_BATCH_TOKENS if cuda else CPU_BATCH_TOKENS,
-        gpu=int(setting.device.partition(":")[2] or 0) if cuda else None,
+        batch_tokens=CPU_BATCH_TOKENS if gpu is None else CUDA_BATCH_TOKENS,
+        gpu=gpu,
     )
 
 
-def _cache_tokens(spec: wire.ModelSpec, setting: Setting, header: GgufHeader) -> tuple[int, int]:
-    """Return the context of one request and the cache of all: twice as large, where memory allows."""
+def _lanes(spec: wire.ModelSpec, setting: Setting, header: GgufHeader, gpu: bool) -> list[Lane]:
+    """Raises: LoadFailed, OutOfMemory."""
     own = header.context_tokens or 4_096
     context = min(spec.context_tokens or own, own)
-    wanted = spec.options.get("kv_tokens", 2 * context)
-    if isinstance(wanted, bool | str | float) or wanted < LEAST_CONTEXT_TOKENS:
-        raise LoadFailed(f"option kv_tokens must be a number of tokens, not {wanted!r}")
     free_bytes = DEFAULT_KV_BYTES
     if setting.memory_bytes:
         free_bytes = setting.memory_bytes - header.weights_bytes - OTHER_BYTES
     fits = free_bytes // max(1, header.kv_bytes_per_token())
-    if fits < LEAST_CONTEXT_TOKENS:
-        raise OutOfMemory(
-            f"{spec.name} needs more memory: {header.weights_bytes >> 20} MiB of weights leave no "
-            f"room for a context in {setting.memory_bytes >> 20} MiB"
-        )
-    kv = min(wanted, fits) // LEAST_CONTEXT_TOKENS * LEAST_CONTEXT_TOKENS
-    return min(context, kv), kv
+    most = spec.options.get("kv_tokens", MAX_KV_TOKENS)
+    if isinstance(most, bool | str | float) or most < 1:
+        raise LoadFailed(f"option kv_tokens must be a number of tokens, not {most!r}")
+    running = max(1, min(spec.max_concurrency, MAX_RUNNING))
+    return plan(context, running, min(most, fits), gpu)
 
 
 def _failure(error: HubError) -> wire.Failure:

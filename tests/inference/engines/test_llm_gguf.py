@@ -19,14 +19,14 @@ SPACE, NEWLINE, EOS = 216, 198, 2  # ids of SmolLM2's vocabulary
 COUNTING = "1 2 3 4 1 2 3 4 1 2 3 4 1 2 3"
 
 
-def spec(context_tokens: int = 0, **options: int) -> wire.ModelSpec:
+def spec(context_tokens: int = 0, concurrency: int = 16, **options: int) -> wire.ModelSpec:
     return wire.ModelSpec(
         name="smollm2",
         kind="llm",
         engine="llm_gguf",
         path=str(models.smollm2_gguf()),
         context_tokens=context_tokens,
-        max_concurrency=16,
+        max_concurrency=concurrency,
         options=dict(options),
     )
 
@@ -72,7 +72,8 @@ def test_it_says_what_it_loaded(driver: Driver) -> None:
     loaded = driver.loaded
     assert (loaded.dtype, loaded.device, loaded.context_tokens) == ("Q4_1", "cpu", 2_048)
     assert loaded.weights_bytes == models.smollm2_gguf().stat().st_size
-    assert loaded.kv_bytes == 4_096 * 23_040  # 2 x 30 layers x 3 heads x 64 x 2 bytes
+    slots, tokens = 17, 2_048 + 256
+    assert loaded.kv_bytes == slots * tokens * 23_040  # 2 x 30 layers x 3 heads x 64 x 2 bytes
     assert loaded.memory_bytes > loaded.weights_bytes
     assert "chat" in loaded.capabilities
 
@@ -369,16 +370,29 @@ def test_it_refuses_other_work(driver: Driver) -> None:
 
 def test_a_full_cache_makes_requests_wait_and_none_fail() -> None:
     """Open-ended answers of one context each share a cache of two: they pause and go on."""
-    driver = Driver(LlmGguf(), spec(context_tokens=320, kv_tokens=640))
-    answers = [
-        driver.start(complete(f"Story {i}", wire.Sampling(temperature=0, ignore_eos=True)))
-        for i in range(3)
-    ]
+    driver = Driver(LlmGguf(), spec(context_tokens=290, kv_tokens=580))
+    open_ended = wire.Sampling(temperature=0, ignore_eos=True)
+    answers = [driver.start(complete(f"Story {i}", open_ended)) for i in range(3)]
     for answer in answers:
         assert isinstance(answer.wait(), wire.Done)
         usage = answer.wait().usage
         assert finish(answer) == ["length"]
-        assert usage.prompt_tokens + usage.completion_tokens == 320
+        assert usage.prompt_tokens + usage.completion_tokens == 290
+    driver.engine.close()
+
+
+def test_an_answer_that_outgrows_its_slot_goes_on_in_the_shared_cache() -> None:
+    driver = Driver(LlmGguf(), spec(context_tokens=1_024, kv_tokens=4_096, concurrency=8))
+    assert [road.lane.room_tokens for road in driver.engine._tools.roads] == [255, 1_024]  # type: ignore[attr-defined]
+    body = complete("Once upon a time", wire.Sampling(temperature=0, ignore_eos=True))
+    grown = driver.start(body)
+    grown.wait_for(lambda: sum(delta.tokens for delta in grown.of(wire.Delta)) > 270)
+    driver.engine.cancel(grown.stream)
+    assert grown.wait().usage.completion_tokens > 270
+    whole = driver.ask(complete("Once upon a time", sampling(max_tokens=270, ignore_eos=True)))
+    assert text(grown)[:600] == text(whole)[:600]
+    long = driver.ask(complete("word " * 500, sampling(max_tokens=2)))
+    assert long.wait().usage.prompt_tokens >= 500
     driver.engine.close()
 
 

@@ -1,0 +1,72 @@
+"""How the KV cache of a GGUF model is laid out: which requests are computed together. Pure.
+
+On a CPU a shared cache makes every token look at the cells of all requests (64 streams: twice the
+time per token), a cache in equal slots does not, but no request can be longer than a slot. So: many
+short slots, and beside them one shared cache that takes the few long requests.
+"""
+
+from dataclasses import dataclass
+
+from inference.errors import OutOfMemory
+
+SHORT_TOKENS = 1_024  # a slot, where the whole context does not fit into each
+LEAST_SHORT_TOKENS = 256
+LONG_SLOTS = 4
+SPARE_SLOTS = 1  # so that the slot of a choice that goes step by step is not the next one taken
+GRAIN_TOKENS = 256  # llama.cpp rounds the size of a slot to this
+
+
+@dataclass(frozen=True, slots=True)
+class Lane:
+    """One cache: `running` requests of at most `room_tokens` each, `kv_tokens` in all."""
+
+    room_tokens: int
+    kv_tokens: int
+    running: int
+    shared: bool
+
+    @property
+    def slots(self) -> int:
+        return self.running + SPARE_SLOTS
+
+    @property
+    def allocated_tokens(self) -> int:
+        """What llama.cpp is asked for: in equal slots, the spare one and one token more in each."""
+        if self.shared:
+            return _up(self.kv_tokens)
+        return self.slots * _up(self.room_tokens + 1)
+
+
+def plan(context_tokens: int, running: int, fits_tokens: int, gpu: bool) -> list[Lane]:
+    """Lay out at most `fits_tokens`; lanes are in the order of their room, the last one's is the context.
+
+    Raises: OutOfMemory.
+    """
+    if fits_tokens < 2 * GRAIN_TOKENS:
+        raise OutOfMemory(f"there is room for a context of {max(0, fits_tokens)} tokens only")
+    context = min(context_tokens, fits_tokens - GRAIN_TOKENS)
+    if gpu:
+        kv = min(2 * context, fits_tokens)
+        return [Lane(context, kv, running, shared=True)]
+    equal = Lane(context, running * context, running, shared=False)
+    if equal.allocated_tokens <= fits_tokens:
+        return [equal]
+    return _short_and_long(context, running, fits_tokens)
+
+
+def _short_and_long(context: int, running: int, fits_tokens: int) -> list[Lane]:
+    long = Lane(
+        min(context, fits_tokens // 2), min(context, fits_tokens // 2), LONG_SLOTS, shared=True
+    )
+    left = fits_tokens - long.allocated_tokens
+    room = min(SHORT_TOKENS, left // (running + SPARE_SLOTS)) // GRAIN_TOKENS * GRAIN_TOKENS - 1
+    room = max(room, LEAST_SHORT_TOKENS - 1)
+    running = min(running, left // (room + 1) - SPARE_SLOTS)
+    if running <= LONG_SLOTS or room >= long.room_tokens:
+        kv = min(2 * context, fits_tokens)
+        return [Lane(context, kv, max(1, running, LONG_SLOTS), shared=True)]
+    return [Lane(room, running * room, running, shared=False), long]
+
+
+def _up(tokens: int) -> int:
+    return -(-tokens // GRAIN_TOKENS) * GRAIN_TOKENS
