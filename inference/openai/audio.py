@@ -23,7 +23,7 @@ _LISTS = {"timestamp_granularities", "include", "known_speaker_names"} | {
     "known_speaker_references", "keywords", "languages",
 }  # fmt: skip
 _COMMON = {"model", "prompt", "response_format", "temperature"}
-_KNOWN: dict[Task, set[str]] = {
+KNOWN: dict[Task, set[str]] = {
     "transcribe": _COMMON | _LISTS | {"language", "stream", "chunking_strategy"},
     "translate": _COMMON,
 }
@@ -66,7 +66,7 @@ class _Fields:
         self._values: dict[str, list[str]] = {}
         for raw, values in form.fields.items():
             name = raw.removesuffix("[]")
-            if name not in _KNOWN[task] or (name != raw and name not in _LISTS):
+            if name not in KNOWN[task] or (name != raw and name not in _LISTS):
                 raise UnknownParameter(f"Unknown parameter: '{raw}'.", param=raw)
             self._values.setdefault(name, []).extend(values)
 
