@@ -93,10 +93,10 @@ def gpu_process_memory() -> dict[tuple[int, str], int]:
     if nvml is None:
         return {}
     found: dict[tuple[int, str], int] = {}
-    for index in range(nvml.nvmlDeviceGetCount()):
+    for name, index in _visible(nvml.nvmlDeviceGetCount()).items():
         handle = nvml.nvmlDeviceGetHandleByIndex(index)
         for process in nvml.nvmlDeviceGetComputeRunningProcesses(handle):
-            found[process.pid, f"cuda:{index}"] = process.usedGpuMemory or 0
+            found[process.pid, name] = process.usedGpuMemory or 0
     return found
 
 
@@ -205,11 +205,11 @@ def _gpus_of_nvml() -> list[Device]:
     if nvml is None:
         return []
     found = []
-    for index in range(nvml.nvmlDeviceGetCount()):
+    for device, index in _visible(nvml.nvmlDeviceGetCount()).items():
         handle = nvml.nvmlDeviceGetHandleByIndex(index)
         memory, name = nvml.nvmlDeviceGetMemoryInfo(handle), nvml.nvmlDeviceGetName(handle)
         label = name.decode() if isinstance(name, bytes) else str(name)
-        found.append(_gpu(index, label, memory.total, memory.free))
+        found.append(_gpu(device, label, memory.total, memory.free))
     return found
 
 
@@ -218,12 +218,21 @@ def _gpus_of_smi() -> list[Device]:
         answer = subprocess.run(SMI_QUERY, capture_output=True, text=True, timeout=10, check=True)
     except (OSError, subprocess.SubprocessError):
         return []
+    lines = answer.stdout.splitlines()
     found = []
-    for index, line in enumerate(answer.stdout.splitlines()):
-        label, total, free = (part.strip() for part in line.rsplit(",", 2))
-        found.append(_gpu(index, label, int(total) << 20, int(free) << 20))
+    for device, index in _visible(len(lines)).items():
+        label, total, free = (part.strip() for part in lines[index].rsplit(",", 2))
+        found.append(_gpu(device, label, int(total) << 20, int(free) << 20))
     return found
 
 
-def _gpu(index: int, label: str, total: int, free: int) -> Device:
-    return Device(f"cuda:{index}", label, total, max(0, total - CUDA_RESERVE_BYTES), free)
+def _visible(count: int) -> dict[str, int]:
+    """Map CUDA's names to the driver's numbers; engines see devices in the driver's order."""
+    chosen = os.environ.get("CUDA_VISIBLE_DEVICES")
+    numbers = [str(number) for number in range(count)] if chosen is None else chosen.split(",")
+    able = [int(text) for text in numbers if text.strip().isdigit() and int(text) < count]
+    return {f"cuda:{place}": number for place, number in enumerate(able)}
+
+
+def _gpu(name: str, label: str, total: int, free: int) -> Device:
+    return Device(name, label, total, max(0, total - CUDA_RESERVE_BYTES), free)

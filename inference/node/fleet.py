@@ -1,6 +1,7 @@
 """The engine processes of this machine: started, stopped, measured, written down. The pool's hands."""
 
 import asyncio
+import logging
 import time
 from collections.abc import Coroutine
 from typing import Any
@@ -17,6 +18,8 @@ from inference.node.running import Events, Running
 from inference.node.settings import NodeSettings
 from inference.node.standby import Standby
 
+log = logging.getLogger(__name__)
+
 
 class Fleet:
     def __init__(self, settings: NodeSettings, events: Events) -> None:
@@ -27,6 +30,8 @@ class Fleet:
         env = environment(self._threads, self._home)
         self._env = env
         self.devices: list[Device] = devices.find(settings.device, settings.memory_limit_bytes)
+        if settings.device == "cuda" and len(self.devices) == 1:
+            log.warning("a GPU is asked for, and none is found: models run on the CPU")
         self.peaks = memory.Peaks(settings.state_dir / "peaks.json")
         self.standby = Standby(env, count=settings.standby)
         self.running: dict[int, Running] = {}
@@ -72,12 +77,17 @@ class Fleet:
         found = {}
         for running in [*self.running.values()]:
             if running.process and running.process.alive:
-                found[running.id] = self._measure(running.process.pid, on_gpu)
+                found[running.id] = self._measure(running, running.process.pid, on_gpu)
         self.devices = devices.refresh(self.devices)
         return found
 
-    def _measure(self, pid: int, on_gpu: dict[tuple[int, str], int]) -> dict[str, int]:
+    def _measure(
+        self, running: Running, pid: int, on_gpu: dict[tuple[int, str], int]
+    ) -> dict[str, int]:
+        """In a container the driver may not know our process numbers: then the engine's own word."""
         sizes = {device: size for (owner, device), size in on_gpu.items() if owner == pid}
+        if running.loaded and running.loaded.device.startswith("cuda"):
+            sizes.setdefault(running.order.placement.device, running.loaded.memory_bytes)
         return {**sizes, "cpu": devices.process_memory(pid)}
 
     async def _start(self, running: Running) -> None:

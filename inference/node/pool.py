@@ -7,7 +7,7 @@ import asyncio
 import itertools
 import logging
 import time
-from collections.abc import Coroutine
+from collections.abc import Awaitable, Callable, Coroutine
 from typing import Any
 
 import msgspec
@@ -28,9 +28,9 @@ from inference.node.effects import (
 )
 from inference.node.eviction import Limits, Placement
 from inference.node.fleet import Fleet
-from inference.node.residents import Ticket
+from inference.node.residents import Policy, Ticket
 from inference.node.running import Client, Request, Running
-from inference.node.scheduler import Policy, Scheduler
+from inference.node.scheduler import Scheduler
 from inference.node.settings import NodeSettings
 from inference.node.standby import PROFILES
 from inference.node.status import Gauges, Ledger, snapshot
@@ -68,8 +68,8 @@ class Pool:
 
     async def open(self) -> None:
         await self._fleet.open()
-        self._task(self._tick())
-        self._task(self._measure())
+        self._task(self._every(TICK_S, self._tick))
+        self._task(self._every(MEASURE_S, self._measure))
 
     async def close(self) -> None:
         """End every engine; those who still wait are told. Leaves no process behind."""
@@ -270,30 +270,36 @@ class Pool:
 
     # --- clock ------------------------------------------------------------------------------------
 
-    async def _tick(self) -> None:
+    async def _every(self, seconds: float, step: Callable[[], Awaitable[None]]) -> None:
+        """A step that fails is logged and tried again: a node without its clock would be dead."""
         while True:
-            await asyncio.sleep(TICK_S)
-            now = time.monotonic()
-            self._do(self._scheduler.on_tick(now))
-            for running in [*self._fleet.running.values()]:
-                if not running.check_life(self._settings.hang_s, now) and running.process:
-                    log.error("the engine of %s hangs", running.name)
-                    running.process.kill()
-            self._mind_standby()
+            await asyncio.sleep(seconds)
+            try:
+                await step()
+            except Exception:
+                log.exception("a step of the node's clock failed")
+
+    async def _tick(self) -> None:
+        now = time.monotonic()
+        self._do(self._scheduler.on_tick(now))
+        for running in [*self._fleet.running.values()]:
+            if not running.check_life(self._settings.hang_s, now) and running.process:
+                log.error("the engine of %s hangs", running.name, extra={"model": running.name})
+                running.process.kill()
+        self._mind_standby()
 
     async def _measure(self) -> None:
-        while True:
-            measured = await asyncio.to_thread(self._fleet.measure)
-            for number, sizes in measured.items():
-                self._note(number, sizes)
-            self._note_others(measured)
-            await asyncio.sleep(MEASURE_S)
+        measured = await asyncio.to_thread(self._fleet.measure)
+        for number, sizes in measured.items():
+            self._note(number, sizes)
+        self._note_others(measured)
 
     def _note(self, number: int, sizes: dict[str, int]) -> None:
         running, gauges = self._fleet.running.get(number), self._ledger.gauges.get(number)
         if running is None or gauges is None:
             return
-        gauges.memory_bytes = sizes.get(running.order.placement.device, 0)
+        device = gauges.device or running.order.placement.device
+        gauges.memory_bytes = sizes.get(device, 0)
         if running.loaded and not running.stopping:
             self._scheduler.on_measured(number, sizes)
             self._fleet.write_peak(running, sizes)

@@ -23,7 +23,7 @@ WORKER = "inference.engines.worker"
 PASSED_ON = (
     *("PATH", "LANG", "LC_ALL", "TZ", "TMPDIR", "LD_LIBRARY_PATH"),
     *("PYTHONPATH", "VIRTUAL_ENV", "PYTHONDONTWRITEBYTECODE"),
-    *("CUDA_HOME", "CUDA_VISIBLE_DEVICES", "CUDA_DEVICE_ORDER"),
+    *("CUDA_HOME", "CUDA_VISIBLE_DEVICES"),
     *("NVIDIA_VISIBLE_DEVICES", "NVIDIA_DRIVER_CAPABILITIES"),
 )
 SOCKET_BUFFER_BYTES = 1024 * 1024
@@ -49,6 +49,7 @@ def environment(threads: int, home: Path) -> dict[str, str]:
         "HF_HUB_OFFLINE": "1",
         "TRANSFORMERS_OFFLINE": "1",
         "HF_HUB_DISABLE_TELEMETRY": "1",
+        "CUDA_DEVICE_ORDER": "PCI_BUS_ID",  # the driver's own, by which the node counts
         "TOKENIZERS_PARALLELISM": "false",
         "OMP_NUM_THREADS": count,
         "MKL_NUM_THREADS": count,

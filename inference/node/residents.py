@@ -6,7 +6,7 @@ from typing import Literal
 
 from inference import wire
 from inference.errors import HubError
-from inference.node.eviction import Bytes, Placement, Resident
+from inference.node.eviction import Bytes, Limits, Placement, Resident
 
 RATE_HALF_LIFE_S = 60.0
 SERVICE_WEIGHT = 0.2  # of the newest answer in the running mean
@@ -17,6 +17,14 @@ USUAL_START_S = 3.0
 BACKOFF_FIRST_S, BACKOFF_MAX_S = 0.25, 60.0
 
 InstanceState = Literal["committed", "loading", "ready", "draining", "dead"]
+
+
+@dataclass(slots=True)
+class Policy:
+    limits: Limits
+    auto_unload_s: float = 300.0  # 0: never
+    favoured: frozenset[str] = frozenset()  # evicted last
+    ageing_s: float = 10.0
 
 
 @dataclass(slots=True)

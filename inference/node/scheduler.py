@@ -14,23 +14,14 @@ from inference.errors import (
     LoadFailed,
     NotFound,
     OutOfMemory,
-    QueueFull,
 )
 from inference.node import waits
 from inference.node.effects import Announce, Effect, Grant, Record, Refuse, Start, Stop, Tell
-from inference.node.eviction import Bytes, Impossible, Limits, Resident, Target, Wait, plan
-from inference.node.residents import Instance, Model, Ticket
+from inference.node.eviction import Bytes, Impossible, Resident, Target, Wait, plan
+from inference.node.residents import Instance, Model, Policy, Ticket
 
 CRASHES_AT_LOAD = 3  # in a row, until those who wait are told
 STALE_VERSION_S = 5.0  # so long may a web process still send the version before
-
-
-@dataclass(slots=True)
-class Policy:
-    limits: Limits
-    auto_unload_s: float = 300.0  # 0: never
-    favoured: frozenset[str] = frozenset()  # evicted last
-    ageing_s: float = 10.0
 
 
 @dataclass(slots=True)
@@ -50,7 +41,7 @@ class Scheduler:
     def on_request(self, ticket: Ticket, now: float) -> list[Effect]:
         out: list[Effect] = []
         model = self._model(ticket, now, out)
-        if refusal := self._refusal(model, ticket, now):
+        if refusal := waits.refusal(model, ticket, now):
             return [*out, Refuse(ticket.id, refusal)]
         ticket.since = now
         if ticket.runs:
@@ -193,7 +184,7 @@ class Scheduler:
         for model in hungry:
             self._serve(model, now, out)
         homeless = [m for m in hungry if m.queue and m.instance is None and m.retry_at <= now]
-        for model in sorted(homeless, key=lambda m: self._urgency(m, now)):
+        for model in sorted(homeless, key=lambda m: waits.urgency(m, now, self.policy.ageing_s)):
             self._place(model, now, out)
         for instance in [*self.instances.values()]:
             if instance.state == "committed":
@@ -313,26 +304,6 @@ class Scheduler:
         model.spec, model.placements = spec, ticket.placements
         return model
 
-    def _refusal(self, model: Model, ticket: Ticket, now: float) -> HubError | None:
-        """Say at once what waiting could not change."""
-        if model.refusal and model.retry_at > now:
-            model.refusal.retry_after_s = model.retry_at - now
-            return model.refusal
-        model.refusal = None
-        room = model.instance.free_slots if model.instance else 0
-        if ticket.runs and len(model.queue) - room >= max(1, model.spec.max_queue):
-            wait_s = max(1.0, waits.queue_eta_s(model, len(model.queue)))
-            return QueueFull(
-                f"{len(model.queue)} requests already wait for {model.name}", retry_after_s=wait_s
-            )
-        eta_s = waits.known_eta_s(model, now)
-        if now + eta_s > ticket.deadline_at:
-            return DeadlineExceeded(
-                f"{model.name} will need about {eta_s:.0f} s to load, longer than the deadline",
-                retry_after_s=eta_s,
-            )
-        return None
-
     def _after_failure(
         self, model: Model, error: HubError | None, now: float, out: list[Effect], *, loading: bool
     ) -> None:
@@ -412,18 +383,20 @@ class Scheduler:
             for device, limit in self.policy.limits.bytes.items()
         }
 
-    def _urgency(self, model: Model, now: float) -> tuple[float, float]:
-        first = model.next_ticket(now, self.policy.ageing_s)
-        return -(first.priority + (now - first.since) // self.policy.ageing_s), first.since
-
     # --- what those who wait are told ---------------------------------------------------------------
 
     def _tell_all(self, model: Model, now: float, out: list[Effect]) -> None:
-        for ticket in model.queue:
-            self._tell_one(model, ticket, now, out)
+        for place, ticket in enumerate(sorted(model.queue, key=waits.rank), 1):
+            self._tell(model, ticket, place, now, out)
 
     def _tell_one(self, model: Model, ticket: Ticket, now: float, out: list[Effect]) -> None:
-        progress = waits.progress(model, waits.position(model, ticket), now)
+        place = 1 + sum(waits.rank(other) < waits.rank(ticket) for other in model.queue)
+        self._tell(model, ticket, place, now, out)
+
+    def _tell(
+        self, model: Model, ticket: Ticket, place: int, now: float, out: list[Effect]
+    ) -> None:
+        progress = waits.progress(model, place, now)
         if progress != ticket.told:
             ticket.told = progress
             out.append(Tell(ticket.id, progress))

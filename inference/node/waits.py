@@ -1,6 +1,7 @@
-"""What those who wait are told: position, reason and time left. Pure functions over the scheduler's rows."""
+"""Who waits for what: refusals, position, reason and time left. Pure functions over the scheduler's rows."""
 
 from inference import wire
+from inference.errors import DeadlineExceeded, HubError, QueueFull
 from inference.node.eviction import Resident
 from inference.node.residents import Model, Ticket
 
@@ -25,10 +26,9 @@ def progress(model: Model, position: int, now: float) -> wire.Progress:
     return wire.Progress(state="queued", position=position, reason=reason)
 
 
-def position(model: Model, ticket: Ticket) -> int:
-    """1 is next."""
-    mine = (-ticket.priority, ticket.since, ticket.id)
-    return 1 + sum((-t.priority, t.since, t.id) < mine for t in model.queue)
+def rank(ticket: Ticket) -> tuple[int, float, int]:
+    """The lowest is next."""
+    return -ticket.priority, ticket.since, ticket.id
 
 
 def queue_eta_s(model: Model, place: int) -> float:
@@ -48,3 +48,30 @@ def known_eta_s(model: Model, now: float) -> float:
 def room_reason(victims: tuple[Resident, ...]) -> str:
     names = ", ".join(victim.name for victim in victims)
     return f"waits until {names} has left the memory" if names else ""
+
+
+def urgency(model: Model, now: float, ageing_s: float) -> tuple[float, float]:
+    """The lowest is loaded first."""
+    first = model.next_ticket(now, ageing_s)
+    return -(first.priority + (now - first.since) // ageing_s), first.since
+
+
+def refusal(model: Model, ticket: Ticket, now: float) -> HubError | None:
+    """Say at once what waiting could not change."""
+    if model.refusal and model.retry_at > now:
+        model.refusal.retry_after_s = model.retry_at - now
+        return model.refusal
+    model.refusal = None
+    room = model.instance.free_slots if model.instance else 0
+    if ticket.runs and len(model.queue) - room >= max(1, model.spec.max_queue):
+        wait_s = max(1.0, queue_eta_s(model, len(model.queue)))
+        return QueueFull(
+            f"{len(model.queue)} requests already wait for {model.name}", retry_after_s=wait_s
+        )
+    eta_s = known_eta_s(model, now)
+    if now + eta_s > ticket.deadline_at:
+        return DeadlineExceeded(
+            f"{model.name} will need about {eta_s:.0f} s to load, longer than the deadline",
+            retry_after_s=eta_s,
+        )
+    return None

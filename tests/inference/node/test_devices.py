@@ -1,5 +1,6 @@
 """What the machine has, inside a container's limits."""
 
+import sys
 from pathlib import Path
 
 import pytest
@@ -56,3 +57,37 @@ def test_engines_leave_a_core_to_the_rest() -> None:
 
 def test_a_process_that_has_ended_holds_nothing() -> None:
     assert devices.process_memory(2**22 + 1) == 0
+
+
+SMI = """#!/bin/sh
+echo "NVIDIA A, 1000, 400"
+echo "NVIDIA B, 2000, 1900"
+"""
+
+
+@pytest.fixture
+def driver(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A driver's tool that knows two GPUs."""
+    tool = tmp_path / "nvidia-smi"
+    tool.write_text(SMI)
+    tool.chmod(0o755)
+    monkeypatch.setenv("PATH", str(tmp_path), prepend=":")
+    monkeypatch.setitem(sys.modules, "pynvml", None)
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+
+
+@pytest.mark.usefixtures("driver")
+def test_it_finds_gpus_by_the_drivers_tool() -> None:
+    _, first, second = devices.find("auto")
+    assert (first.name, first.label, first.total_bytes) == ("cuda:0", "NVIDIA A", 1000 << 20)
+    assert second.available_bytes == 1900 << 20
+    assert len(devices.find("cpu")) == 1
+
+
+@pytest.mark.usefixtures("driver")
+def test_it_counts_gpus_as_the_engines_will_see_them(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "1")
+    _, only = devices.find("auto")
+    assert (only.name, only.label) == ("cuda:0", "NVIDIA B")
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
+    assert len(devices.find("auto")) == 1

@@ -17,8 +17,8 @@ from inference.node.effects import (
     carry_out,
 )
 from inference.node.eviction import Limits, Placement
-from inference.node.residents import Ticket
-from inference.node.scheduler import Policy, Scheduler
+from inference.node.residents import Policy, Ticket
+from inference.node.scheduler import Scheduler
 
 LIMIT = 100
 OWN_WILL = ("makes room", "idle for", "the models together")  # reasons that are no operator's
