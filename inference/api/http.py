@@ -25,6 +25,7 @@ Send = Callable[[Message], Awaitable[None]]
 Header = tuple[bytes, bytes]
 
 BODY_DEADLINE_S = 120.0
+RETRY_AFTER_S = 5.0  # of a 503 that does not know better
 UNREAD_KEPT_BYTES = 64 * 1024  # a refused body up to this is skipped; a larger one ends the line
 SAFE_ID = re.compile(rb"[\x21-\x7e]{1,512}\Z")
 JSON_TYPE = b"application/json"
@@ -164,8 +165,11 @@ class Reply:
     async def error(self, error: HubError) -> None:
         """Answer with the envelope and what a client needs to decide about trying again."""
         headers = [(b"x-should-retry", b"true" if error.retryable else b"false")]
-        if error.retry_after_s is not None and error.status in {429, 503}:
-            headers += _retry_after(error.retry_after_s)
+        after_s = error.retry_after_s
+        if after_s is None and error.status == 503:
+            after_s = RETRY_AFTER_S
+        if after_s is not None and error.status in {429, 503}:
+            headers += _retry_after(after_s)
         if error.status == 401:
             headers.append((b"www-authenticate", b"Bearer"))
         self.extra += headers
