@@ -52,7 +52,7 @@ def start(folder: Path, **options: object) -> Node:
         cwd=ROOT,
         stderr=subprocess.PIPE,
         text=True,
-        env={**os.environ, "AI_HUB_TEST_SECRET": "not for engines"},
+        env={**os.environ, "SECRET_OF_A_TEST": "not for engines"},
     )
     assert process.stderr
     while "the node listens" not in (line := process.stderr.readline()):
