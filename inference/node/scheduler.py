@@ -8,13 +8,7 @@ import itertools
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
-from inference.errors import (
-    DeadlineExceeded,
-    HubError,
-    LoadFailed,
-    NotFound,
-    OutOfMemory,
-)
+from inference.errors import DeadlineExceeded, HubError, LoadFailed, NotFound, OutOfMemory
 from inference.node import waits
 from inference.node.effects import Announce, Effect, Grant, Record, Refuse, Start, Stop, Tell
 from inference.node.eviction import Bytes, Impossible, Resident, Target, Wait, plan
