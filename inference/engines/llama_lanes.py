@@ -10,7 +10,6 @@ from dataclasses import dataclass
 from inference.errors import OutOfMemory
 
 SHORT_TOKENS = 1_024  # a slot, where the whole context does not fit into each
-LEAST_SHORT_TOKENS = 256
 LONG_SLOTS = 4
 SPARE_SLOTS = 1  # so that the slot of a choice that goes step by step is not the next one taken
 GRAIN_TOKENS = 256  # llama.cpp rounds the size of a slot to this
@@ -55,17 +54,16 @@ def plan(context_tokens: int, running: int, fits_tokens: int, gpu: bool) -> list
 
 
 def _short_and_long(context: int, running: int, fits_tokens: int) -> list[Lane]:
-    long = Lane(
-        min(context, fits_tokens // 2), min(context, fits_tokens // 2), LONG_SLOTS, shared=True
-    )
+    """The context comes first; where it leaves too little for slots, all share one cache."""
+    long = Lane(context, context, LONG_SLOTS, shared=True)
     left = fits_tokens - long.allocated_tokens
-    room = min(SHORT_TOKENS, left // (running + SPARE_SLOTS)) // GRAIN_TOKENS * GRAIN_TOKENS - 1
-    room = max(room, LEAST_SHORT_TOKENS - 1)
-    running = min(running, left // (room + 1) - SPARE_SLOTS)
-    if running <= LONG_SLOTS or room >= long.room_tokens:
-        kv = min(2 * context, fits_tokens)
-        return [Lane(context, kv, max(1, running, LONG_SLOTS), shared=True)]
-    return [Lane(room, running * room, running, shared=False), long]
+    size = min(SHORT_TOKENS, left // (running + SPARE_SLOTS)) // GRAIN_TOKENS * GRAIN_TOKENS
+    size = max(size, GRAIN_TOKENS)
+    slots = min(running, left // size - SPARE_SLOTS)
+    if slots <= LONG_SLOTS or size > context:
+        kv = min(2 * context, fits_tokens - GRAIN_TOKENS)
+        return [Lane(context, max(context, kv), running, shared=True)]
+    return [Lane(size - 1, slots * (size - 1), slots, shared=False), long]
 
 
 def _up(tokens: int) -> int:

@@ -21,6 +21,7 @@ from inference.errors import ContextLengthExceeded, EngineFailed, HubError, Load
 
 QUIET = 1  # errors only
 REQUEST_TIMEOUT_S = 600.0
+PREFIX, SOCKET = "hub-llama-", "s.sock"
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,8 +90,9 @@ _steps = msgspec.json.Decoder(Step)
 class LlamaServer:
     def __init__(self, settings: Settings) -> None:
         """Raises: LoadFailed."""
-        self._folder = Path(tempfile.mkdtemp(prefix="llama-"))  # mode 0700: nobody else gets in
-        self._socket = str(self._folder / "s.sock")
+        _sweep()
+        self._folder = Path(tempfile.mkdtemp(prefix=PREFIX))  # mode 0700: nobody else gets in
+        self._socket = str(self._folder / SOCKET)
         self._local = threading.local()
         try:
             self._server: Any = xllamacpp.Server(_params(settings, self._socket))
@@ -172,6 +174,18 @@ class _UnixConnection(http.client.HTTPConnection):
         self.sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
         self.sock.settimeout(self.timeout)
         self.sock.connect(self._path)
+
+
+def _sweep() -> None:
+    """Remove the folders of engines that were killed: nobody listens in them any more."""
+    for folder in Path(tempfile.gettempdir()).glob(f"{PREFIX}*"):
+        with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as knock:
+            try:
+                knock.connect(str(folder / SOCKET))
+            except ConnectionRefusedError:
+                shutil.rmtree(folder, ignore_errors=True)
+            except OSError:
+                continue  # just being made, or not ours
 
 
 def _problem(problem: Problem) -> HubError:

@@ -12,11 +12,10 @@ from pathlib import Path
 import tokenizers
 from transformers import AutoTokenizer, PreTrainedTokenizerFast
 
+from inference.engines import byte_pieces
 from inference.engines.prompts import PromptEncoder
 from inference.engines.templates import ChatTemplate
 from inference.errors import LoadFailed
-
-BYTE_TOKEN_CHARS = len("<0xFF>")
 
 
 class Vocabulary:
@@ -127,15 +126,11 @@ def _decoder_of(backend: tokenizers.Tokenizer, decode: Callable[[list[int]], str
 
 
 def _byte_level(_token: int, piece: str) -> bytes:
-    if all(char in BYTE_OF for char in piece):
-        return bytes(BYTE_OF[char] for char in piece)
-    return piece.encode()
+    return byte_pieces.byte_level(piece)
 
 
 def _sentence_piece(_token: int, piece: str) -> bytes:
-    if len(piece) == BYTE_TOKEN_CHARS and piece.startswith("<0x") and piece.endswith(">"):
-        return bytes([int(piece[3:5], 16)])
-    return piece.replace("\u2581", " ").encode()
+    return byte_pieces.sentence_piece(piece)
 
 
 def _by_difference(backend: tokenizers.Tokenizer, decode: Callable[[list[int]], str]) -> PieceBytes:
@@ -147,15 +142,3 @@ def _by_difference(backend: tokenizers.Tokenizer, decode: Callable[[list[int]], 
         return decode([*anchor, token])[len(before) :].encode()
 
     return piece_bytes
-
-
-def _make_byte_table() -> dict[str, int]:
-    """Source: GPT-2's byte-level BPE: printable bytes stand for themselves, others from U+0100 on."""
-    plain = [*range(0x21, 0x7F), *range(0xA1, 0xAD), *range(0xAE, 0x100)]
-    table = {chr(byte): byte for byte in plain}
-    others = (byte for byte in range(0x100) if byte not in set(plain))
-    table.update({chr(0x100 + at): byte for at, byte in enumerate(others)})
-    return table
-
-
-BYTE_OF = _make_byte_table()

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from inference.engines.llama_lanes import plan
+from inference.engines.llama_lanes import LONG_SLOTS, plan
 from inference.errors import OutOfMemory
 
 
@@ -17,6 +17,13 @@ def test_short_requests_run_beside_one_shared_cache_for_long_ones() -> None:
     short, long = plan(8_192, running=32, fits_tokens=93_000, gpu=False)
     assert (short.room_tokens, short.running, short.shared) == (1_023, 32, False)
     assert (long.room_tokens, long.shared) == (8_192, True)
+
+
+def test_the_context_comes_before_the_slots() -> None:
+    short, long = plan(8_192, running=32, fits_tokens=12_000, gpu=False)
+    assert (short.room_tokens, short.running, long.room_tokens) == (255, 13, 8_192)
+    (one,) = plan(8_192, running=32, fits_tokens=9_000, gpu=False)
+    assert (one.room_tokens, one.running, one.shared) == (8_192, 32, True)
 
 
 def test_a_gpu_shares_one_cache() -> None:
@@ -36,5 +43,5 @@ def test_it_never_takes_more_than_fits(context: int, running: int, fits: int, gp
     assert 1 <= lanes[-1].room_tokens <= context
     for lane in lanes:
         assert lane.room_tokens <= lane.kv_tokens
-        assert 1 <= lane.running <= max(running, 4)
+        assert 1 <= lane.running <= max(running, LONG_SLOTS)
     assert [lane.room_tokens for lane in lanes] == sorted(lane.room_tokens for lane in lanes)
