@@ -84,7 +84,7 @@ def real_chat_model() -> dict[str, Any]:
     }
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def hub(browser: Browser) -> Iterator[Hub]:
     """Chromium first: without it the hub need not start."""
     with servers.hub(models=MODELS, aliases={"gpt-4o": "quick"}) as started:
@@ -92,7 +92,7 @@ def hub(browser: Browser) -> Iterator[Hub]:
         yield started
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def browser() -> Iterator[Browser]:
     path = browsing.executable()
     with sync_playwright() as playwright:
@@ -134,7 +134,7 @@ def sign_in(page: Page, name: str, password: str = PASSWORD) -> None:
     page.wait_for_url("/")
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def sessions(hub: Hub, browser: Browser) -> dict[str, StorageState]:
     """Cookies of people who signed in through the form."""
     states = {}

@@ -95,7 +95,11 @@ def test_it_leaves_out_the_logprobs_of_a_stop_string() -> None:
 
 @given(text=st.text(st.characters(exclude_categories=["Cs"])))
 def test_it_gives_the_bytes_of_tokens(text: str) -> None:
-    for tokenizer in (small_tokenizers.byte_level(), small_tokenizers.byte_fallback()):
+    """SentencePiece itself writes a space as U+2581 and cannot tell the two apart again."""
+    for tokenizer, expected in (
+        (small_tokenizers.byte_level(), text),
+        (small_tokenizers.byte_fallback(), text.replace("\u2581", " ")),
+    ):
         vocabulary = Vocabulary(tokenizer)
         raw = b"".join(map(vocabulary.token_bytes, vocabulary.encode(text, special=False)))
-        assert raw.decode() == text
+        assert raw.decode() == expected
