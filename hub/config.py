@@ -29,7 +29,7 @@ class Limits(Section, frozen=True):
 
 
 class RateLimits(Section, frozen=True):
-    """Limits of one user; `per_user_limits` overrides them by user name, or `false` lifts them."""
+    """Limits of one user; `per_user_limits` overrides them by name, or `false` counts keys alone."""
 
     requests_per_minute: Count | None = 6000
     tokens_per_hour: Count | None = 100_000_000

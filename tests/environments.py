@@ -1,6 +1,7 @@
 """Environments of their own for clients and peers that do not live with the hub's packages.
 
-Each is made once from `requirements/<name>.txt` under .cache and kept until that file changes.
+Each is made once from `requirements/<name>.txt` under .cache and kept until that file changes;
+`<name>-overrides.txt` beside it leaves packages out.
 """
 
 import hashlib
@@ -26,13 +27,16 @@ def python_of(name: str) -> Path:
     Raises: CannotInstall.
     """
     requirements = ROOT / "requirements" / f"{name}.txt"
+    left_out = ROOT / "requirements" / f"{name}-overrides.txt"
+    files = [file for file in (requirements, left_out) if file.exists()]
     folder = CACHE / name
-    stamp = hashlib.sha256(requirements.read_bytes()).hexdigest()
+    stamp = hashlib.sha256(b"".join(file.read_bytes() for file in files)).hexdigest()
     if not _stamped(folder, stamp):
         settings = bootstrap.pip_settings(_pip_config(), os.environ)
         flags, env = bootstrap.uv_options(settings)
         _uv(["venv", "--clear", "--python", sys.executable, str(folder)], env)
         python = str(folder / "bin" / "python")
+        flags += [word for file in files[1:] for word in ("--override", str(file))]
         _uv(["pip", "install", "--python", python, *flags, "-r", str(requirements)], env)
         (folder / "stamp").write_text(stamp)
     return folder / "bin" / "python"

@@ -69,7 +69,7 @@ def litellm(folder: Path, upstream: Target) -> tuple[list[str], Target, str]:
         f"      model: openai/x\n      api_base: {upstream.base_url}\n      api_key: none\n"
         "litellm_settings:\n  telemetry: false\n"
     )
-    program = str(python_of("litellm").parent / "litellm")
+    program = str(python_of("peers-litellm").parent / "litellm")
     command = [program, "--config", str(config), "--port", str(port), "--host", "127.0.0.1"]
     base = f"http://127.0.0.1:{port}"
     target = Target("LiteLLM", f"{base}/v1", MODEL, extra={"ignore_eos": True})

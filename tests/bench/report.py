@@ -31,9 +31,13 @@ def spread(values: Sequence[float], digits: int = 1) -> str:
     return f"{statistics.median(values):.{digits}f} ({min(values):.{digits}f} to {max(values):.{digits}f})"
 
 
-def compare(what: str, ours: Sequence[float], peer: Sequence[float], goal: float) -> Row:
+def compare(
+    what: str, ours: Sequence[float], peer: Sequence[float], goal: float | None = None
+) -> Row:
     """Make a row of pair-by-pair ratios ours/peer; higher is better."""
     ratios = [a / b for a, b in zip(ours, peer, strict=True)]
+    if goal is None:
+        return Row(what, spread(ours), spread(peer), spread(ratios, 2))
     met = "yes" if statistics.median(ratios) >= goal else "no"
     return Row(what, spread(ours), spread(peer), spread(ratios, 2), f">= {goal:.2f}", met)
 

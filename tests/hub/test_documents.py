@@ -1,5 +1,6 @@
 """What can be set or run is documented, and what is documented exists."""
 
+import json
 import re
 from collections.abc import Iterable, Iterator
 from pathlib import Path
@@ -52,6 +53,16 @@ def test_it_documents_every_key_of_the_config_file() -> None:
     assert set(re.findall(r"^\| `([a-z_.]+)`", section, re.MULTILINE)) == set(
         _keys(config.HubConfig)
     )
+
+
+def test_it_documents_the_defaults_of_the_config_file() -> None:
+    defaults = msgspec.to_builtins(config.HubConfig())
+    told = re.findall(r"^\| `([a-z]\w+\.\w+)` \| `(.*?)` \|", PAGE, re.MULTILINE)
+    assert len(told) > 10
+    for key, value in told:
+        section, name = key.split(".")
+        assert json.loads(value) == defaults[section][name], key
+    assert json.loads((ROOT / "config" / "hub.json").read_bytes()) == defaults
 
 
 def _keys(struct: type[msgspec.Struct], prefix: str = "") -> Iterable[str]:
