@@ -19,6 +19,7 @@ from tests.bench.load import Target
 
 ROOT = Path(__file__).resolve().parents[1]
 START_LIMIT_S = 300.0
+SCOPES = ("inference", "models:read", "models:manage", "status:read")
 
 
 @dataclass(frozen=True)
@@ -86,8 +87,9 @@ def wait_ready(url: str, process: subprocess.Popen[bytes], limit_s: float = STAR
 
 
 def make_key(env: dict[str, str]) -> str:
-    """Make the account `bench` if it is new, and a key for it."""
+    """Make the account `bench` if it is new, and a key for it that may do what benchmarks do."""
     manage = [sys.executable, "manage.py"]
+    scopes = [word for scope in SCOPES for word in ("--scope", scope)]
     subprocess.run(
         [*manage, "create_admin", "--username", "bench"],
         cwd=ROOT,
@@ -97,7 +99,7 @@ def make_key(env: dict[str, str]) -> str:
         check=False,
     )
     made = subprocess.run(
-        [*manage, "create_key", "--user", "bench", "--name", "bench"],
+        [*manage, "create_key", "--user", "bench", "--name", "bench", *scopes],
         cwd=ROOT,
         env=env,
         capture_output=True,

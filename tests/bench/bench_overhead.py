@@ -22,6 +22,7 @@ from tests.environments import python_of
 
 ROUNDS, REQUESTS, LONG_TOKENS = 7, 20, 64
 STREAMS = 8
+LITELLM_KEY = "sk-bench-1234567890abcdef"  # it does not start without one
 
 
 @dataclass
@@ -67,12 +68,13 @@ def litellm(folder: Path, upstream: Target) -> tuple[list[str], Target, str]:
         f"  - model_name: {MODEL}\n"
         "    litellm_params:\n"
         f"      model: openai/x\n      api_base: {upstream.base_url}\n      api_key: none\n"
+        f"general_settings:\n  master_key: {LITELLM_KEY}\n"
         "litellm_settings:\n  telemetry: false\n"
     )
     program = str(python_of("peers-litellm").parent / "litellm")
     command = [program, "--config", str(config), "--port", str(port), "--host", "127.0.0.1"]
     base = f"http://127.0.0.1:{port}"
-    target = Target("LiteLLM", f"{base}/v1", MODEL, extra={"ignore_eos": True})
+    target = Target("LiteLLM", f"{base}/v1", MODEL, LITELLM_KEY, extra={"ignore_eos": True})
     return command, target, f"{base}/health/liveliness"
 
 
