@@ -58,10 +58,24 @@ class ModelSpec(msgspec.Struct, kw_only=True, omit_defaults=True, frozen=True):
 # --- request bodies -----------------------------------------------------------------------------
 
 
+class Image(msgspec.Struct, omit_defaults=True, frozen=True):
+    """An encoded file as uploaded; engines decode it, within limits (inference/images.py)."""
+
+    data: bytes
+    detail: Literal["auto", "low", "high"] = "auto"
+
+
 class ChatMessage(msgspec.Struct, omit_defaults=True, frozen=True):
+    """`parts` is there only where there are images: they and all of the text, in their order."""
+
     role: str
     content: str
     name: str | None = None
+    parts: list[str | Image] = []
+
+    @property
+    def images(self) -> list[Image]:
+        return [part for part in self.parts if isinstance(part, Image)]
 
 
 class ChatPrompt(Message, frozen=True):

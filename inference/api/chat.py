@@ -1,8 +1,10 @@
 """POST /v1/chat/completions."""
 
-from inference.api import answers
+from inference import wire
+from inference.api import answers, images
 from inference.api.call import Call
 from inference.openai import bounded_json, chat, reply
+from inference.openai.chat import ParsedChat
 from inference.openai.chat_reply import PlainEncoder, StreamEncoder
 
 
@@ -10,6 +12,8 @@ async def create(call: Call) -> None:
     call.request.require_type(b"application/json")
     parsed = chat.parse(await call.request.body(bounded_json.MAX_BYTES))
     resolved = await call.resolve(parsed.model, "llm", "vlm")
+    if parsed.pictures:
+        parsed = await _with_images(parsed, resolved.spec)
     head = reply.head("chatcmpl", resolved.model, resolved.spec.key)
     call.meter.prompt_tokens = parsed.estimated_prompt_tokens
     async with call.admitted(parsed.estimated_tokens):
@@ -18,3 +22,10 @@ async def create(call: Call) -> None:
             return
         body = await answers.plain(call, resolved.spec, [parsed.body], PlainEncoder(parsed, head))
         await call.reply.json(body)
+
+
+async def _with_images(parsed: ParsedChat, spec: wire.ModelSpec) -> ParsedChat:
+    """Raises: UnsupportedParameter naming the first image for a model that sees none; HubError."""
+    if spec.kind != "vlm":
+        raise parsed.pictures.refuse()
+    return parsed.with_images(await images.fetched(parsed.pictures))

@@ -1,6 +1,6 @@
 """Opening a model folder: only safetensors, only local files, never code of the folder's own.
 
-Chooses number format, decoder and end tokens. Used by `llm_transformers`.
+Chooses number format, decoder and end tokens. Used by the transformers engines.
 """
 
 import json
@@ -13,7 +13,13 @@ from typing import Any
 import torch
 from safetensors import SafetensorError, safe_open
 from torch import Tensor
-from transformers import AutoConfig, AutoModelForCausalLM, GenerationConfig, PreTrainedConfig
+from transformers import (
+    AutoConfig,
+    AutoModelForCausalLM,
+    AutoModelForImageTextToText,
+    GenerationConfig,
+    PreTrainedConfig,
+)
 
 from inference.engines import llama_decoder
 from inference.engines.decoder import Decoder
@@ -26,6 +32,8 @@ DTYPES = {
     "bfloat16": torch.bfloat16,
     "float16": torch.float16,
 }
+# What the libraries raise for a folder that is not what it says.
+BROKEN = (OSError, ValueError, KeyError, TypeError, ImportError, SafetensorError)
 BF16_CUDA_CAPABILITY = (8, 0)  # Ampere
 Progress = Callable[[int, int], None]
 
@@ -85,8 +93,8 @@ class Checkpoint:
             if llama_decoder.can_serve(self.config):
                 made: Decoder = self._llama(dtype, device, progress)
             else:
-                made = HfDecoder(self._model(dtype, device))
-        except (OSError, ValueError, KeyError, TypeError, ImportError, SafetensorError) as error:
+                made = HfDecoder(self._model(AutoModelForCausalLM, dtype, device))
+        except BROKEN as error:
             raise LoadFailed(f"{self.folder.name} cannot be loaded: {error}") from error
         progress(total, total)
         return made
@@ -99,8 +107,19 @@ class Checkpoint:
                 self.config, weights, dtype, device, lambda done: progress(min(done, total), total)
             )
 
-    def _model(self, dtype: torch.dtype, device: torch.device) -> Any:
-        return AutoModelForCausalLM.from_pretrained(
+    def image_text_model(self, dtype: torch.dtype, device: torch.device, progress: Progress) -> Any:
+        """Give the whole model, vision included. Raises: LoadFailed."""
+        total = self.total_bytes
+        progress(0, total)
+        try:
+            model = self._model(AutoModelForImageTextToText, dtype, device)
+        except BROKEN as error:
+            raise LoadFailed(f"{self.folder.name} cannot be loaded: {error}") from error
+        progress(total, total)
+        return model
+
+    def _model(self, auto: Any, dtype: torch.dtype, device: torch.device) -> Any:
+        return auto.from_pretrained(
             self.folder,
             config=self.config,
             dtype=dtype,

@@ -23,6 +23,7 @@ class Request:
     prompt: list[int]
     room: int
     silent: bool = False  # a probe: only the end is told
+    held: object = None  # what must live as long as the request (its images)
     choices: list["Choice"] = field(default_factory=list)
     cached_tokens: int = 0
     started_s: float = field(default_factory=time.monotonic)

@@ -94,7 +94,8 @@ class HfDecoder(Decoder):
         index = DecodeIndex(decode)
         both = torch.tensor([decode.tokens, decode.lengths], device=self._device)
         given = {"attention_mask": self._mask(index, both[1]), "position_ids": both[1][:, None]}
-        return self._forward(both[0][:, None], _Together(index), index.span - 1, 1, given)[:, -1]
+        ids = {"input_ids": both[0][:, None]}
+        return self._forward(ids, _Together(index), index.span - 1, 1, given)[:, -1]
 
     def _one_by_one(self, decode: Decode) -> list[Tensor]:
         return [
@@ -109,23 +110,31 @@ class HfDecoder(Decoder):
 
     def _solo(self, tokens: Sequence[int], index: _Index, past: int, keep: int) -> Tensor:
         """Give the logits of the last `keep` tokens of one sequence; the model makes its own mask."""
-        ids = torch.tensor([tokens], device=self._device)
         given = {}
         if self._places:
             at = torch.arange(past, past + len(tokens), device=self._device)
             given["position_ids"] = at[None]
-        logits = self._forward(ids, index, past, keep, given)[0]
+        logits = self._forward(self._inputs(tokens), index, past, keep, given)[0]
         return logits[len(logits) - keep :]
 
+    def _inputs(self, tokens: Sequence[int]) -> dict[str, Tensor]:
+        """Give what a forward of these tokens takes."""
+        return {"input_ids": torch.tensor([tokens], device=self._device)}
+
     def _forward(
-        self, ids: Tensor, index: _Index, past: int, keep: int, given: dict[str, Any]
+        self,
+        inputs: dict[str, Tensor],
+        index: _Index,
+        past: int,
+        keep: int,
+        given: dict[str, Any],
     ) -> Tensor:
         """Give logits (rows, >= keep, vocab)."""
         layers = [_Layer(index, at, past) for at in range(self.layout.layers)]
         if self._keeps:
             given["logits_to_keep"] = keep
         out = self._model(
-            input_ids=ids,
+            **inputs,
             past_key_values=Cache(layers=list(layers)),
             use_cache=True,
             return_dict=True,
@@ -191,7 +200,7 @@ class HfDecoder(Decoder):
         expected = torch.stack([self._plain(sequence) for sequence in sequences])
         for together in (True, False) if self.together else (False,):
             self.together = together
-            if _close(self._decoded(sequences), expected, self.layout.dtype):
+            if close(self._decoded(sequences), expected, self.layout.dtype):
                 return
         raise LoadFailed("the model's answers with cached keys and values differ from its own")
 
@@ -215,7 +224,7 @@ class HfDecoder(Decoder):
             return None  # a model that cannot take these masks says so in its own way
 
 
-def _close(found: Tensor | None, expected: Tensor, dtype: torch.dtype) -> bool:
+def close(found: Tensor | None, expected: Tensor, dtype: torch.dtype) -> bool:
     if found is None:
         return False
     scale = expected.float().abs().max().clamp(min=1e-6)

@@ -8,6 +8,7 @@ import time
 from collections import deque
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
+from typing import ClassVar
 
 import torch
 
@@ -16,11 +17,12 @@ from inference.engines.base import Engine, Job, Setting
 from inference.engines.batching import Batch, Limits, failure_of
 from inference.engines.checkpoint import Checkpoint, choose_dtype
 from inference.engines.choice import Request, room_for
+from inference.engines.decoder import Decoder
 from inference.engines.footprint import Footprint
 from inference.engines.kv_cache import KvPool, capacities
 from inference.engines.kv_memory import KvMemory
 from inference.engines.prefix_cache import PrefixCache
-from inference.engines.prompts import param_of
+from inference.engines.prompts import PromptEncoder, param_of
 from inference.engines.sampling import Sampler, make_sampler
 from inference.engines.vocabulary import Vocabulary
 from inference.errors import (
@@ -71,6 +73,10 @@ TUNING = {
 
 
 class LlmTransformers(Engine):
+    capabilities: ClassVar[list[str]] = ["chat", "completions"]
+    _decoder: Decoder
+    _prompts: PromptEncoder
+
     def __init__(self) -> None:
         self._wake = threading.Condition()
         self._inbox: deque[Ready | Refused | int] = deque()  # a number: cancel that stream
@@ -92,8 +98,7 @@ class LlmTransformers(Engine):
         checkpoint = Checkpoint.open(spec.path)
         dtype = choose_dtype(spec.dtype, self._device)
         self._vocabulary = Vocabulary.load(checkpoint.folder)
-        self._prompts = self._vocabulary.prompt_encoder()
-        self._decoder = checkpoint.decoder(dtype, self._device, setting.progress)
+        self._open(checkpoint, dtype, setting)
         tuning = TUNING[self._device.type]
         own = checkpoint.context_tokens or DEFAULT_CONTEXT_TOKENS
         self._context = min(spec.context_tokens or own, own)
@@ -112,7 +117,7 @@ class LlmTransformers(Engine):
             dtype=str(dtype).removeprefix("torch."),
             context_tokens=self._context,
             load_s=time.monotonic() - started_s,
-            capabilities=["chat", "completions"],
+            capabilities=self.capabilities,
         )
 
     def submit(self, job: Job) -> None:
@@ -120,7 +125,7 @@ class LlmTransformers(Engine):
             refusal = self._refusal
             if refusal is None:
                 self._known.add(job.stream)
-                self._encoding.submit(self._encode, self._tracked(job))
+                self._lane(job).submit(self._encode, self._tracked(job))
                 return
         job.emit(failure_of(EngineFailed(refusal)))
 
@@ -144,8 +149,7 @@ class LlmTransformers(Engine):
         )
 
     def close(self) -> None:
-        with self._wake:
-            self._refusal = "the model is being unloaded"
+        self._refuse("the model is being unloaded")
         self._encoding.shutdown()
         with self._wake:
             self._stopping = True
@@ -153,7 +157,16 @@ class LlmTransformers(Engine):
         if self._thread.is_alive():
             self._thread.join()
 
+    def _refuse(self, why: str) -> None:
+        with self._wake:
+            self._refusal = why
+
     # --- loading --------------------------------------------------------------------------------
+
+    def _open(self, checkpoint: Checkpoint, dtype: torch.dtype, setting: Setting) -> None:
+        """Make the decoder and what encodes its prompts. Raises: LoadFailed."""
+        self._prompts = self._vocabulary.prompt_encoder()
+        self._decoder = checkpoint.decoder(dtype, self._device, setting.progress)
 
     def _make_memory(self, tuning: Tuning) -> KvMemory:
         sizes = capacities(self._context, tuning.first_capacity, tuning.capacity_factor)
@@ -182,6 +195,14 @@ class LlmTransformers(Engine):
 
     # --- the encoding thread --------------------------------------------------------------------
 
+    def _lane(self, _job: Job) -> ThreadPoolExecutor:
+        """Choose the thread that encodes a prompt."""
+        return self._encoding
+
+    def _prompt(self, body: wire.Generate) -> tuple[list[int], object]:
+        """Give the prompt's tokens, and what they refer to. Raises: HubError."""
+        return self._prompts.encode(body.prompt), None
+
     def _encode(self, job: Job) -> None:
         item: Ready | Refused
         try:
@@ -203,11 +224,12 @@ class LlmTransformers(Engine):
             raise UnsupportedModel("this model generates text and nothing else")
         if not 1 <= body.n <= self._rows:
             raise InvalidValue(f"n must be between 1 and {self._rows}", param="n")
-        prompt = self._prompts.encode(body.prompt)
+        prompt, held = self._prompt(body)
         room = room_for(body, prompt, self._context, param_of(body.prompt))
         vocab = self._decoder.vocab_tokens
-        samplers = [make_sampler(body, at, prompt, vocab, self._device) for at in range(body.n)]
-        return Ready(Request(job, body, prompt, room, silent), samplers)
+        words = [token for token in prompt if token < vocab]  # an image has none
+        samplers = [make_sampler(body, at, words, vocab, self._device) for at in range(body.n)]
+        return Ready(Request(job, body, prompt, room, silent, held), samplers)
 
     def _hand_over(self, item: "Ready | Refused | int") -> None:
         with self._wake:

@@ -6,13 +6,19 @@ Used by every engine that generates text. A special token written in user text s
 import re
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import Any, Protocol
 
+import msgspec
 from jinja2 import TemplateError
 
 from inference import wire
 from inference.engines.templates import ChatTemplate
-from inference.errors import ContextLengthExceeded, InvalidRequest, InvalidValue
+from inference.errors import (
+    ContextLengthExceeded,
+    InvalidRequest,
+    InvalidValue,
+    UnsupportedParameter,
+)
 
 PLAIN_NAMES = {"system": "System", "developer": "System", "assistant": "Assistant", "tool": "Tool"}
 # Marks that stand for a special token's text while a template runs: private-use characters have no
@@ -37,6 +43,8 @@ class PromptEncoder:
 
     `prefix` is what the model wants before plain text (its BOS, or nothing); `start` is the token
     that stands for an empty prompt; `variables` reach the template (`bos_token`, `eos_token` ...).
+    `image` is the text that stands for an image in a rendered prompt; None: the model sees none.
+    `in_parts` is true for templates that take a message's content as a list of parts only.
     """
 
     tokenizer: Tokenizer
@@ -45,6 +53,8 @@ class PromptEncoder:
     variables: Mapping[str, str] = field(default_factory=dict)
     prefix: Sequence[int] = ()
     start: int | None = None
+    image: str | None = None
+    in_parts: bool = False
 
     def encode(self, prompt: wire.Prompt) -> list[int]:
         """Raises: InvalidRequest, InvalidValue."""
@@ -64,15 +74,35 @@ class PromptEncoder:
     def _chat(self, messages: Sequence[wire.ChatMessage]) -> list[int]:
         if not messages:
             raise InvalidValue("messages is empty; give at least one message", param="messages")
-        marks = _Marks(messages, self.tokenizer.special_texts)
-        marked = [marks.hide(message) for message in messages]
+        if self.image is None:
+            _refuse_images(messages)
+        marks = _Marks(messages, {*self.tokenizer.special_texts, self.image or ""})
+        marked = [self._shape(marks.hide(message)) for message in messages]
         if self.template is None:
             return [*self.prefix, *marks.encode(plain(marked), self.tokenizer)]
         text = render(self.template, marked, self.variables)
         return marks.encode(text, self.tokenizer)
 
+    def _shape(self, message: wire.ChatMessage) -> wire.ChatMessage:
+        """Give every message as parts, or none: an image becomes its text then."""
+        if self.in_parts:
+            return msgspec.structs.replace(message, parts=message.parts or [message.content])
+        if not message.parts:
+            return message
+        texts = [part if isinstance(part, str) else str(self.image) for part in message.parts]
+        return wire.ChatMessage(message.role, "\n".join(texts), message.name)
+
 
 # --- chat -----------------------------------------------------------------------------------------
+
+
+def _refuse_images(messages: Sequence[wire.ChatMessage]) -> None:
+    for at, message in enumerate(messages):
+        if message.images:
+            raise UnsupportedParameter(
+                f"Unsupported parameter: 'messages[{at}].content': this model reads text only.",
+                param=f"messages[{at}].content",
+            )
 
 
 def render(
@@ -109,12 +139,13 @@ def _refused(error: TemplateError) -> InvalidRequest:
 
 def _adapt(message: wire.ChatMessage, source: str) -> wire.ChatMessage:
     """Replace a role that the template does not name by the nearest one that every model knows."""
-    role, content = message.role, message.content
+    role, content, parts = message.role, message.content, message.parts
     if role == "developer" and not _names(source, "developer"):
         role = "system"
     elif role in {"tool", "function"} and not _names(source, role):
         role, content = "user", f"<tool_response>\n{content}\n</tool_response>"
-    return wire.ChatMessage(role, content, message.name)
+        parts = ["<tool_response>\n", *parts, "\n</tool_response>"] if parts else []
+    return wire.ChatMessage(role, content, message.name, parts)
 
 
 def _names(source: str, role: str) -> bool:
@@ -132,16 +163,25 @@ def _fold_system(messages: Sequence[wire.ChatMessage]) -> list[wire.ChatMessage]
             held.append(message.content)
         elif message.role == "user" and held:
             text = "\n\n".join([*held, message.content])
-            folded.append(wire.ChatMessage("user", text, message.name))
+            parts = ["\n\n".join([*held, ""]), *message.parts] if message.parts else []
+            folded.append(wire.ChatMessage("user", text, message.name, parts))
             held = []
         else:
             folded.append(message)
-    return [*folded, wire.ChatMessage("user", "\n\n".join(held))] if held else folded
+    if held:
+        text = "\n\n".join(held)
+        folded.append(wire.ChatMessage("user", text, parts=[text] if messages[-1].parts else []))
+    return folded
 
 
-def _as_dict(message: wire.ChatMessage) -> dict[str, str]:
-    fields = {"role": message.role, "content": message.content}
+def _as_dict(message: wire.ChatMessage) -> dict[str, Any]:
+    content = [_part(part) for part in message.parts] or message.content
+    fields: dict[str, Any] = {"role": message.role, "content": content}
     return fields if message.name is None else {**fields, "name": message.name}
+
+
+def _part(part: str | wire.Image) -> dict[str, str]:
+    return {"type": "text", "text": part} if isinstance(part, str) else {"type": "image"}
 
 
 class _Marks:
@@ -161,7 +201,8 @@ class _Marks:
 
     def hide(self, message: wire.ChatMessage) -> wire.ChatMessage:
         name = None if message.name is None else self._hide(message.name)
-        return wire.ChatMessage(message.role, self._hide(message.content), name)
+        parts = [self._hide(part) if isinstance(part, str) else part for part in message.parts]
+        return wire.ChatMessage(message.role, self._hide(message.content), name, parts)
 
     def _hide(self, text: str) -> str:
         return self._special.sub(self._mark, text)

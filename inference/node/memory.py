@@ -22,6 +22,7 @@ FLOORS_BYTES = {
     "asr_whisper": 200 * MB,
     "embed_text": 450 * MB,
     "llm_transformers": 550 * MB,
+    "vlm_transformers": 600 * MB,
 }
 FLOOR_BYTES = 500 * MB
 CUDA_HOST_FLOOR_BYTES = 1_500 * MB  # libraries, context and pinned buffers in main memory

@@ -1,5 +1,6 @@
 """POST /v1/chat/completions: what a request may say, and what it means to an engine."""
 
+from collections.abc import Mapping
 from typing import Annotated, Any, Literal
 
 import msgspec
@@ -9,6 +10,7 @@ from inference import wire
 from inference.openai import bounded_json
 from inference.openai.chat_messages import Message, to_wire
 from inference.openai.fields import ModelName, Tokens, convert, invalid, unsupported
+from inference.openai.pictures import IMAGE_TOKENS, Pictures, filled
 from inference.openai.sampling import SamplingFields, Streaming, streaming
 
 
@@ -43,19 +45,29 @@ class ParsedChat(msgspec.Struct, frozen=True):
     body: wire.Generate
     streaming: Streaming
     service_tier: str | None = None
+    pictures: Pictures = msgspec.field(default_factory=Pictures)
 
     @property
     def estimated_prompt_tokens(self) -> int:
         """Guess before an engine has counted: four characters a token."""
         prompt = self.body.prompt
         messages = prompt.messages if isinstance(prompt, wire.ChatPrompt) else []
-        return sum(len(message.content) for message in messages) // 4
+        text = sum(len(message.content) for message in messages) // 4
+        return text + len(self.pictures) * IMAGE_TOKENS
 
     @property
     def estimated_tokens(self) -> int:
         """Guess the cost, which limits reserve until the answer is there."""
         answer = self.body.sampling.max_tokens or DEFAULT_ANSWER_TOKENS
         return self.estimated_prompt_tokens + self.body.n * answer
+
+    def with_images(self, fetched: Mapping[int, bytes]) -> "ParsedChat":
+        """Put in what was fetched, by the numbers of `pictures`. Raises: RequestTooLarge."""
+        prompt = self.body.prompt
+        messages = prompt.messages if isinstance(prompt, wire.ChatPrompt) else []
+        prompt = wire.ChatPrompt(messages=filled(messages, fetched))
+        body = msgspec.structs.replace(self.body, prompt=prompt)
+        return msgspec.structs.replace(self, body=body)
 
 
 DEFAULT_ANSWER_TOKENS = 256
@@ -84,13 +96,14 @@ def parse(data: bytes) -> ParsedChat:
     request.check_common()
     _check_refused(request)
     limit = request.max_completion_tokens or request.max_tokens
+    found = Pictures()
     body = wire.Generate(
-        prompt=wire.ChatPrompt(messages=to_wire(request.messages)),
+        prompt=wire.ChatPrompt(messages=to_wire(request.messages, found)),
         sampling=request.sampling(limit),
         n=request.n or 1,
         logprobs=_logprobs(request),
     )
-    return ParsedChat(request.model, body, streaming(request), request.tier())
+    return ParsedChat(request.model, body, streaming(request), request.tier(), found)
 
 
 def _check_refused(request: ChatRequest) -> None:

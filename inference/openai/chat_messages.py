@@ -9,6 +9,7 @@ from msgspec import Meta
 from inference import wire
 from inference.errors import UnsupportedParameter
 from inference.openai.fields import invalid
+from inference.openai.pictures import ImageUrl, Pictures
 
 Name = Annotated[str, Meta(min_length=1, max_length=64)]
 Id = Annotated[str, Meta(min_length=1, max_length=256)]
@@ -27,8 +28,11 @@ class RefusalPart(
     refusal: str
 
 
-class ImagePart(msgspec.Struct, tag_field="type", tag="image_url", frozen=True):
-    image_url: Any = None
+class ImagePart(
+    msgspec.Struct, tag_field="type", tag="image_url", forbid_unknown_fields=True, frozen=True
+):
+    image_url: ImageUrl
+    prompt_cache_breakpoint: Any = None
 
 
 class AudioPart(msgspec.Struct, tag_field="type", tag="input_audio", frozen=True):
@@ -88,19 +92,41 @@ _ONLY = {
     "audio": "assistant",
     "tool_call_id": "tool",
 }
-_KINDS = {ImagePart: "image_url", AudioPart: "input_audio", FilePart: "file"}
+_KINDS = {AudioPart: "input_audio", FilePart: "file"}
 
 
-def to_wire(messages: list[Message]) -> list[wire.ChatMessage]:
-    """Raises: InvalidValue and UnsupportedParameter naming the message and its field."""
+def to_wire(messages: list[Message], pictures: Pictures) -> list[wire.ChatMessage]:
+    """Fill `pictures` on the way.
+
+    Raises: InvalidValue and UnsupportedParameter naming the message and its field; RequestTooLarge.
+    """
     calls: set[str] = set()
     flat: list[wire.ChatMessage] = []
     for at, message in enumerate(messages):
         place = f"messages[{at}]"
         _check(message, place, calls)
         calls.update(call.id for call in message.tool_calls or ())
-        flat.append(wire.ChatMessage(message.role, _text(message, place), message.name))
+        parts = _parts(message, place, pictures)
+        flat.append(wire.ChatMessage(message.role, _text(message, place), message.name, parts))
     return flat
+
+
+def _parts(message: Message, place: str, pictures: Pictures) -> list[str | wire.Image]:
+    """Give texts and images in their order; nothing where there are no images."""
+    content = message.content
+    if not isinstance(content, list) or not any(isinstance(part, ImagePart) for part in content):
+        return []
+    if message.role not in {"user", "tool"}:
+        raise invalid(f"{place}.content", f"a message with role '{message.role}' holds no images")
+    parts: list[str | wire.Image] = []
+    for at, part in enumerate(content):
+        where = f"{place}.content[{at}]"
+        if isinstance(part, ImagePart):
+            image = part.image_url
+            parts.append(pictures.add(image.url, f"{where}.image_url", image.detail))
+        elif text := _part(part, where, message.role):
+            parts.append(text)
+    return parts
 
 
 def _check(message: Message, place: str, calls: set[str]) -> None:
@@ -134,7 +160,12 @@ def _text(message: Message, place: str) -> str:
 def _content(content: str | list[Part] | None, place: str, role: str) -> str:
     if content is None or isinstance(content, str):
         return content or ""
-    return "\n".join(_part(part, f"{place}[{at}]", role) for at, part in enumerate(content))
+    texts = [
+        _part(part, f"{place}[{at}]", role)
+        for at, part in enumerate(content)
+        if not isinstance(part, ImagePart)
+    ]
+    return "\n".join(texts)
 
 
 def _part(part: Part, place: str, role: str) -> str:

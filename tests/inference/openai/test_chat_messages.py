@@ -12,6 +12,12 @@ from inference.openai import chat
 USER = {"role": "user", "content": "hi"}
 CALL = {"id": "c1", "type": "function", "function": {"name": "f", "arguments": '{"x": 1}'}}
 RENDERED = '<tool_call>\n{"name": "f", "arguments": {"x": 1}}\n</tool_call>'
+PNG = "data:image/png;base64,aGVsbG8="
+AT = "messages[0].content[0].image_url"
+
+
+def picture(url: str, detail: str = "auto") -> dict[str, Any]:
+    return {"type": "image_url", "image_url": {"url": url, "detail": detail}}
 
 
 def read(*messages: Any) -> list[wire.ChatMessage]:
@@ -46,6 +52,23 @@ def test_it_reads_roles_names_and_texts() -> None:
 def test_it_joins_text_parts() -> None:
     parts = [{"type": "text", "text": "a"}, {"type": "text", "text": "b"}]
     assert read({"role": "user", "content": parts})[0].content == "a\nb"
+
+
+def test_images_keep_their_place_among_the_texts() -> None:
+    text = {"type": "text", "text": "a"}
+    (message,) = read({"role": "user", "content": [picture(PNG, "low"), text, picture(PNG)]})
+    low, auto = wire.Image(b"hello", "low"), wire.Image(b"hello")
+    assert message == wire.ChatMessage("user", "a", parts=[low, "a", auto])
+
+
+def test_what_was_fetched_takes_its_place() -> None:
+    parts = [picture(PNG), picture("https://example.org/a.png"), picture("http://example.org/b")]
+    body = {"model": "m", "messages": [USER, {"role": "user", "content": parts}]}
+    parsed = chat.parse(json.dumps(body).encode())
+    assert parsed.pictures.remote == {1: "https://example.org/a.png", 2: "http://example.org/b"}
+    prompt = parsed.with_images({1: b"A", 2: b"B"}).body.prompt
+    assert isinstance(prompt, wire.ChatPrompt)
+    assert [image.data for image in prompt.messages[1].images] == [b"hello", b"A", b"B"]
 
 
 def test_special_tokens_stay_text() -> None:
@@ -100,6 +123,25 @@ def test_it_takes_its_own_answers_back() -> None:
             {"role": "user", "content": [{"type": "image_url", "image_url": {"url": "data:,"}}]},
             "messages[0].content[0].image_url",
         ),
+        (
+            {"role": "assistant", "content": [{"type": "image_url", "image_url": {"url": PNG}}]},
+            "messages[0].content",
+        ),
+        (
+            {"role": "user", "content": [{"type": "image_url", "image_url": {"url": PNG, "x": 1}}]},
+            "messages[0].content[0].image_url.x",
+        ),
+        (
+            {"role": "user", "content": [{"type": "image_url", "image_url": PNG}]},
+            "messages[0].content[0].image_url",
+        ),
+        ({"role": "user", "content": [picture("data:image/svg+xml;base64,AA==")]}, AT),
+        ({"role": "user", "content": [picture("data:image/png;base64,A*==")]}, AT),
+        ({"role": "user", "content": [picture("data:image/png;base64,")]}, AT),
+        ({"role": "user", "content": [picture("file:///etc/passwd")]}, AT),
+        ({"role": "user", "content": [picture("https://x/" + "a" * 3000)]}, AT),
+        ({"role": "user", "content": [picture(PNG, "huge")]}, f"{AT}.detail"),
+        ({"role": "user", "content": [picture(PNG)] * 65}, "messages[0].content[64].image_url"),
         (
             {"role": "user", "content": [{"type": "input_audio", "input_audio": {}}]},
             "messages[0].content[0].input_audio",

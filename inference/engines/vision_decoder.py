@@ -1,0 +1,148 @@
+"""Language models that see: an image's tokens are vectors which the model's own vision tower makes.
+
+In a prompt each of them is a number of its own beyond every vocabulary, the same for the same image,
+so that batching, kept prefixes and context checks need to know nothing of images.
+"""
+
+import threading
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+from weakref import WeakValueDictionary
+
+import torch
+from torch import Tensor
+
+from inference.engines.decoder import Prefill
+from inference.engines.hf_decoder import HfDecoder, close
+from inference.engines.kv_cache import Stage
+from inference.errors import LoadFailed
+
+FIRST = 1 << 40  # of the numbers that stand for images; no vocabulary has so many tokens
+POSITIONS = 1 << 20  # numbers of one image
+
+
+@dataclass(eq=False)
+class Seen:
+    """One image as the language model takes it; lives as long as somebody holds it."""
+
+    number: int
+    vectors: Tensor  # (tokens, hidden)
+
+    @property
+    def tokens(self) -> range:
+        begin = FIRST + self.number * POSITIONS
+        return range(begin, begin + len(self.vectors))
+
+    @property
+    def nbytes(self) -> int:
+        return self.vectors.nbytes
+
+
+class _Reached(BaseException):
+    """Carries the vectors out of a forward that need not go on; no model code catches it."""
+
+    def __init__(self, vectors: Tensor) -> None:
+        self.vectors = vectors
+
+
+class VisionDecoder(HfDecoder):
+    def __init__(self, model: Any) -> None:
+        """Raises: LoadFailed."""
+        self._looking = threading.local()
+        self._seen: WeakValueDictionary[int, Seen] = WeakValueDictionary()
+        self._lock = threading.Lock()
+        self._next = 0
+        super().__init__(model)
+        self._embed = model.get_input_embeddings()
+        model.get_decoder().register_forward_pre_hook(self._before_language, with_kwargs=True)
+
+    # --- looking: on the thread that encodes prompts ----------------------------------------------
+
+    @torch.inference_mode()
+    def look(self, inputs: Mapping[str, Tensor]) -> Seen:
+        """Compute an image's vectors from what its processor gave (ids, pixels ...)."""
+        given = {name: self._placed(value) for name, value in inputs.items()}
+        self._looking.active = True
+        try:
+            self._model(**given, use_cache=False, return_dict=True)
+        except _Reached as reached:
+            return self._remember(reached.vectors[0].clone())
+        finally:
+            self._looking.active = False
+        raise LoadFailed("the model gave its language part no vectors")
+
+    def _before_language(self, _module: Any, _args: Any, given: dict[str, Any]) -> None:
+        if getattr(self._looking, "active", False):
+            raise _Reached(given["inputs_embeds"])
+
+    def _remember(self, vectors: Tensor) -> Seen:
+        with self._lock:
+            seen = Seen(self._next, vectors)
+            self._seen[self._next] = seen
+            self._next += 1
+        return seen
+
+    def _placed(self, value: Any) -> Any:
+        if not isinstance(value, Tensor):
+            return value
+        moved = value.to(self._device)
+        return moved.to(self._model.dtype) if moved.is_floating_point() else moved
+
+    # --- computing --------------------------------------------------------------------------------
+
+    def _inputs(self, tokens: Sequence[int]) -> dict[str, Tensor]:
+        if max(tokens) < FIRST:
+            return super()._inputs(tokens)
+        words = [token if token < FIRST else 0 for token in tokens]
+        vectors = self._embed(torch.tensor([words], device=self._device))
+        at = 0
+        while at < len(tokens):
+            if tokens[at] < FIRST:
+                at += 1
+                continue
+            piece = self._piece(tokens, at)
+            vectors[0, at : at + len(piece)] = piece
+            at += len(piece)
+        return {"inputs_embeds": vectors}
+
+    def _piece(self, tokens: Sequence[int], at: int) -> Tensor:
+        """Give the vectors of one image from here to its end, or to the end of these tokens."""
+        number, position = divmod(tokens[at] - FIRST, POSITIONS)
+        with self._lock:
+            vectors = self._seen[number].vectors
+        return vectors[position : position + len(tokens) - at]
+
+    # --- what the model is like -------------------------------------------------------------------
+
+    @torch.inference_mode()
+    def check_image(self, inputs: Mapping[str, Tensor]) -> None:
+        """Compare an image in our tables, in two pieces, with the model's own forward.
+
+        Raises: LoadFailed for models whose positions or attention treat images in another way.
+        """
+        given = {name: self._placed(value) for name, value in inputs.items()}
+        ids = given["input_ids"]
+        tail = torch.tensor([[5, 3]], device=self._device) % self.vocab_tokens
+        given["input_ids"] = torch.cat((ids, tail), 1)
+        rest = {name: value for name, value in given.items() if name in _PER_TOKEN}
+        for name, value in rest.items():
+            given[name] = torch.cat((value, value[:, -1:], value[:, -1:]), 1)
+        expected = self._model(**given, use_cache=False, return_dict=True).logits[0, -1]
+        seen = self.look(inputs)
+        tokens = [*seen.tokens, *tail[0].tolist()]
+        if not close(self._in_pieces(tokens), expected[None], self.layout.dtype):
+            kind = self._model.config.model_type
+            raise LoadFailed(
+                f"models of type {kind} place or attend to images in a way that this engine does "
+                "not serve truthfully"
+            )
+
+    def _in_pieces(self, tokens: Sequence[int]) -> Tensor:
+        stage = Stage(self.layout, len(tokens))
+        half = len(tokens) // 2
+        self.step([], [Prefill(stage, tokens[:half], 0, 1)])
+        return self.step([], [Prefill(stage, tokens[half:], half, 1)])
+
+
+_PER_TOKEN = frozenset({"attention_mask", "token_type_ids", "mm_token_type_ids"})

@@ -1,0 +1,102 @@
+"""Images over HTTP: to a model that sees, through web, node and engine process."""
+
+import base64
+from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
+from typing import Any
+
+import httpx
+import openai
+import pytest
+
+from tests import servers
+from tests.inference.engines import tiny_vision
+
+PNG = tiny_vision.picture(1)
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tiny_vision.make(tmp_path_factory.mktemp("llava"), "llava")
+
+
+@pytest.fixture(scope="module")
+def hub(folder: Path) -> Iterator[servers.Hub]:
+    models: list[dict[str, Any]] = [
+        {
+            "name": "eyes",
+            "kind": "vlm",
+            "engine": "vlm_transformers",
+            "path": str(folder),
+            "settings": {"dtype": "float32"},
+        },
+        {"name": "blind", "kind": "llm", "engine": "fake", "path": ""},
+    ]
+    with servers.hub(models, {"gpt-4o": "eyes"}) as started:
+        yield started
+
+
+@pytest.fixture
+async def client(hub: servers.Hub) -> AsyncIterator[httpx.AsyncClient]:
+    headers = {"Authorization": f"Bearer {hub.key}"}
+    async with httpx.AsyncClient(base_url=f"{hub.url}/v1", headers=headers, timeout=120) as opened:
+        yield opened
+
+
+def ask(model: str, *urls: str, **fields: Any) -> dict[str, Any]:
+    parts: list[Any] = [{"type": "image_url", "image_url": {"url": url}} for url in urls]
+    parts.append({"type": "text", "text": "what is it?"})
+    return {"model": model, "messages": [{"role": "user", "content": parts}], **fields}
+
+
+def data_url(data: bytes, kind: str = "png") -> str:
+    return f"data:image/{kind};base64,{base64.b64encode(data).decode()}"
+
+
+async def test_a_stock_client_asks_about_an_image(hub: servers.Hub, folder: Path) -> None:
+    """Greedy over HTTP is what transformers itself answers."""
+    sdk = openai.AsyncOpenAI(base_url=f"{hub.url}/v1", api_key=hub.key, max_retries=0)
+    body = ask("gpt-4o", data_url(PNG), temperature=0, max_completion_tokens=8)
+    answer = await sdk.chat.completions.create(**body, logprobs=True)
+    text = "<|im_start|>user\n<image>what is it?<|im_end|>\n<|im_start|>assistant\n"
+    prompt, tokens = tiny_vision.Reference(folder).greedy(text, [PNG], 8)
+    vocabulary = tiny_vision.vocabulary()
+    logprobs = answer.choices[0].logprobs
+    assert logprobs is not None
+    assert [bytes(token.bytes or []) for token in logprobs.content or []] == [
+        vocabulary.token_text(token)[1] for token in tokens
+    ]
+    assert answer.usage is not None
+    assert answer.usage.prompt_tokens == len(prompt)
+
+
+async def test_it_streams(client: httpx.AsyncClient) -> None:
+    body = ask("eyes", data_url(PNG), stream=True, max_tokens=4)
+    answer = await client.post("/chat/completions", json=body)
+    assert answer.status_code == 200
+    assert answer.text.rstrip().endswith("data: [DONE]")
+
+
+@pytest.mark.parametrize(
+    ("body", "code", "param"),
+    [
+        (
+            ask("blind", data_url(PNG)),
+            "unsupported_parameter",
+            "messages[0].content[0].image_url",
+        ),
+        (ask("eyes", data_url(b"no image")), "invalid_media", "messages"),
+        (ask("eyes", *[data_url(PNG)] * 64), "context_length_exceeded", "messages"),
+        (
+            ask("eyes", data_url(PNG), "http://169.254.169.254/latest"),
+            "unsupported_parameter",
+            "messages[0].content[1].image_url",
+        ),
+    ],
+)
+async def test_it_says_what_is_wrong(
+    client: httpx.AsyncClient, body: dict[str, Any], code: str, param: str
+) -> None:
+    answer = await client.post("/chat/completions", json=body)
+    error = answer.json()["error"]
+    assert (answer.status_code, error["code"], error["param"]) == (400, code, param)
