@@ -20,9 +20,9 @@ SIOCGIFFLAGS, SIOCSIFFLAGS, IFF_UP = 0x8913, 0x8914, 0x1  # Source: linux/sockio
 log = logging.getLogger(__name__)
 
 
-def confine(parent: int) -> bool:
+def confine(parent: int, *, network: bool = False) -> bool:
     """Call before any thread is started. Gives whether the network is off."""
-    offline = _leave_network()
+    offline = False if network else _leave_network()
     _die_with(parent)  # after _leave_network: new credentials clear the death signal
     return offline
 

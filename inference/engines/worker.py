@@ -201,11 +201,12 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--fd", type=int, required=True, help="connected socket to the node")
     parser.add_argument("--parent", type=int, default=0, help="end when this process ends")
+    parser.add_argument("--network", action="store_true", help="keep the network")
     parser.add_argument("--prepare", default="", help="modules to import before the first frame")
     options = parser.parse_args()
     logging.basicConfig(level=logging.INFO, stream=sys.stderr, format="%(levelname)s %(message)s")
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    confine(options.parent)
+    confine(options.parent, network=options.network)
     connection = socket.socket(fileno=options.fd)
     prepare(options.prepare)
     try:

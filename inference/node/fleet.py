@@ -18,6 +18,8 @@ from inference.node.running import Events, Running
 from inference.node.settings import NodeSettings
 from inference.node.standby import Standby
 
+NETWORKED = frozenset({"remote_openai"})  # every other engine loses its network
+
 log = logging.getLogger(__name__)
 
 
@@ -95,7 +97,8 @@ class Fleet:
         process = self.standby.take(spec.engine)
         if process is None:
             try:
-                process = await spawn(running.name, self._env)
+                network = spec.engine in NETWORKED
+                process = await spawn(running.name, self._env, network=network)
             except OSError as error:
                 failure = wire.Failure(code="model_load_failed", message=f"no process: {error}")
                 self._events.on_load_failed(running, failure)

@@ -18,6 +18,7 @@ MB = 1024 * 1024
 FLOORS_BYTES = {
     # What a process takes before its first weight. Source: measured, see DESIGN.md.
     "fake": 40 * MB,
+    "remote_openai": 90 * MB,
     "llm_gguf": 150 * MB,
     "asr_whisper": 200 * MB,
     "embed_text": 450 * MB,
@@ -25,6 +26,7 @@ FLOORS_BYTES = {
     "vlm_transformers": 600 * MB,
 }
 FLOOR_BYTES = 500 * MB
+WITHOUT_FILES = frozenset({"fake", "remote_openai"})
 CUDA_HOST_FLOOR_BYTES = 1_500 * MB  # libraries, context and pinned buffers in main memory
 CUDA_FLOOR_BYTES = 600 * MB  # context and kernels on the device
 ACTIVATIONS_BYTES = 200 * MB
@@ -148,7 +150,7 @@ def _devices(spec: wire.ModelSpec, devices: Sequence[Device]) -> list[Device]:
 
 
 def _shape(spec: wire.ModelSpec) -> Shape:
-    if spec.engine == "fake":
+    if spec.engine in WITHOUT_FILES:
         return Shape(0)
     if not spec.path or not Path(spec.path).exists():
         raise LoadFailed(f"the files of {spec.name} are not there: {spec.path or 'no path'}")

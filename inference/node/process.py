@@ -23,6 +23,7 @@ WORKER = "inference.engines.worker"
 PASSED_ON = (
     *("PATH", "LANG", "LC_ALL", "TZ", "TMPDIR", "LD_LIBRARY_PATH"),
     *("PYTHONPATH", "VIRTUAL_ENV", "PYTHONDONTWRITEBYTECODE"),
+    *("SSL_CERT_FILE", "SSL_CERT_DIR"),
     *("CUDA_HOME", "CUDA_VISIBLE_DEVICES"),
     *("NVIDIA_VISIBLE_DEVICES", "NVIDIA_DRIVER_CAPABILITIES"),
 )
@@ -154,7 +155,9 @@ class EngineProcess(asyncio.Protocol):
             log.info("%s", text, extra={"model": self.tag, "request_id": ""})
 
 
-async def spawn(tag: str, env: Mapping[str, str], *, prepare: Sequence[str] = ()) -> EngineProcess:
+async def spawn(
+    tag: str, env: Mapping[str, str], *, prepare: Sequence[str] = (), network: bool = False
+) -> EngineProcess:
     """Start a worker that waits for its `Start` frame. Raises: OSError."""
     ours, theirs = socket.socketpair()
     for end in (ours, theirs):
@@ -163,6 +166,7 @@ async def spawn(tag: str, env: Mapping[str, str], *, prepare: Sequence[str] = ()
         child = await asyncio.create_subprocess_exec(
             *(sys.executable, "-m", WORKER, "--fd", str(theirs.fileno())),
             *("--parent", str(os.getpid()), "--prepare", ",".join(prepare)),
+            *(["--network"] if network else []),
             pass_fds=[theirs.fileno()],
             stdin=asyncio.subprocess.DEVNULL,
             stdout=asyncio.subprocess.PIPE,

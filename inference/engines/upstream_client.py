@@ -1,0 +1,201 @@
+"""Asks an OpenAI-compatible server for an engine: streams, vectors, transcripts, and its errors.
+
+One event loop only; the engine gives it a thread of its own.
+"""
+
+import base64
+import json
+from collections.abc import AsyncIterator, Callable, Mapping
+from contextlib import asynccontextmanager
+from typing import Any
+
+import httpx
+import msgspec
+import numpy as np
+
+from inference import wire
+from inference.engines import upstream_requests as requests
+from inference.errors import EngineFailed, HubError, InvalidRequest, LoadFailed, Unavailable
+
+CONNECT_S = 10.0
+SILENCE_S = 300.0  # between two pieces of an answer
+MAX_ANSWER_BYTES = 256 * 1024 * 1024
+MAX_LINE_BYTES = 4 * 1024 * 1024
+MESSAGE_CHARS = 500
+RETRY_AFTER_S = 5.0
+
+Emit = Callable[[wire.Any], None]
+
+
+class Upstream:
+    """`base_url` ends in /v1 and holds no credentials; `headers` may."""
+
+    def __init__(
+        self, base_url: str, model: str, headers: Mapping[str, str], transport: Any = None
+    ) -> None:
+        self.model = model
+        self._client = httpx.AsyncClient(
+            base_url=base_url.rstrip("/") + "/",
+            headers=dict(headers),
+            timeout=httpx.Timeout(SILENCE_S, connect=CONNECT_S),
+            limits=httpx.Limits(max_connections=None),
+            follow_redirects=False,
+            trust_env=False,
+            transport=transport,
+        )
+
+    async def close(self) -> None:
+        await self._client.aclose()
+
+    async def models(self) -> list[str] | None:
+        """List what it serves; None where it has no such list. Raises: HubError."""
+        async with self._sent("GET", "models") as answer:
+            if answer.status_code in {404, 405}:
+                return None
+            await _check(answer)
+            body = json.loads(await _read(answer))
+        return [str(model["id"]) for model in body["data"]]
+
+    async def generate(self, body: wire.Generate, emit: Emit) -> wire.Usage:
+        """Emit deltas as they come. Raises: HubError; `asyncio.CancelledError` ends the tokens."""
+        path, fields = requests.generate(self.model, body)
+        counted, used = 0, None
+        async with self._sent("POST", path, json=fields) as answer:
+            await _check(answer)
+            async for event in _events(answer):
+                for delta in requests.deltas(event):
+                    counted += delta.tokens
+                    emit(delta)
+                used = event.usage or used
+        return requests.usage(used) if used else wire.Usage(completion_tokens=counted)
+
+    async def embed(self, body: wire.Embed) -> tuple[wire.Vectors, wire.Usage]:
+        """Raises: HubError."""
+        async with self._sent(
+            "POST", "embeddings", json=requests.embed(self.model, body)
+        ) as answer:
+            await _check(answer)
+            found = msgspec.json.decode(await _read(answer), type=requests.Embeddings)
+        rows = [_floats(entry.embedding) for entry in sorted(found.data, key=lambda e: e.index)]
+        if len(rows) != len(body.inputs) or len({len(row) for row in rows}) != 1:
+            raise EngineFailed("the upstream server gave vectors that do not fit the inputs")
+        data = b"".join(row.tobytes() for row in rows)
+        vectors = wire.Vectors(rows=len(rows), dimensions=len(rows[0]), data=data)
+        return vectors, requests.usage(found.usage)
+
+    async def transcribe(self, body: wire.Transcribe) -> requests.Transcript:
+        """Raises: HubError."""
+        path = "audio/translations" if body.task == "translate" else "audio/transcriptions"
+        form: dict[str, list[str]] = {}
+        for name, value in requests.transcribe(self.model, body):
+            form.setdefault(name, []).append(value)
+        files = {"file": ("audio", body.audio)}
+        async with self._sent("POST", path, data=form, files=files) as answer:
+            await _check(answer)
+            return msgspec.json.decode(await _read(answer), type=requests.Transcript)
+
+    @asynccontextmanager
+    async def _sent(self, method: str, path: str, **content: Any) -> AsyncIterator[httpx.Response]:
+        """Raises: EngineFailed where the server cannot be reached, falls silent or talks nonsense."""
+        try:
+            async with self._client.stream(method, path, **content) as answer:
+                yield answer
+        except httpx.ConnectError as error:
+            raise EngineFailed("the upstream server cannot be reached") from error
+        except httpx.TimeoutException as error:
+            raise EngineFailed("the upstream server does not answer in time") from error
+        except httpx.HTTPError as error:
+            raise EngineFailed(f"the upstream server broke off: {type(error).__name__}") from error
+        except (msgspec.MsgspecError, ValueError, KeyError, TypeError) as error:
+            raise EngineFailed(f"the upstream server gave no valid answer: {error}") from error
+
+
+def _floats(found: str | list[float]) -> np.ndarray[Any, np.dtype[np.float32]]:
+    if isinstance(found, str):
+        return np.frombuffer(base64.b64decode(found), "<f4")
+    return np.asarray(found, "<f4")
+
+
+# --- reading --------------------------------------------------------------------------------------
+
+
+async def _read(answer: httpx.Response, limit: int = MAX_ANSWER_BYTES) -> bytes:
+    body = bytearray()
+    async for chunk in answer.aiter_bytes():
+        body += chunk
+        if len(body) > limit:
+            raise ValueError(f"an answer of over {limit} bytes")
+    return bytes(body)
+
+
+async def _events(answer: httpx.Response) -> AsyncIterator[requests.Event]:
+    """Yield a stream's events until `[DONE]`. Raises: EngineFailed, ValueError."""
+    decoder = msgspec.json.Decoder(requests.Event)
+    async for data in _data_lines(answer):
+        if data == b"[DONE]":
+            return
+        event = decoder.decode(data)
+        if event.error:
+            raise EngineFailed(f"the upstream server failed: {_words(event.error)}")
+        yield event
+    raise EngineFailed("the upstream server ended its answer without [DONE]")
+
+
+async def _data_lines(answer: httpx.Response) -> AsyncIterator[bytes]:
+    rest = b""
+    async for chunk in answer.aiter_bytes():
+        *lines, rest = (rest + chunk).split(b"\n")
+        if len(rest) > MAX_LINE_BYTES:
+            raise ValueError(f"a line of over {MAX_LINE_BYTES} bytes")
+        for line in lines:
+            if line.startswith(b"data:"):
+                yield line[5:].strip()
+
+
+# --- its errors -----------------------------------------------------------------------------------
+
+
+async def _check(answer: httpx.Response) -> None:
+    """Raises: the hub's error for what the upstream server refused."""
+    if answer.status_code == 200:
+        return
+    body = await _read(answer, MAX_LINE_BYTES)
+    raise _error(answer.status_code, answer.headers, _parsed(body))
+
+
+def _error(status: int, headers: Mapping[str, str], body: dict[str, Any]) -> HubError:
+    """Tell apart who failed: the caller's request, the hub's credentials, or the server.
+
+    What a server says about credentials may quote them, so its words are not passed on.
+    """
+    if status in {401, 403}:
+        return LoadFailed("the upstream server refuses the hub's credentials; renew its key")
+    if status in {429, 503}:
+        wait_s = _retry_after(headers)
+        return Unavailable("the upstream server is over its limit", retry_after_s=wait_s)
+    if status == 404:
+        return EngineFailed("the upstream server knows no such model or endpoint")
+    if 400 <= status < 500:
+        param = body.get("param")
+        return InvalidRequest(_words(body), param=param if isinstance(param, str) else None)
+    return EngineFailed(f"the upstream server failed with status {status}")
+
+
+def _retry_after(headers: Mapping[str, str]) -> float:
+    try:
+        return min(600.0, max(0.0, float(headers.get("retry-after", RETRY_AFTER_S))))
+    except ValueError:
+        return RETRY_AFTER_S
+
+
+def _parsed(body: bytes) -> dict[str, Any]:
+    try:
+        found = json.loads(body)
+    except ValueError:
+        return {}
+    error = found.get("error", found) if isinstance(found, dict) else {}
+    return error if isinstance(error, dict) else {"message": str(error)}
+
+
+def _words(error: Mapping[str, Any]) -> str:
+    return str(error.get("message") or "it gave no reason")[:MESSAGE_CHARS]
