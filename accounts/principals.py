@@ -30,7 +30,7 @@ class Principal:
 
     def allows(self, scope: str) -> bool:
         """Tell whether this scope is held."""
-        return scope in self.scopes
+        return scope in self.scopes or scopes.WITHIN.get(scope) in self.scopes
 
     def allows_model(self, *names: str) -> bool:
         """Tell whether a model may be used; give the requested name and the resolved one."""

@@ -8,6 +8,8 @@ SCOPES: dict[str, str] = {
     "inference": "Use models: chat, completions, embeddings, audio",
     "keys:manage": "List, issue and revoke own API keys",
     "training": "Bring data, train models and follow jobs",
+    "models:load": "Load and unload models",
+    "models:write": "Add, change and remove models and their names",
     "models:manage": "Add, load, unload and remove models",
     "users:manage": "Manage people and the keys of everyone",
     "system:manage": "Change the hub's settings, see its logs and backups",
@@ -17,7 +19,7 @@ DEFAULT = ("models:read", "inference")  # of a new key, as far as its issuer hol
 _VIEWER = frozenset({"models:read", "status:read"})
 _DEVELOPER = _VIEWER | {"inference", "keys:manage"}
 _TRAINER = _DEVELOPER | {"training"}
-_OPERATOR = _TRAINER | {"models:manage"}
+_OPERATOR = _TRAINER | {"models:load", "models:write", "models:manage"}
 ROLES: dict[str, frozenset[str]] = {
     "viewer": _VIEWER,
     "developer": _DEVELOPER,
@@ -25,6 +27,9 @@ ROLES: dict[str, frozenset[str]] = {
     "operator": _OPERATOR,
     "admin": frozenset(SCOPES),
 }
+
+# Whoever holds the wide scope holds the narrow ones: keys from before they were told apart.
+WITHIN: dict[str, str] = {"models:load": "models:manage", "models:write": "models:manage"}
 
 
 def of_role(role: str) -> frozenset[str]:

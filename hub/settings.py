@@ -15,6 +15,12 @@ BASE_DIR = Path(__file__).resolve().parent.parent
 
 HUB_DATA = places.data_folder(env.path("DATA", BASE_DIR / "data"))
 HUB_MODELS = env.path("MODELS", HUB_DATA / "models")
+HUB_IMPORT_ROOTS = [
+    HUB_DATA / "import",
+    *(Path(name).expanduser().absolute() for name in env.names("IMPORT_ROOTS")),
+]
+HUB_HF_ENDPOINT = env.url("HF_ENDPOINT", "https://huggingface.co", ("http", "https"))
+HUB_PRIVATE_UPSTREAMS = env.choice("PRIVATE_UPSTREAMS", "refuse", ("allow", "refuse")) == "allow"
 HUB_RUNTIME = places.runtime_folder(HUB_DATA)
 HUB_SECRETS = HUB_DATA / "secrets"
 

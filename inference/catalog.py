@@ -10,17 +10,18 @@ import logging
 import threading
 import time
 import uuid
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import msgspec
 from django.conf import settings
 from django.db import close_old_connections, transaction
 
 from accounts import connections
-from inference import errors, starters, wire
+from inference import errors, routes, starters, vault, wire
 from inference.models import Alias, Model
+from inference.routes import Route, Target
 
 log = logging.getLogger(__name__)
 
@@ -32,22 +33,25 @@ LONGEST_ALIAS_CHAIN = 8
 
 @dataclass(frozen=True, slots=True)
 class Resolved:
-    """A name that can be served: as asked, and the model behind it."""
+    """A name that can be served: as asked, and the model behind it; others to ask if it fails."""
 
     spec: wire.ModelSpec
     name: str
     model: str
     created: int  # unix time, as OpenAI's lists have it
+    base: str = ""  # the model that the adapter at spec.path belongs to
+    others: tuple["Resolved", ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """One model as the snapshot holds it; `error` says why it cannot be served now."""
+    """One model as the snapshot holds it; without a spec, `reason` says why."""
 
-    spec: wire.ModelSpec
+    spec: wire.ModelSpec | None
     created: int
     state: str
     reason: str
+    base: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,18 +61,26 @@ class Snapshot:
     version: str | None
     checked_s: float
     entries: dict[str, Entry]
-    aliases: dict[str, str]
+    aliases: dict[str, Route]
 
 
 # --- asking ---------------------------------------------------------------------------------------
 
 
-async def resolve(name: str) -> Resolved:
-    """Find the model behind a name or alias.
+async def resolve(
+    name: str, *, user: int | None = None, allowed: frozenset[str] | None = None
+) -> Resolved:
+    """Find the model behind a name or alias; a route chooses among those that are `allowed`.
 
     Raises: ModelNotFound; Unavailable while it is being prepared; LoadFailed if that failed.
     """
-    return _resolve(await _current(), name)
+    return _resolve(await _current(), name, user, allowed)
+
+
+async def route(name: str) -> Route | None:
+    """Give the route that a name means, None for a model's own name."""
+    snapshot = await _current()
+    return None if name in snapshot.entries else snapshot.aliases.get(name)
 
 
 async def available() -> list[Resolved]:
@@ -85,42 +97,67 @@ def available_now() -> list[Resolved]:
     return _available(_store.current())
 
 
-def _resolve(snapshot: Snapshot, name: str) -> Resolved:
-    model = _follow(snapshot, name)
+def _resolve(
+    snapshot: Snapshot,
+    name: str,
+    user: int | None = None,
+    allowed: frozenset[str] | None = None,
+) -> Resolved:
+    models = _follow(snapshot, name, user)
+    if allowed is not None and name not in allowed:
+        models = [model for model in models if model in allowed] or models
+    first, *rest = models
+    others = (_usable(snapshot, model, name) for model in rest)
+    found = _usable(snapshot, first, name) or _refused(snapshot, first, name)
+    return replace(found, others=tuple(other for other in others if other))
+
+
+def _usable(snapshot: Snapshot, model: str, name: str) -> Resolved | None:
+    entry = snapshot.entries.get(model)
+    if entry is None or entry.spec is None or entry.state != Model.State.AVAILABLE:
+        return None
+    return Resolved(entry.spec, name, model, entry.created, entry.base)
+
+
+def _refused(snapshot: Snapshot, model: str, name: str) -> NoReturn:
+    """Raises: ModelNotFound, LoadFailed, Unavailable."""
     entry = snapshot.entries.get(model)
     if entry is None:
         raise errors.ModelNotFound(
             f"The model `{name}` does not exist or you do not have access to it.", param="model"
         )
-    if entry.state == Model.State.PREPARING:
-        raise errors.Unavailable(
-            f"The model `{model}` is being prepared: {entry.reason or 'try again soon'}.",
-            param="model",
-            retry_after_s=PREPARING_RETRY_S,
-        )
-    if entry.state == Model.State.FAILED:
+    if entry.state in {Model.State.FAILED, Model.State.CANCELLED}:
         raise errors.LoadFailed(
             f"The model `{model}` could not be prepared: {entry.reason}", param="model"
         )
-    return Resolved(spec=entry.spec, name=name, model=model, created=entry.created)
+    raise errors.Unavailable(
+        f"The model `{model}` is being prepared: {entry.reason or entry.state}.",
+        param="model",
+        retry_after_s=PREPARING_RETRY_S,
+    )
 
 
-def _follow(snapshot: Snapshot, name: str) -> str:
-    """Walk the aliases; a name of a model always means that model."""
+def _follow(snapshot: Snapshot, name: str, user: int | None = None) -> list[str]:
+    """Walk the aliases to models, the one to ask first; a model's own name means that model."""
+
+    def can(model: str) -> bool:
+        return _usable(snapshot, model, name) is not None
+
     for _ in range(LONGEST_ALIAS_CHAIN):
         if name in snapshot.entries or name not in snapshot.aliases:
             break
-        name = snapshot.aliases[name]
-    return name
+        route = snapshot.aliases[name]
+        if len(route.targets) > 1:
+            return routes.order(name, route, user, can)
+        name = route.targets[0].model
+    return [name]
 
 
 def _available(snapshot: Snapshot) -> list[Resolved]:
-    found = []
-    for name in [*snapshot.entries, *snapshot.aliases]:
-        entry = snapshot.entries.get(model := _follow(snapshot, name))
-        if entry is not None and entry.state == Model.State.AVAILABLE:
-            found.append(Resolved(spec=entry.spec, name=name, model=model, created=entry.created))
-    return list({resolved.name: resolved for resolved in found}.values())
+    names = dict.fromkeys([*snapshot.entries, *snapshot.aliases])
+    found = ((name, _follow(snapshot, name)) for name in names)
+    usable = (_usable(snapshot, models[0], name) for name, models in found)
+    return [resolved for resolved in usable if resolved]
 
 
 # --- changing -------------------------------------------------------------------------------------
@@ -262,14 +299,21 @@ def _renewed(old: Snapshot | None) -> Snapshot:
     version = _shared_version()
     if old is not None and version is not None and version == old.version:
         return Snapshot(version, now_s, old.entries, old.aliases)
-    rows = Model.objects.all()
-    aliases = dict(Alias.objects.values_list("name", "target__name"))
+    rows = Model.objects.select_related("base")
+    mapped = {
+        name: Route((Target(model),)) for name, model in settings.HUB_CONFIG.model_mapping.items()
+    }
     return Snapshot(
         version=version,
         checked_s=now_s,
         entries={row.name: _entry(row) for row in rows},
-        aliases=aliases | settings.HUB_CONFIG.model_mapping,
+        aliases={a.name: route_of(a) for a in Alias.objects.select_related("target")} | mapped,
     )
+
+
+def route_of(alias: Alias) -> Route:
+    targets = [Target(**target) for target in alias.targets] or [Target(alias.target.name)]
+    return Route(tuple(targets), alias.sticky, alias.defaults, alias.system_prompt)
 
 
 def _shared_version() -> str | None:
@@ -284,12 +328,16 @@ def _shared_version() -> str | None:
 
 
 def _entry(row: Model) -> Entry:
-    return Entry(
-        spec=spec_of(row),
-        created=int(row.created_at.timestamp()),
-        state=row.state,
-        reason=row.state_reason,
-    )
+    """A row that makes no spec must not take the other names away."""
+    spec, state, reason = None, row.state, row.state_reason
+    if row.state == Model.State.AVAILABLE:
+        try:
+            spec = spec_of(row)
+        except (msgspec.ValidationError, errors.Unavailable) as error:
+            log.error("model without a spec", extra={"model": row.name, "reason": str(error)})
+            state, reason = Model.State.FAILED, str(error)
+    base = row.base.name if row.base is not None else ""
+    return Entry(spec, int(row.created_at.timestamp()), state, reason, base)
 
 
 def spec_of(row: Model) -> wire.ModelSpec:
@@ -303,9 +351,19 @@ def spec_of(row: Model) -> wire.ModelSpec:
         "version": _version(row),
         "memory_bytes": row.measured_bytes,
     }
+    if row.source == "remote":
+        extra["options"] = _upstream(row)
     if row.context_tokens:
         extra.setdefault("context_tokens", row.context_tokens)
     return msgspec.convert(extra | fixed, wire.ModelSpec)
+
+
+def _upstream(row: Model) -> dict[str, Any]:
+    """What the engine of a remote model needs; the key is decrypted into memory only."""
+    options = {**row.settings.get("options", {}), "base_url": row.path, "kind": row.kind}
+    options["private_upstream"] = settings.HUB_PRIVATE_UPSTREAMS
+    key = vault.get(vault.of_model(row.name))
+    return options | ({"api_key": key} if key else {})
 
 
 def _version(row: Model) -> str:

@@ -8,8 +8,8 @@ import ssl
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
@@ -51,6 +51,8 @@ class Source:
 
     url: str
     sha256: str = ""
+    headers: Mapping[str, str] = field(default_factory=dict)  # a token stays with its host
+    check: Callable[[httpx.Request], None] | None = None  # asked before each hop of a redirect
 
     @property
     def name(self) -> str:
@@ -77,7 +79,7 @@ def download(source: Source, target: Path, progress: Progress, pause: Pause = ti
 def _fetch(source: Source, part: Path, progress: Progress, pause: Pause) -> None:
     """Ask again for the rest until all is there; give up after ATTEMPTS without a new byte."""
     failures, reason = 0, ""
-    with _client() as client:
+    with open_client(source.check) as client:
         while failures < ATTEMPTS:
             before = _size(part)
             try:
@@ -96,7 +98,7 @@ def _append(client: httpx.Client, source: Source, part: Path, progress: Progress
     """Raises: _Cut, Refused, DownloadFailed, httpx.TransportError, OSError."""
     offset = _size(part)
     # Without this, a server may compress, and then neither length nor offset mean anything.
-    headers = {"accept-encoding": "identity"}
+    headers = {**source.headers, "accept-encoding": "identity"}
     if offset:
         headers["range"] = f"bytes={offset}-"
     with client.stream("GET", source.url, headers=headers) as response:
@@ -151,10 +153,11 @@ def chunks(file: Path) -> Iterator[bytes]:
             yield chunk
 
 
-def _client() -> httpx.Client:
+def open_client(check: Callable[[httpx.Request], None] | None = None) -> httpx.Client:
     """Proxies come from the environment, or from pip's configuration."""
     settings = pip_settings()
     return httpx.Client(
+        event_hooks={"request": [check] if check else []},
         follow_redirects=True,
         timeout=httpx.Timeout(STALL_S, connect=CONNECT_S),
         verify=_trust(settings.get("cert", "")),

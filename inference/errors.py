@@ -61,6 +61,12 @@ class InvalidMedia(InvalidRequest):
     code = "invalid_media"
 
 
+class UnsafeModel(InvalidRequest):
+    """Files that are no model, or one that could harm: nothing of them is loaded."""
+
+    code = "unsafe_model"
+
+
 class NotAuthenticated(HubError):
     code, status, type = "invalid_api_key", 401, "invalid_request_error"
 
@@ -131,6 +137,12 @@ class DeadlineExceeded(HubError):
     """The wait for a model passed (or would pass) the request's deadline."""
 
     code, status, type, retryable = "model_loading_timeout", 503, "server_error", True
+
+
+class DiskFull(HubError):
+    """The disk of the models has no room for what was asked."""
+
+    code, status, type = "insufficient_storage", 507, "server_error"
 
 
 class NodeUnavailable(HubError):

@@ -5,11 +5,12 @@ import logging
 import dramatiq
 from django.conf import settings
 
-from inference import catalog, preparation, starters
+from inference import arrivals, catalog, preparation, starters
 
 log = logging.getLogger(__name__)
 
 TIME_LIMIT_MS = 30 * 60 * 1000
+ARRIVAL_LIMIT_MS = 7 * 24 * 3600 * 1000  # a large model on a slow line
 
 
 @dramatiq.actor(queue_name="models", max_retries=2, time_limit=TIME_LIMIT_MS)
@@ -27,6 +28,26 @@ def prepare_model(name: str) -> None:
         return
     catalog.ensure_starters()
     log.info("model prepared", extra={"model": name})
+
+
+@dramatiq.actor(queue_name="models", max_retries=2, time_limit=ARRIVAL_LIMIT_MS)
+def bring_model(pk: int) -> None:
+    """Bring the files of a model that was added, and let it be served."""
+    arrivals.bring(pk)
+
+
+def enqueue_arrival(pk: int) -> None:
+    """Ask for a model; while Redis is away its row waits for the worker's next start."""
+    try:
+        bring_model.send(pk)
+    except dramatiq.errors.ConnectionError:
+        log.warning("arrival not announced", extra={"model_id": pk})
+
+
+def enqueue_arrivals() -> None:
+    """Go on with everything that had not arrived when the worker ended."""
+    for pk in arrivals.waiting():
+        enqueue_arrival(pk)
 
 
 def enqueue_preparations() -> list[str]:

@@ -44,6 +44,8 @@ SCOPES = {
     "inference": _("Use models: chat, completions, embeddings, audio"),
     "keys:manage": _("List, issue and revoke own API keys"),
     "training": _("Bring data, train models and follow jobs"),
+    "models:load": _("Load and unload models"),
+    "models:write": _("Add, change and remove models and their names"),
     "models:manage": _("Add, load, unload and remove models"),
     "users:manage": _("Manage people and the keys of everyone"),
     "system:manage": _("Change the hub's settings, see its logs and backups"),

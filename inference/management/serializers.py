@@ -5,6 +5,8 @@ from typing import Any
 from rest_framework import serializers
 
 from accounts.strict import Strict
+from inference import entries
+from inference.models import Model
 from inference.router import DEADLINE_S
 
 LIVE_STATES = ["cold", "loading", "ready", "draining", "failed", "unknown"]
@@ -24,21 +26,123 @@ class Live(serializers.Serializer[Any]):
     unload_in_s = serializers.FloatField(allow_null=True)
 
 
+class Progress(serializers.Serializer[Any]):
+    """Of the files of a model that is being added."""
+
+    done_bytes = serializers.IntegerField()
+    total_bytes = serializers.IntegerField(help_text="0 until it is known.")
+    bytes_per_s = serializers.FloatField()
+    eta_s = serializers.FloatField(allow_null=True)
+
+
 class ModelView(serializers.Serializer[Any]):
     name = serializers.CharField()
-    kind = serializers.CharField()
+    kind = serializers.CharField(help_text="Empty until the files were inspected.")
     engine = serializers.CharField()
     source = serializers.CharField()  # type: ignore[assignment] # a field, not Field.source
-    state = serializers.CharField(help_text="Of the files: preparing, available, failed.")
+    origin = serializers.CharField(help_text="The id on the model hub, a path or an address.")
+    revision = serializers.CharField(help_text="The commit, once it is pinned.")
+    base = serializers.CharField(allow_null=True, help_text="The model that an adapter is for.")
+    variant_of = serializers.CharField(allow_null=True)
+    tags = serializers.ListField(child=serializers.CharField())
+    state = serializers.ChoiceField(choices=Model.State.values, help_text="Of the files.")
     state_reason = serializers.CharField()
+    progress = Progress(allow_null=True)
+    report = serializers.DictField(help_text="What the inspection found.")
     licence = serializers.CharField()
     parameters = serializers.IntegerField(allow_null=True)
     quantization = serializers.CharField()
     size_bytes = serializers.IntegerField()
+    sha256 = serializers.CharField()
     context_tokens = serializers.IntegerField()
+    settings = serializers.DictField(help_text="What an operator set; all else is the default.")
     aliases = serializers.ListField(child=serializers.CharField())
     created_at = serializers.DateTimeField()
     live = Live()
+
+
+class Filter(Strict):
+    kind = serializers.CharField(required=False, max_length=16)
+    engine = serializers.CharField(required=False, max_length=32)
+    source = serializers.CharField(required=False, max_length=32)  # type: ignore[assignment] # a field
+    state = serializers.ChoiceField(choices=Model.State.values, required=False)
+    search = serializers.CharField(required=False, max_length=128, help_text="In names.")
+
+
+class Force(Strict):
+    force = serializers.BooleanField(
+        default=False, help_text="Also take away the aliases that lead only here."
+    )
+
+
+class Settings(Strict):
+    """Settings of one model, all optional; null is the default again."""
+
+    pinned = serializers.BooleanField(required=False, allow_null=True)
+    priority = serializers.IntegerField(required=False, allow_null=True)
+    idle_unload_s = serializers.FloatField(
+        required=False, allow_null=True, help_text="Unload after so long without use; 0: never."
+    )
+    context_tokens = serializers.IntegerField(required=False, allow_null=True)
+    dtype = serializers.CharField(required=False, allow_null=True)
+    device = serializers.CharField(required=False, allow_null=True)
+    quantization = serializers.CharField(
+        required=False, allow_null=True, help_text="While loading, where the engine offers it."
+    )
+    max_concurrency = serializers.IntegerField(required=False, allow_null=True)
+    max_queue = serializers.IntegerField(required=False, allow_null=True)
+    options = serializers.DictField(
+        required=False, allow_null=True, help_text="What only this engine knows."
+    )
+
+
+class Change(Settings):
+    tags = serializers.ListField(
+        child=serializers.CharField(max_length=64), max_length=32, required=False
+    )
+    api_key = serializers.CharField(
+        required=False, max_length=4096, write_only=True, help_text="Of a remote model."
+    )
+
+
+class AddRequest(Strict):
+    """Which fields are needed depends on `source`."""
+
+    source = serializers.ChoiceField(choices=list(entries.SOURCES))  # type: ignore[assignment] # a field
+    name = serializers.CharField(max_length=128, help_text="How clients call it.")
+    model_id = serializers.CharField(required=False, max_length=200, help_text="huggingface")
+    revision = serializers.CharField(required=False, max_length=64, help_text="huggingface: main")
+    files = serializers.ListField(
+        child=serializers.CharField(max_length=200),
+        max_length=32,
+        required=False,
+        help_text="huggingface: names or patterns of weights, such as *Q4_K_M.gguf",
+    )
+    path = serializers.CharField(required=False, max_length=1024, help_text="local, adapter")
+    copy = serializers.BooleanField(
+        required=False, help_text="local, adapter: copy the files instead of using them in place"
+    )
+    base = serializers.CharField(required=False, max_length=128, help_text="adapter: its model")
+    of = serializers.CharField(required=False, max_length=128, help_text="variant: of which model")
+    base_url = serializers.CharField(required=False, max_length=512, help_text="remote")
+    upstream_model = serializers.CharField(required=False, max_length=256, help_text="remote")
+    api_key = serializers.CharField(
+        required=False, max_length=4096, write_only=True, help_text="remote; kept encrypted"
+    )
+    kind = serializers.CharField(required=False, max_length=16, help_text="remote: llm")
+    tags = serializers.ListField(
+        child=serializers.CharField(max_length=64), max_length=32, required=False
+    )
+    settings = Settings(required=False)
+
+
+def settings_of(given: dict[str, Any]) -> dict[str, Any]:
+    """Put `quantization` where the engine reads it."""
+    found = dict(given)
+    if "quantization" in found:
+        options = found.get("options") or {}
+        found["options"] = {**options, "quantization": found.pop("quantization")}
+    return found
 
 
 class LoadRequest(Strict):

@@ -2,10 +2,12 @@
 
 from django.urls import path
 
-from inference.management import views
+from inference.management import adding, views
 
 urlpatterns = [
     path("models", views.Models.as_view(), name="api-models"),
+    path("models/add", adding.Add.as_view(), name="api-model-add"),
+    path("models/<path:name>/cancel", adding.Cancel.as_view(), name="api-model-cancel"),
     path("models/<path:name>/load", views.Load.as_view(), name="api-model-load"),
     path("models/<path:name>/unload", views.Unload.as_view(), name="api-model-unload"),
     path("models/<path:name>", views.OneModel.as_view(), name="api-model"),

@@ -1,10 +1,10 @@
-"""Models for operators and scripts: list with live state, load, unload; one snapshot to poll."""
+"""Models for operators and scripts: list, show, change, remove, load, unload; one snapshot to poll."""
 
+import logging
 from typing import Any
 
 import msgspec
 from asgiref.sync import async_to_sync
-from django.db.models import QuerySet
 from drf_spectacular.types import OpenApiTypes
 from drf_spectacular.utils import extend_schema
 from rest_framework.request import Request
@@ -12,46 +12,74 @@ from rest_framework.response import Response
 from rest_framework.views import APIView
 
 from accounts.api import Pages
-from accounts.permissions import principal_of
-from inference import catalog, router, wire
-from inference.errors import ModelNotFound, NodeUnavailable
+from inference import catalog, entries, router, wire
+from inference.errors import HubError, NodeUnavailable
 from inference.management import serializers
+from inference.management.rows import allowed, filtered, model_of, view, visible
 from inference.models import Model
 
-UNKNOWN = "the node is not running"
-LIVE_FIELDS = serializers.Live().fields.keys()
+log = logging.getLogger(__name__)
 
 
 class Models(APIView):
     scopes = {"GET": "models:read"}
 
-    @extend_schema(responses=serializers.ModelView(many=True), operation_id="models_list")
+    @extend_schema(
+        parameters=[serializers.Filter],
+        responses=serializers.ModelView(many=True),
+        operation_id="models_list",
+    )
     def get(self, request: Request) -> Response:
         """List the models that the caller may use, each with its state in the node."""
+        wanted = serializers.Filter(
+            data={k: v for k, v in request.query_params.items() if k not in {"page", "page_size"}}
+        )
+        wanted.is_valid(raise_exception=True)
+        rows = filtered(visible(request), wanted.validated_data).order_by("name")
         pages = Pages()
-        rows = pages.paginate_queryset(_visible(request).order_by("name"), request, self) or []
         live = _live()
-        return pages.get_paginated_response([_view(row, live) for row in rows])
+        shown = pages.paginate_queryset(rows, request, self) or []
+        return pages.get_paginated_response([view(row, live) for row in shown])
 
 
 class OneModel(APIView):
-    scopes = {"GET": "models:read"}
+    scopes = {"GET": "models:read", "PATCH": "models:write", "DELETE": "models:write"}
 
     @extend_schema(responses=serializers.ModelView, operation_id="models_retrieve")
     def get(self, request: Request, name: str) -> Response:
         """Show one model, by name or alias."""
-        return Response(_view(_model(request, name), _live()))
+        return Response(view(model_of(request, name), _live()))
+
+    @extend_schema(request=serializers.Change, responses=serializers.ModelView)
+    def patch(self, request: Request, name: str) -> Response:
+        """Change settings; null sets one back. The next request is served with them."""
+        wanted = serializers.Change(data=request.data)
+        wanted.is_valid(raise_exception=True)
+        given = dict(wanted.validated_data)
+        tags, key = given.pop("tags", None), given.pop("api_key", None)
+        row = entries.change(model_of(request, name), serializers.settings_of(given), tags, key)
+        return Response(view(row, _live()))
+
+    @extend_schema(parameters=[serializers.Force], request=None, responses={204: None})
+    def delete(self, request: Request, name: str) -> Response:
+        """Remove a model: unload it, and delete the files that the hub itself brought."""
+        wanted = serializers.Force(data=request.query_params.dict())
+        wanted.is_valid(raise_exception=True)
+        row = model_of(request, name)
+        entries.remove(row, force=wanted.validated_data["force"])
+        _stop(row)
+        return Response(status=204)
 
 
 class Load(APIView):
-    scopes = {"POST": "models:manage"}
+    scopes = {"POST": "models:load"}
 
     @extend_schema(request=serializers.LoadRequest, responses=serializers.Loaded)
     def post(self, request: Request, name: str) -> Response:
         """Load a model and wait until it is ready; others may be unloaded to make room."""
         wanted = serializers.LoadRequest(data=request.data)
         wanted.is_valid(raise_exception=True)
-        row = _model(request, name)
+        row = model_of(request, name)
         spec = catalog.resolve_now(row.name).spec
         loaded = async_to_sync(router.load)(spec, deadline_s=wanted.validated_data["deadline_s"])
         fields = ("memory_bytes", "device", "dtype", "context_tokens", "load_s")
@@ -60,14 +88,14 @@ class Load(APIView):
 
 
 class Unload(APIView):
-    scopes = {"POST": "models:manage"}
+    scopes = {"POST": "models:load"}
 
     @extend_schema(request=serializers.UnloadRequest, responses=serializers.Unloaded)
     def post(self, request: Request, name: str) -> Response:
         """Finish what is being answered, then stop the model and give its memory back."""
         wanted = serializers.UnloadRequest(data=request.data)
         wanted.is_valid(raise_exception=True)
-        row = _model(request, name)
+        row = model_of(request, name)
         async_to_sync(router.unload)(row.name, force=wanted.validated_data["force"])
         return Response({"model": row.name, "state": "cold"})
 
@@ -79,35 +107,13 @@ class Status(APIView):
     def get(self, request: Request) -> Response:
         """Give the node's state now: devices, models, queues, the newest decisions."""
         state = async_to_sync(router.snapshot)()
-        allowed = _allowed(request)
+        mine = allowed(request)
         body: dict[str, Any] = msgspec.to_builtins(state)
         body.pop("type", None)
         for part, field in (("models", "name"), ("decisions", "model")):
             rows = body.get(part, [])
-            body[part] = [row for row in rows if allowed is None or row[field] in allowed]
+            body[part] = [row for row in rows if mine is None or row[field] in mine]
         return Response(body)
-
-
-def _visible(request: Request) -> QuerySet[Model]:
-    rows, allowed = Model.objects.prefetch_related("aliases"), _allowed(request)
-    return rows if allowed is None else rows.filter(name__in=allowed)
-
-
-def _allowed(request: Request) -> frozenset[str] | None:
-    """Names of the models that the caller's key allows, itself or by an alias; None: all."""
-    named = principal_of(request).models
-    if named is None:
-        return None
-    return named | {one.model for one in catalog.available_now() if one.name in named}
-
-
-def _model(request: Request, name: str) -> Model:
-    """Raises: ModelNotFound, also where the caller may not see it."""
-    rows = _visible(request)
-    row = rows.filter(name=name).first() or rows.filter(aliases__name=name).first()
-    if row is None:
-        raise ModelNotFound(f"There is no model `{name}`, or it is not yours to see.")
-    return row
 
 
 def _live() -> dict[str, wire.ModelStatus] | None:
@@ -118,18 +124,9 @@ def _live() -> dict[str, wire.ModelStatus] | None:
         return None
 
 
-def _view(row: Model, live: dict[str, wire.ModelStatus] | None) -> dict[str, Any]:
-    body: dict[str, Any] = {
-        field: getattr(row, field)
-        for field in serializers.ModelView().fields.keys()  # noqa: SIM118 (DRF types it so)
-        if field not in {"aliases", "live"}
-    }
-    aliases = sorted(alias.name for alias in row.aliases.all())
-    return {**body, "aliases": aliases, "live": _live_view(row, live)}
-
-
-def _live_view(row: Model, live: dict[str, wire.ModelStatus] | None) -> dict[str, Any]:
-    blank = wire.ModelStatus(name=row.name, version="", state="cold", kind="llm", engine=row.engine)
-    status = blank if live is None else live.get(row.name, blank)
-    body = {field: getattr(status, field) for field in LIVE_FIELDS}
-    return {**body, "state": "unknown", "reason": UNKNOWN} if live is None else body
+def _stop(row: Model) -> None:
+    """What is being answered is finished first; a node that is away has nothing of it."""
+    try:
+        async_to_sync(router.unload)(row.name)
+    except HubError as error:
+        log.info("nothing to unload", extra={"model": row.name, "reason": error.message})

@@ -31,5 +31,6 @@ class Command(BaseCommand):
         worker = dramatiq.Worker(dramatiq.get_broker(), worker_threads=options["threads"])
         worker.start()
         tasks.enqueue_preparations()
+        tasks.enqueue_arrivals()
         stopped.wait()
         worker.stop(timeout=STOP_MS)

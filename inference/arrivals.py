@@ -1,0 +1,208 @@
+"""Bring the files of a new model, inspect them, make it available. Called by the worker alone.
+
+The row is the truth: every step is compare-and-set, so a cancel is seen within a second, and a
+worker that was killed is followed by one that goes on where it ended.
+"""
+
+import fcntl
+import logging
+import shutil
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from django.conf import settings
+
+from inference import catalog, hub_protocol, model_settings, places, reading, vault
+from inference.downloads import CHUNK_BYTES, DownloadFailed
+from inference.errors import HubError
+from inference.models import ARRIVING, Model
+
+log = logging.getLogger(__name__)
+
+NOTE_EVERY_S = 1.0
+SMOOTHING = 0.3  # of the speed, per note
+State = Model.State
+
+
+class Gone(Exception):
+    """The row was cancelled, removed, or is another worker's: stop, and change nothing."""
+
+
+def bring(pk: int) -> None:
+    """Do all that is left to do for one model; give up with a reason in its row."""
+    with _alone(pk):
+        row = Model.objects.filter(pk=pk, state__in=ARRIVING).first()
+        if row is None:
+            return
+        try:
+            _bring(row)
+        except Gone:
+            log.info("arrival ended", extra={"model": row.name})
+            if row.owns_files and not Model.objects.filter(pk=pk).exists():
+                places.remove_owned(places.own_folder(row.name, pk))
+        except (HubError, DownloadFailed, OSError) as error:
+            _fail(row, error)
+
+
+def waiting() -> list[int]:
+    """List what has not arrived, after a start of the worker."""
+    return [*Model.objects.filter(state__in=ARRIVING).values_list("pk", flat=True)]
+
+
+def _bring(row: Model) -> None:
+    place = _FETCH.get(row.source, _in_place)(row)
+    _step(row, state=State.INSPECTING, state_reason="", bytes_per_s=0.0)
+    report = reading.inspect(place)
+    fields = _found(row, place, report)
+    fields["sha256"] = reading.digest(place)
+    _step(row, state=State.AVAILABLE, state_reason="", **fields)
+    log.info("model added", extra={"model": row.name})
+
+
+def _found(row: Model, place: Path, report: reading.Report) -> dict[str, Any]:
+    """What the inspection says, laid over the row. Raises: UnknownParameter, InvalidValue."""
+    kind, engine = report.kind, report.engine
+    if row.base is not None:
+        kind, engine = row.base.kind, row.base.engine
+    return {
+        "kind": kind,
+        "engine": engine,
+        "path": str(place / report.path) if report.path else str(place),
+        "size_bytes": report.size_bytes,
+        "quantization": report.quantization,
+        "parameters": report.parameters,
+        "licence": report.licence or row.licence,
+        "context_tokens": report.context_tokens,
+        "report": reading.as_json(report),
+        "settings": model_settings.changed({}, row.settings, engine),
+    }
+
+
+def _fail(row: Model, error: Exception) -> None:
+    """Other models are not touched; what was downloaded stays, to go on from."""
+    reason = error.message if isinstance(error, HubError) else str(error)
+    log.warning("model not added", extra={"model": row.name, "reason": reason})
+    Model.objects.filter(pk=row.pk, state__in=ARRIVING).update(
+        state=State.FAILED, state_reason=reason[:2000], bytes_per_s=0.0
+    )
+    catalog.invalidate()
+
+
+def _step(row: Model, **fields: Any) -> None:
+    """Raises: Gone."""
+    if not Model.objects.filter(pk=row.pk, state__in=ARRIVING).update(**fields):
+        raise Gone
+    catalog.invalidate()
+
+
+# --- files ----------------------------------------------------------------------------------------
+
+
+def _in_place(row: Model) -> Path:
+    """Copy the files if that was asked for; they may have changed since, so look again."""
+    origin = places.allowed(row.origin)
+    if not row.owns_files:
+        return origin
+    files = [origin] if origin.is_file() else [f for f in origin.rglob("*") if f.is_file()]
+    total = sum(file.stat().st_size for file in files)
+    places.check_disk(total)
+    note = _Note(row, total)
+    _step(row, state=State.DOWNLOADING, total_bytes=total)
+    target = places.own_folder(row.name, row.pk)
+    shutil.rmtree(target, ignore_errors=True)
+    for file in files:
+        name = file.name if file == origin else str(file.relative_to(origin))
+        _copy(file, places.safe_path(target, name), note)
+    return target / origin.name if origin.is_file() else target
+
+
+def _copy(source: Path, target: Path, note: "_Note") -> None:
+    target.parent.mkdir(parents=True, exist_ok=True)
+    with source.open("rb") as reading_from, target.open("wb") as writing_to:
+        while piece := reading_from.read(CHUNK_BYTES):
+            writing_to.write(piece)
+            note(writing_to.tell(), 0)
+    note.finish(target.stat().st_size)
+
+
+def _from_hub(row: Model) -> Path:
+    """Download into a folder of the commit, so that two revisions never mix."""
+    hub = hub_protocol.Hub(
+        endpoint=settings.HUB_HF_ENDPOINT,
+        token=vault.get(vault.HUGGINGFACE_TOKEN),
+        private_allowed=settings.HUB_PRIVATE_UPSTREAMS,
+    )
+    listing = hub.listing(row.origin, row.revision, row.files)
+    folder = places.own_folder(row.name, row.pk)
+    target = folder / listing.commit[:12]
+    paths = {file.name: places.safe_path(target, file.name) for file in listing.files}
+    places.check_disk(listing.size_bytes - _bytes_in(target))
+    fields = {"revision": listing.commit, "total_bytes": listing.size_bytes}
+    _step(row, state=State.DOWNLOADING, licence=listing.licence, **fields)
+    note = _Note(row, listing.size_bytes)
+    for file in listing.files:
+        hub.fetch(row.origin, listing.commit, file, paths[file.name], note)
+        note.finish(file.size_bytes)
+    _drop_others(folder, target)
+    return target
+
+
+def _uploaded(row: Model) -> Path:
+    return places.own_folder(row.name, row.pk)
+
+
+_FETCH = {"huggingface": _from_hub, "upload": _uploaded}
+
+
+def _bytes_in(folder: Path) -> int:
+    return sum(file.stat().st_size for file in folder.rglob("*") if file.is_file())
+
+
+def _drop_others(folder: Path, kept: Path) -> None:
+    for other in folder.iterdir():
+        if other != kept:
+            shutil.rmtree(other, ignore_errors=True)
+
+
+class _Note:
+    """Write progress and speed into the row, once a second. Raises: Gone when it was cancelled."""
+
+    def __init__(self, row: Model, total: int) -> None:
+        self._row = row
+        self._total = total
+        self._finished = 0  # bytes of whole files
+        self._noted_s = time.monotonic()
+        self._noted: int | None = None
+        self._speed = 0.0
+
+    def __call__(self, done: int, _total: int) -> None:
+        now_s = time.monotonic()
+        if now_s - self._noted_s >= NOTE_EVERY_S:
+            self._write(self._finished + done, now_s)
+
+    def finish(self, size: int) -> None:
+        self._finished += size
+        self._write(self._finished, time.monotonic())
+
+    def _write(self, done: int, now_s: float) -> None:
+        passed_s = max(now_s - self._noted_s, 1e-3)
+        if self._noted is not None:
+            seen = max(0, done - self._noted) / passed_s
+            self._speed += (seen - self._speed) * (SMOOTHING if self._speed else 1.0)
+        self._noted_s, self._noted = now_s, done
+        fields = {"done_bytes": done, "bytes_per_s": self._speed}
+        if not Model.objects.filter(pk=self._row.pk, state__in=ARRIVING).update(**fields):
+            raise Gone
+
+
+@contextmanager
+def _alone(pk: int) -> Iterator[None]:
+    """One worker at a time for one model; a killed one leaves no lock."""
+    folder = Path(settings.HUB_MODELS) / places.ADDED
+    folder.mkdir(parents=True, exist_ok=True)
+    with (folder / f".{pk}.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield

@@ -1,0 +1,316 @@
+"""Models enter the catalog, change and leave it. Called by the management API and the dashboard.
+
+A row comes first and says what is wanted; `arrivals` brings the files and makes it available.
+"""
+
+import re
+import secrets
+from pathlib import Path
+from typing import Any
+
+import msgspec
+from django.db import IntegrityError, transaction
+
+from inference import catalog, model_settings, places, reading, starters, vault
+from inference.errors import Conflict, InvalidValue, MissingParameter, ModelNotFound
+from inference.models import ARRIVING, Alias, Model
+from inference.safe_address import check_upstream
+
+NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:@+-]*(/[A-Za-z0-9][A-Za-z0-9._:@+-]*)*")
+ACTIONS = frozenset({"load", "unload", "cancel", "add"})  # last parts of addresses under /models
+HUB_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,95}(/[A-Za-z0-9][A-Za-z0-9._-]{0,95})?")
+REVISION = re.compile(r"[A-Za-z0-9][A-Za-z0-9._/-]{0,63}")
+REMOTE_KINDS = ("llm", "embed", "vlm", "asr")
+RESTARTABLE = frozenset({Model.State.FAILED, Model.State.CANCELLED})
+
+
+class Wanted(msgspec.Struct, kw_only=True):
+    """A request to add a model; which fields count depends on `source`."""
+
+    source: str
+    name: str
+    model_id: str = ""
+    revision: str = "main"
+    files: list[str] = []  # patterns of what to take from a hub
+    path: str = ""
+    copy: bool = False  # false: the files are used where they are
+    base: str = ""
+    of: str = ""
+    base_url: str = ""
+    upstream_model: str = ""
+    api_key: str = ""
+    kind: str = "llm"
+    tags: list[str] = []
+    settings: dict[str, Any] = {}
+
+
+# --- adding ---------------------------------------------------------------------------------------
+
+
+def add(wanted: Wanted) -> Model:
+    """Make the row of a new model, or start a failed one again.
+
+    Raises: InvalidValue, MissingParameter, UnsafeModel, Conflict.
+    """
+    check_name(wanted.name)
+    fields = SOURCES[wanted.source](wanted)
+    engine = fields.get("engine", "")
+    if wanted.settings and engine:
+        fields["settings"] = model_settings.changed(
+            fields.get("settings", {}), wanted.settings, engine
+        )
+    elif wanted.settings:  # checked again once the engine is known
+        fields["settings"] = wanted.settings
+    row = create(wanted.name, source=wanted.source, tags=wanted.tags, **fields)
+    if wanted.source == "remote":
+        vault.put(vault.of_model(row.name), wanted.api_key)
+    return row
+
+
+def create(name: str, *, source: str, **fields: Any) -> Model:
+    """Insert the row, or start a failed one of the same source again. Raises: Conflict."""
+    fields["source"] = source
+    try:
+        with transaction.atomic():
+            row = _again(name, fields) or Model.objects.create(name=name, **fields)
+            catalog.invalidate()
+    except IntegrityError:
+        raise Conflict(f"there is a model named `{name}` already", param="name") from None
+    return row
+
+
+def _again(name: str, fields: dict[str, Any]) -> Model | None:
+    """What was downloaded before stays where it is, and is taken up where it was cut."""
+    same = Model.objects.select_for_update().filter(name=name, source=fields["source"])
+    row = same.filter(state__in=RESTARTABLE).first()
+    if row is None:
+        return None
+    for field, value in {**fields, "state_reason": "", "done_bytes": 0}.items():
+        setattr(row, field, value)
+    row.save()
+    return row
+
+
+def check_name(name: str) -> None:
+    """Raises: InvalidValue, Conflict."""
+    if not NAME.fullmatch(name) or len(name) > 128:
+        raise InvalidValue(
+            "a name has 1 to 128 letters, digits and . _ : @ + - with / between parts", param="name"
+        )
+    if ACTIONS & set(name.split("/")[-1:]):
+        raise InvalidValue(
+            f"a name cannot end with {name.rsplit('/', maxsplit=1)[-1]!r}", param="name"
+        )
+    if Alias.objects.filter(name=name).exists():
+        raise Conflict(f"`{name}` is an alias; choose another name", param="name")
+    if starters.by_name(name):
+        raise Conflict(f"`{name}` is the name of a starter model", param="name")
+
+
+def _local(wanted: Wanted) -> dict[str, Any]:
+    path = places.allowed(_given(wanted.path, "path"))
+    report = reading.inspect(path)  # refuse at once what can be seen at once
+    if report.kind == "adapter":
+        raise InvalidValue("this is an adapter; add it with source `adapter`", param="source")
+    return {
+        "origin": str(path),
+        "path": str(path),
+        "kind": report.kind,
+        "engine": report.engine,
+        "size_bytes": report.size_bytes,
+        "owns_files": wanted.copy,
+        "state": Model.State.QUEUED,
+    }
+
+
+def _huggingface(wanted: Wanted) -> dict[str, Any]:
+    if not HUB_ID.fullmatch(_given(wanted.model_id, "model_id")) or ".." in wanted.model_id:
+        raise InvalidValue("a model_id looks like `organisation/model`", param="model_id")
+    if not REVISION.fullmatch(wanted.revision) or ".." in wanted.revision:
+        raise InvalidValue("a revision is a branch, a tag or a commit", param="revision")
+    return {
+        "origin": wanted.model_id,
+        "revision": wanted.revision,
+        "files": wanted.files,
+        "kind": "",
+        "engine": "",
+        "path": "",
+        "owns_files": True,
+        "state": Model.State.QUEUED,
+    }
+
+
+def _adapter(wanted: Wanted) -> dict[str, Any]:
+    base = _named(_given(wanted.base, "base"), "base")
+    path = places.allowed(_given(wanted.path, "path"))
+    if reading.inspect(path).kind != "adapter":
+        raise InvalidValue("there is no adapter_config.json in this folder", param="path")
+    return {
+        "origin": str(path),
+        "path": str(path),
+        "base": base,
+        "kind": base.kind,
+        "engine": base.engine,
+        "owns_files": wanted.copy,
+        "state": Model.State.QUEUED,
+    }
+
+
+def _variant(wanted: Wanted) -> dict[str, Any]:
+    """The same files with other settings: they stay where they are."""
+    model = _named(_given(wanted.of, "of"), "of")
+    if model.state != Model.State.AVAILABLE:
+        raise InvalidValue(f"`{model.name}` is {model.state}", param="of")
+    same = ("kind", "engine", "path", "licence", "parameters", "quantization", "size_bytes")
+    more = ("sha256", "context_tokens", "report", "settings", "origin", "revision", "base")
+    return {field: getattr(model, field) for field in (*same, *more)} | {
+        "variant_of": model.variant_of or model,
+        "state": Model.State.AVAILABLE,
+    }
+
+
+def _remote(wanted: Wanted) -> dict[str, Any]:
+    address = check_upstream(_given(wanted.base_url, "base_url"), "base_url")
+    if wanted.kind not in REMOTE_KINDS:
+        raise InvalidValue(f"kind is one of {', '.join(REMOTE_KINDS)}", param="kind")
+    return {
+        "origin": address,
+        "path": address,
+        "kind": wanted.kind,
+        "engine": "remote_openai",
+        "settings": {
+            "options": {"upstream_model": _given(wanted.upstream_model, "upstream_model")}
+        },
+        "state": Model.State.AVAILABLE,
+    }
+
+
+SOURCES = {
+    "huggingface": _huggingface,
+    "local": _local,
+    "adapter": _adapter,
+    "variant": _variant,
+    "remote": _remote,
+}
+
+
+def register_adapter(name: str, base: str, path: str, **fields: Any) -> Model:
+    """Let a trained adapter be served under its own name at once; its files stay the caller's.
+
+    Raises: Conflict, InvalidValue, UnsafeModel.
+    """
+    check_name(name)
+    model = _named(base, "base")
+    found = reading.inspect(Path(path))
+    return create(
+        name,
+        source="adapter",
+        base=model,
+        path=path,
+        kind=model.kind,
+        engine=model.engine,
+        size_bytes=found.size_bytes,
+        sha256=reading.digest(Path(path)),
+        **fields,
+    )
+
+
+def _given(value: str, param: str) -> str:
+    if not value:
+        raise MissingParameter(f"this source needs `{param}`", param=param)
+    return value
+
+
+def _named(name: str, param: str) -> Model:
+    row = Model.objects.filter(name=name).first()
+    if row is None:
+        raise ModelNotFound(f"there is no model `{name[:128]}`", param=param)
+    return row
+
+
+# --- changing and leaving ---------------------------------------------------------------------------
+
+
+def change(
+    row: Model, patch: dict[str, Any], tags: list[str] | None = None, api_key: str | None = None
+) -> Model:
+    """Set what the next request is served with. Raises: UnknownParameter, InvalidValue."""
+    with transaction.atomic():
+        row = Model.objects.select_for_update(of=("self",)).get(pk=row.pk)
+        row.settings = model_settings.changed(row.settings, patch, row.engine)
+        _check_context(row)
+        row.tags = row.tags if tags is None else tags
+        if api_key is not None:
+            _renew_key(row, api_key)
+        row.save(update_fields=["settings", "tags", "sha256", "updated_at"])
+        catalog.invalidate()
+    return row
+
+
+def _check_context(row: Model) -> None:
+    asked, own = row.settings.get("context_tokens", 0), row.context_tokens
+    if own and asked > own:
+        raise InvalidValue(f"the model has a context of {own} tokens", param="context_tokens")
+
+
+def _renew_key(row: Model, api_key: str) -> None:
+    """Another digest is another version: what is loaded with the old key is replaced."""
+    if row.source != "remote":
+        raise InvalidValue("only a remote model has a key", param="api_key")
+    vault.put(vault.of_model(row.name), api_key)
+    row.sha256 = secrets.token_hex(32)
+
+
+def cancel(row: Model) -> Model:
+    """End an arrival; its worker sees it within a second. Raises: Conflict."""
+    states = [*ARRIVING, Model.State.UPLOADING]
+    done = Model.objects.filter(pk=row.pk, state__in=states).update(
+        state=Model.State.CANCELLED, state_reason="cancelled", bytes_per_s=0.0
+    )
+    row.refresh_from_db()
+    if not done:
+        raise Conflict(f"`{row.name}` is {row.state}: there is nothing to cancel")
+    catalog.invalidate()
+    return row
+
+
+def remove(row: Model, *, force: bool = False) -> None:
+    """Take a model out of the catalog, and its files where the hub brought them.
+
+    Raises: Conflict while names, adapters or variants lead to it; `force` lets the names go.
+    """
+    if row.source == "starter":
+        raise Conflict(f"`{row.name}` is a starter model: it would come back at the next start")
+    folder = places.own_folder(row.name, row.pk)  # a deleted row has no number
+    with transaction.atomic():
+        users = [*row.adapters.values_list("name", flat=True)]
+        users += row.variants.values_list("name", flat=True)
+        if users:
+            raise Conflict(
+                f"`{row.name}` is used by {', '.join(sorted(users))}; remove those first"
+            )
+        _release_names(row, force=force)
+        row.delete()
+        vault.put(vault.of_model(row.name), "")
+        catalog.invalidate()
+    if row.owns_files:
+        places.remove_owned(folder)
+
+
+def _release_names(row: Model, *, force: bool) -> None:
+    names = [alias for alias in Alias.objects.all() if _leads_to(alias, row)]
+    if names and not force:
+        shown = ", ".join(alias.name for alias in names)
+        raise Conflict(f"{shown} lead to `{row.name}`; point them elsewhere, or use force")
+    for alias in names:
+        left = [target for target in alias.targets if target["model"] != row.name]
+        heir = Model.objects.filter(name=left[0]["model"]).first() if left else None
+        if heir is None:
+            alias.delete()
+            continue
+        alias.target, alias.targets = heir, left
+        alias.save()
+
+
+def _leads_to(alias: Alias, row: Model) -> bool:
+    return alias.target_id == row.pk or any(t["model"] == row.name for t in alias.targets)

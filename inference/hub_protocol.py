@@ -1,0 +1,200 @@
+"""The protocol of the Hugging Face hub, as far as a download needs it; any server that speaks it.
+
+Only files that can be served are taken: safetensors, GGUF, tokenizers and configurations.
+"""
+
+import fnmatch
+import hashlib
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote, urlsplit
+
+import httpx
+import msgspec
+
+from inference import downloads
+from inference.downloads import DownloadFailed, Refused, Source
+from inference.safe_address import leads_outside
+
+TAKEN = re.compile(
+    r"(.*/)?([^/]+\.(safetensors|gguf|jinja|model|spm|tiktoken)|[^/]*\.json|merges\.txt|vocab\.txt"
+    r"|vocabulary\.txt|LICENSE[^/]*|README\.md)",
+    re.IGNORECASE,
+)
+MAX_FILES = 2000
+MAX_ANSWER_BYTES = 16 * 2**20
+COMMIT = re.compile(r"[0-9a-f]{40}")
+QUANTIZED_FIRST = ("Q4_K_M", "Q4_0", "Q5_K_M", "Q8_0", "Q4_1")  # of a hub's many GGUF files, one
+
+
+class _Lfs(msgspec.Struct):
+    sha256: str = ""
+    size: int = 0
+
+
+class _Sibling(msgspec.Struct):
+    rfilename: str
+    size: int | None = None
+    blobId: str = ""  # noqa: N815 (the protocol's name)
+    lfs: _Lfs | None = None
+
+
+class _Answer(msgspec.Struct):
+    sha: str
+    siblings: list[_Sibling] = []
+    cardData: dict[str, Any] | None = None  # noqa: N815 (the protocol's name)
+
+
+@dataclass(frozen=True, slots=True)
+class HubFile:
+    """A file as the hub describes it: large ones by SHA-256, small ones by their git blob."""
+
+    name: str
+    size_bytes: int
+    sha256: str
+    blob: str
+
+
+@dataclass(frozen=True, slots=True)
+class Listing:
+    """A model at one commit."""
+
+    commit: str
+    licence: str
+    files: tuple[HubFile, ...]
+
+    @property
+    def size_bytes(self) -> int:
+        return sum(file.size_bytes for file in self.files)
+
+
+@dataclass(frozen=True, slots=True)
+class Hub:
+    """Where it is, and with which token it is asked."""
+
+    endpoint: str
+    token: str
+    private_allowed: bool
+
+    def listing(self, model_id: str, revision: str, patterns: Sequence[str]) -> Listing:
+        """Pin the revision to a commit and choose the files. Raises: DownloadFailed, Refused."""
+        place = f"{self.endpoint}/api/models/{quote(model_id)}/revision/{quote(revision, safe='')}"
+        with downloads.open_client(self.check) as client:
+            found = _asked(client, place, self._headers(), model_id)
+        if not COMMIT.fullmatch(found.sha):
+            raise DownloadFailed(f"{model_id}: the hub names no commit")
+        files = chosen([_file(sibling) for sibling in found.siblings[:MAX_FILES]], patterns)
+        if not files:
+            raise DownloadFailed(
+                f"{model_id} holds no safetensors or GGUF file"
+                + (f" that matches {', '.join(patterns)}" if patterns else "")
+            )
+        licence = str((found.cardData or {}).get("license") or "")[:64]
+        return Listing(found.sha, licence, tuple(files))
+
+    def fetch(
+        self, model_id: str, commit: str, file: HubFile, target: Path, progress: downloads.Progress
+    ) -> None:
+        """Download one file, or find that it is there. Raises: DownloadFailed, OSError."""
+        if target.is_file() and _is_whole(file, target):
+            return
+        url = f"{self.endpoint}/{quote(model_id)}/resolve/{commit}/{quote(file.name)}"
+        source = Source(url, sha256=file.sha256, headers=self._headers(), check=self.check)
+        downloads.download(source, target, progress)
+        _check(file, target)
+
+    def check(self, request: httpx.Request) -> None:
+        """The operator chose the hub's own host; a redirect leads to public addresses only."""
+        own = urlsplit(self.endpoint).hostname
+        if self.private_allowed or request.url.host == own or leads_outside(request.url.host):
+            return
+        raise Refused(f"the hub redirects to {request.url.host}, which is no public address")
+
+    def _headers(self) -> dict[str, str]:
+        return {"authorization": f"Bearer {self.token}"} if self.token else {}
+
+
+def chosen(files: list[HubFile], patterns: Sequence[str]) -> list[HubFile]:
+    """Take what can be served; of several GGUF files one, unless patterns say which."""
+    usable = [file for file in files if TAKEN.fullmatch(file.name)]
+    if patterns:
+        weights = [file for file in usable if _is_weights(file)]
+        wanted = [f for f in weights if any(fnmatch.fnmatchcase(f.name, p) for p in patterns)]
+    else:
+        wanted = _usual_weights(usable)
+    if not wanted:
+        return []
+    return wanted + [file for file in usable if not _is_weights(file)]
+
+
+def _usual_weights(files: list[HubFile]) -> list[HubFile]:
+    top = [file for file in files if "/" not in file.name]
+    if tensors := [file for file in top if file.name.lower().endswith(".safetensors")]:
+        return tensors
+    ggufs = [file for file in files if file.name.lower().endswith(".gguf")]
+    ggufs = [file for file in ggufs if "mmproj" not in file.name.lower()]
+    for kind in QUANTIZED_FIRST:
+        if found := [file for file in ggufs if kind in file.name.upper()]:
+            return found
+    return ggufs[:1]
+
+
+def _is_weights(file: HubFile) -> bool:
+    return file.name.lower().endswith((".safetensors", ".gguf"))
+
+
+def _asked(client: httpx.Client, place: str, headers: dict[str, str], model_id: str) -> _Answer:
+    """Raises: Refused, DownloadFailed."""
+    try:
+        answer = client.get(place, params={"blobs": "true"}, headers=headers)
+    except httpx.HTTPError as error:
+        raise DownloadFailed(f"the model hub does not answer: {error}") from error
+    if answer.status_code in downloads.REFUSED:
+        raise Refused(_why(answer.status_code, model_id))
+    if answer.status_code != httpx.codes.OK or len(answer.content) > MAX_ANSWER_BYTES:
+        raise DownloadFailed(f"{model_id}: the model hub answers {answer.status_code}")
+    try:
+        return msgspec.json.decode(answer.content, type=_Answer)
+    except msgspec.DecodeError as error:
+        raise DownloadFailed(f"{model_id}: the model hub's answer is not its protocol's") from error
+
+
+def _why(status: int, model_id: str) -> str:
+    if status in {401, 403}:
+        return (
+            f"{model_id} is private, gated or not there: the hub wants a token that may read it"
+            " (manage.py set_secret huggingface_token)"
+        )
+    return f"the hub knows no {model_id} at this revision"
+
+
+def _file(sibling: _Sibling) -> HubFile:
+    lfs = sibling.lfs or _Lfs()
+    size = lfs.size or sibling.size or 0
+    return HubFile(sibling.rfilename, size, lfs.sha256, "" if lfs.sha256 else sibling.blobId)
+
+
+def _is_whole(file: HubFile, target: Path) -> bool:
+    """A file with a SHA-256 got its name only after that was right."""
+    same = target.stat().st_size == file.size_bytes
+    return same and (not file.blob or _blob(target) == file.blob)
+
+
+def _check(file: HubFile, target: Path) -> None:
+    """A small file has no SHA-256 on the hub, but its git blob's SHA-1."""
+    problem = ""
+    if target.stat().st_size != file.size_bytes:
+        problem = f"it has {target.stat().st_size} bytes, not {file.size_bytes}"
+    elif file.blob and _blob(target) != file.blob:
+        problem = "its content is not the hub's"
+    if problem:
+        target.unlink()
+        raise downloads.WrongDigest(f"{file.name}: {problem}; it was removed")
+
+
+def _blob(target: Path) -> str:
+    content = target.read_bytes()
+    return hashlib.sha1(b"blob %d\0" % len(content) + content, usedforsecurity=False).hexdigest()

@@ -1,0 +1,85 @@
+"""What an operator may set for one model, with ranges; the same names as in the spec.
+
+`entries.change` validates against it; `catalog.spec_of` puts the result into the spec.
+"""
+
+from typing import Annotated, Any, Literal
+
+import msgspec
+from msgspec import Meta
+
+from inference.errors import InvalidValue, UnknownParameter
+
+Count = Annotated[int, Meta(ge=1, le=4096)]
+Bytes = Annotated[int, Meta(ge=1, le=2**50)]
+
+
+class Settings(msgspec.Struct, kw_only=True, omit_defaults=True, forbid_unknown_fields=True):
+    """None: the default. All but `SOFT` ones take effect by a reload at the next request."""
+
+    pinned: bool | None = None
+    priority: Annotated[int, Meta(ge=-1000, le=1000)] | None = None
+    idle_unload_s: Annotated[float, Meta(ge=0, le=10**9)] | None = None
+    context_tokens: Annotated[int, Meta(ge=16, le=2**24)] | None = None
+    dtype: Literal["auto", "float32", "float16", "bfloat16"] | None = None
+    device: Annotated[str, Meta(pattern=r"^(auto|cpu|cuda(:\d{1,2})?)$")] | None = None
+    max_concurrency: Count | None = None
+    max_queue: Annotated[int, Meta(ge=0, le=100_000)] | None = None
+    options: dict[str, str | int | float | bool] | None = None
+
+
+class _None(msgspec.Struct, omit_defaults=True, forbid_unknown_fields=True):
+    pass
+
+
+class _Gguf(msgspec.Struct, omit_defaults=True, forbid_unknown_fields=True):
+    kv_tokens: Annotated[int, Meta(ge=256, le=2**24)] | None = None
+
+
+class _Transformers(msgspec.Struct, omit_defaults=True, forbid_unknown_fields=True):
+    prefix_cache_bytes: Annotated[int, Meta(ge=0, le=2**50)] | None = None
+
+
+class _Embed(msgspec.Struct, omit_defaults=True, forbid_unknown_fields=True):
+    batch_tokens: Annotated[int, Meta(ge=16, le=2**20)] | None = None
+
+
+class _Remote(msgspec.Struct, omit_defaults=True, forbid_unknown_fields=True):
+    upstream_model: Annotated[str, Meta(min_length=1, max_length=256)] | None = None
+
+
+OPTIONS: dict[str, type[msgspec.Struct]] = {
+    "llm_gguf": _Gguf,
+    "llm_transformers": _Transformers,
+    "embed_text": _Embed,
+    "remote_openai": _Remote,
+}
+FREE = frozenset({"fake"})  # the tests' engine reads whatever it is given
+
+
+def changed(old: dict[str, Any], patch: dict[str, Any], engine: str) -> dict[str, Any]:
+    """Lay a patch over settings; null forgets one. Raises: UnknownParameter, InvalidValue."""
+    merged = {**old, **patch}
+    if "options" in patch and patch["options"] is not None:
+        options = {**old.get("options", {}), **patch["options"]}
+        merged["options"] = {key: value for key, value in options.items() if value is not None}
+    wanted = _convert({k: v for k, v in merged.items() if v is not None}, Settings, "")
+    if wanted.options and engine not in FREE:
+        _convert(wanted.options, OPTIONS.get(engine, _None), "options.")
+    found: dict[str, Any] = msgspec.to_builtins(wanted)
+    return found
+
+
+def _convert(values: dict[str, Any], kind: type[Any], prefix: str) -> Any:
+    known = {field.name for field in msgspec.structs.fields(kind)}
+    for name in values:
+        if name not in known:
+            shown = f"{prefix}{name[:100]}"
+            offered = ", ".join(sorted(known)) or "none for this engine"
+            raise UnknownParameter(f"unknown setting `{shown}`; known: {offered}", param=shown)
+    try:
+        return msgspec.convert(values, kind)
+    except msgspec.ValidationError as error:
+        what, _, where = str(error).partition(" - at `$.")
+        place = prefix + where.rstrip("`").partition("[")[0]
+        raise InvalidValue(f"{place}: {what}", param=place or None) from error

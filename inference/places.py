@@ -1,0 +1,87 @@
+"""Where model files may lie: folders that the operator opened, and the hub's own.
+
+`entries`, `arrivals` and `uploads` ask here before they touch a path.
+"""
+
+import re
+import shutil
+from pathlib import Path, PurePosixPath
+
+from django.conf import settings
+
+from inference.errors import DiskFull, InvalidValue
+
+ADDED = "added"  # under the folder of models: files that the hub itself brought
+SPARE_BYTES = 256 * 2**20  # disk that stays free
+NAME_PART = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._+ -]{0,199}")
+MAX_DEPTH = 8
+
+
+def import_roots() -> list[Path]:
+    return [root.resolve() for root in settings.HUB_IMPORT_ROOTS]
+
+
+def allowed(given: str) -> Path:
+    """Find a file or folder under an import root, links followed.
+
+    What is not there and what may not be seen is refused with the same words. Raises: InvalidValue.
+    """
+    roots = import_roots()
+    found = (_inside(root, given, roots) for root in roots)
+    path = next((path for path in found if path), None)
+    if path is None:
+        shown = ", ".join(str(root) for root in roots)
+        raise InvalidValue(
+            f"there is nothing that may be read at this path; models are read from {shown}"
+            " (AI_HUB_IMPORT_ROOTS names more)",
+            param="path",
+        )
+    return path
+
+
+def _inside(root: Path, given: str, roots: list[Path]) -> Path | None:
+    """A relative path counts from this root; where it leads may be in any."""
+    try:
+        path = (root / given).resolve(strict=True)
+    except (OSError, ValueError, RuntimeError):
+        return None
+    return path if any(path != r and path.is_relative_to(r) for r in roots) else None
+
+
+def safe_path(root: Path, name: str) -> Path:
+    """Confine a file name that a hub or a browser sent. Raises: InvalidValue."""
+    parts = PurePosixPath(name).parts
+    fine = 0 < len(parts) <= MAX_DEPTH and "\\" not in name
+    if not fine or not all(NAME_PART.fullmatch(part) for part in parts):
+        raise InvalidValue(f"{name[:100]!r} is no name for a model's file", param="files")
+    return root.joinpath(*parts)
+
+
+def own_folder(name: str, pk: int) -> Path:
+    """Give the folder of a model whose files the hub brings; the number keeps names apart."""
+    slug = re.sub(r"[^A-Za-z0-9._-]+", "-", name).strip(".-")[:64] or "model"
+    return Path(settings.HUB_MODELS) / ADDED / f"{slug}-{pk}"
+
+
+def remove_owned(path: Path) -> None:
+    """Delete a folder of `own_folder`, and nothing else ever."""
+    root = (Path(settings.HUB_MODELS) / ADDED).resolve()
+    found = path.resolve()
+    if found.parent == root and not path.is_symlink():
+        shutil.rmtree(found, ignore_errors=True)
+
+
+def check_disk(needed_bytes: int) -> None:
+    """Raises: DiskFull, with what is needed and what is free."""
+    root = Path(settings.HUB_MODELS)
+    root.mkdir(parents=True, exist_ok=True)
+    free = shutil.disk_usage(root).free
+    if free < needed_bytes + SPARE_BYTES:
+        raise DiskFull(
+            f"this needs {_mib(needed_bytes)} and {_mib(SPARE_BYTES)} that stay free, but the disk"
+            f" of the models has {_mib(free)} left; free some, or set AI_HUB_MODELS to another disk"
+        )
+
+
+def _mib(size: int) -> str:
+    return f"{size / 2**20:,.0f} MiB"

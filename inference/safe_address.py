@@ -1,0 +1,39 @@
+"""Which addresses the hub may call on somebody's word: no loopback, no private or special network.
+
+Used for upstream servers and for redirects of the model hub. The operator may allow all of them.
+"""
+
+import socket
+from ipaddress import ip_address
+from urllib.parse import urlsplit
+
+from django.conf import settings
+
+from inference import public_address
+from inference.errors import InvalidValue
+
+
+def check_upstream(url: str, param: str) -> str:
+    """Give the address without a slash at its end. Raises: InvalidValue."""
+    parts = urlsplit(url)
+    if parts.scheme not in {"http", "https"} or not parts.hostname or len(url) > 512:
+        raise InvalidValue("an address starts with http:// or https://", param=param)
+    if parts.username or parts.password or parts.query or parts.fragment:
+        raise InvalidValue("an address has no user, query or fragment; use api_key", param=param)
+    if not settings.HUB_PRIVATE_UPSTREAMS and not leads_outside(parts.hostname):
+        raise InvalidValue(
+            f"{parts.hostname} cannot be resolved or is no public address"
+            " (AI_HUB_PRIVATE_UPSTREAMS=allow permits private ones)",
+            param=param,
+        )
+    return url.rstrip("/")
+
+
+def leads_outside(host: str) -> bool:
+    """Resolve as a client would, and look at every address."""
+    try:
+        found = socket.getaddrinfo(host, None, type=socket.SOCK_STREAM)
+        addresses = {ip_address(str(entry[4][0]).partition("%")[0]) for entry in found}
+    except (OSError, ValueError, UnicodeError):
+        return False
+    return bool(addresses) and all(public_address.is_public(address) for address in addresses)

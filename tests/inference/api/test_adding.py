@@ -1,0 +1,265 @@
+"""`POST /api/v1/models/add` and what follows: a real hub with worker and node, real files."""
+
+import json
+import shutil
+import struct
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+
+from tests import models, servers
+
+KEYS = {
+    "default": {"scopes": ["models:read", "models:write", "inference"]},
+    "reader": {"scopes": ["models:read", "inference"]},
+    "loader": {"scopes": ["models:read", "models:load"]},
+    "old": {"scopes": ["models:read", "models:manage"]},
+    "limited": {"scopes": ["models:read", "models:write"], "models": ["mine"]},
+}
+
+
+@pytest.fixture(scope="module")
+def imports(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("imports")
+
+
+@pytest.fixture(scope="module")
+def hub(imports: Path) -> Iterator[servers.Hub]:
+    chat = models.smollm2_gguf().parent
+    roots = f"{imports},{chat}"
+    with servers.hub(keys=KEYS, AI_HUB_IMPORT_ROOTS=roots) as started:
+        servers.start(started, "worker", "run_worker")
+        yield started
+
+
+def call(hub: servers.Hub, method: str, to: str, key: str = "default", /, **body: Any) -> Any:
+    options: dict[str, Any] = {"json": body} if method in {"POST", "PATCH"} else {"params": body}
+    url = f"{hub.url}/api/v1/{to}"
+    return httpx.request(method, url, headers={"x-api-key": hub.keys[key]}, timeout=60, **options)
+
+
+def add(hub: servers.Hub, name: str, /, **fields: Any) -> Any:
+    return call(hub, "POST", "models/add", **{"source": "local", "name": name, **fields})
+
+
+def arrived(hub: servers.Hub, name: str) -> dict[str, Any]:
+    """Wait until it is available, or will never be."""
+    until_s = time.monotonic() + 60
+    while True:
+        row: dict[str, Any] = call(hub, "GET", f"models/{name}").json()
+        if row["state"] not in {"queued", "downloading", "inspecting"}:
+            return row
+        assert time.monotonic() < until_s, row
+        time.sleep(0.05)
+
+
+def refusal(response: httpx.Response) -> tuple[int, str, str | None]:
+    error = response.json()["error"]
+    return response.status_code, error["code"], error["param"]
+
+
+def tiny(folder: Path, **config: Any) -> Path:
+    """A folder that is a model by its headers: one tensor of 16 bytes."""
+    folder.mkdir()
+    header = json.dumps({"w": {"dtype": "F32", "shape": [4], "data_offsets": [0, 16]}}).encode()
+    content = struct.pack("<Q", len(header)) + header + bytes(16)
+    (folder / "model.safetensors").write_bytes(content)
+    fields = {"architectures": ["LlamaForCausalLM"], "max_position_embeddings": 64, **config}
+    (folder / "config.json").write_text(json.dumps(fields))
+    return folder
+
+
+@pytest.mark.models
+def test_it_serves_a_model_from_a_folder(hub: servers.Hub) -> None:
+    path = str(models.smollm2_gguf())
+    asked = {"source": "local", "path": path, "name": "house/chat"}
+    answer = call(hub, "POST", "models/add", **asked)
+    assert answer.status_code == 202
+    assert answer.json()["state"] == "queued"
+    row = arrived(hub, "house/chat")
+    assert (row["state"], row["kind"], row["engine"]) == ("available", "llm", "llm_gguf")
+    assert (row["context_tokens"], len(row["sha256"])) == (8192, 64)
+    changed = call(hub, "PATCH", "models/house/chat", context_tokens=512, max_concurrency=2)
+    assert changed.json()["settings"] == {"context_tokens": 512, "max_concurrency": 2}
+    loaded = call(hub, "POST", "models/house/chat/load", "loader")
+    assert (loaded.status_code, loaded.json()["context_tokens"]) == (200, 512), loaded.text
+    body = {"model": "house/chat", "messages": [{"role": "user", "content": "Say hi"}]}
+    with hub.client() as client:
+        said = client.post("chat/completions", json={**body, "max_tokens": 4}).json()
+    assert said["choices"][0]["message"]["content"]
+    assert call(hub, "DELETE", "models/house/chat").status_code == 204
+    assert Path(path).is_file(), "files of others stay"
+    with hub.client() as client:
+        assert client.post("chat/completions", json=body).status_code == 404
+
+
+def test_it_copies_and_deletes_what_it_copied(hub: servers.Hub, imports: Path) -> None:
+    source = tiny(imports / "copied")
+    add(hub, "copied", path="copied", copy=True)
+    add(hub, "copied", path=str(source), copy=True)
+    row = arrived(hub, "copied")
+    assert row["state"] == "available", row["state_reason"]
+    shutil.rmtree(source)
+    [copy] = (hub.data / "models" / "added").glob("copied-*/model.safetensors")
+    assert refusal(add(hub, "copied", path=str(models.smollm2_gguf())))[:2] == (409, "conflict")
+    assert call(hub, "DELETE", "models/copied").status_code == 204
+    assert not copy.parent.exists()
+
+
+def test_a_variant_shares_files_and_has_its_own_settings(hub: servers.Hub, imports: Path) -> None:
+    tiny(imports / "first")
+    add(hub, "first", path="first")
+    arrived(hub, "first")
+    made = add(hub, "second", source="variant", of="first", settings={"context_tokens": 32})
+    assert made.status_code == 201, made.text
+    assert (made.json()["variant_of"], made.json()["state"]) == ("first", "available")
+    assert made.json()["settings"] == {"context_tokens": 32}
+    refused = call(hub, "DELETE", "models/first")
+    assert refusal(refused)[:2] == (409, "conflict")
+    assert "second" in refused.json()["error"]["message"]
+    assert call(hub, "DELETE", "models/second").status_code == 204
+    assert call(hub, "DELETE", "models/first").status_code == 204
+
+
+@pytest.mark.parametrize(
+    "path", ["/etc/passwd", "../../etc", "/", ".", "nothing", "a\0b", "leaving", "leaving/passwd"]
+)
+def test_it_reads_only_what_the_operator_opened(hub: servers.Hub, imports: Path, path: str) -> None:
+    if not (imports / "leaving").is_symlink():
+        (imports / "leaving").symlink_to("/etc")
+    answer = add(hub, "outside", path=path)
+    assert answer.status_code == 400
+    assert answer.json()["error"]["code"] in {"invalid_value", "invalid_json"}
+    assert call(hub, "GET", "models/outside").status_code == 404
+
+
+def test_it_refuses_what_could_harm_and_says_why(hub: servers.Hub, imports: Path) -> None:
+    own_code = tiny(imports / "own-code", auto_map={"AutoModel": "m.M"})
+    pickled = tiny(imports / "pickled")
+    (pickled / "model.safetensors").rename(pickled / "weights.pt")
+    cut = tiny(imports / "cut")
+    (cut / "model.safetensors").write_bytes(b"\xff" * 20)
+    for folder, word in ((own_code, "auto_map"), (pickled, "weights.pt"), (cut, "safetensors")):
+        answer = add(hub, folder.name, path=str(folder))
+        assert refusal(answer)[:2] == (400, "unsafe_model"), answer.text
+        assert word in answer.json()["error"]["message"]
+        assert str(imports) not in answer.text
+
+
+@pytest.mark.parametrize(
+    ("body", "code", "param"),
+    [
+        ({"source": "local"}, "missing_required_parameter", "path"),
+        ({"source": "huggingface"}, "missing_required_parameter", "model_id"),
+        ({"source": "huggingface", "model_id": "../x"}, "invalid_value", "model_id"),
+        (
+            {"source": "huggingface", "model_id": "a/b", "revision": "a..b"},
+            "invalid_value",
+            "revision",
+        ),
+        ({"source": "torrent"}, "invalid_value", "source"),
+        ({"path": "x", "owner": "root"}, "unknown_parameter", "owner"),
+        ({"path": "x", "trust_remote_code": True}, "unknown_parameter", "trust_remote_code"),
+        ({"name": "a b"}, "invalid_value", "name"),
+        ({"name": "../a"}, "invalid_value", "name"),
+        ({"name": "a/load"}, "invalid_value", "name"),
+        ({"name": "smollm2-135m"}, "conflict", "name"),
+        ({"source": "remote", "base_url": "file:///etc"}, "invalid_value", "base_url"),
+        ({"source": "remote", "base_url": "http://127.1/v1"}, "invalid_value", "base_url"),
+        ({"source": "remote", "base_url": "http://2130706433"}, "invalid_value", "base_url"),
+        ({"source": "remote", "base_url": "http://[::ffff:10.0.0.1]"}, "invalid_value", "base_url"),
+        ({"source": "remote", "base_url": "http://[64:ff9b::7f00:1]"}, "invalid_value", "base_url"),
+        ({"source": "remote", "base_url": "http://u:p@example.com"}, "invalid_value", "base_url"),
+        ({"source": "adapter", "base": "nothing", "path": "x"}, "model_not_found", "base"),
+    ],
+)
+def test_it_names_what_is_wrong(
+    hub: servers.Hub, body: dict[str, Any], code: str, param: str
+) -> None:
+    answer = call(hub, "POST", "models/add", **{"source": "local", "name": "new", **body})
+    assert refusal(answer)[1:] == (code, param), answer.text
+
+
+@pytest.mark.parametrize(
+    ("patch", "code", "param"),
+    [
+        ({"pinned": "perhaps"}, "invalid_value", "pinned"),
+        ({"priority": 10**6}, "invalid_value", "priority"),
+        ({"context_tokens": 10**6}, "invalid_value", "context_tokens"),
+        ({"dtype": "int1"}, "invalid_value", "dtype"),
+        ({"device": "/dev/sda"}, "invalid_value", "device"),
+        ({"max_concurrency": 0}, "invalid_value", "max_concurrency"),
+        ({"options": {"api_base": "x"}}, "unknown_parameter", "options.api_base"),
+        ({"options": {"a": {"b": 1}}}, "invalid_value", "options"),
+        ({"path": "/etc"}, "unknown_parameter", "path"),
+        ({"engine": "fake"}, "unknown_parameter", "engine"),
+        ({"api_key": "x"}, "invalid_value", "api_key"),
+    ],
+)
+def test_it_refuses_settings_that_are_none(
+    hub: servers.Hub, imports: Path, patch: dict[str, Any], code: str, param: str
+) -> None:
+    if call(hub, "GET", "models/set").status_code == 404:
+        tiny(imports / "set")
+        add(hub, "set", path="set")
+        arrived(hub, "set")
+    answer = call(hub, "PATCH", "models/set", **patch)
+    assert refusal(answer)[1:] == (code, param), answer.text
+    assert call(hub, "GET", "models/set").json()["settings"] == {}
+
+
+def test_it_forgets_a_setting_that_is_null(hub: servers.Hub, imports: Path) -> None:
+    tiny(imports / "nulls")
+    add(hub, "nulls", path="nulls", settings={"pinned": True}, tags=["small"])
+    assert arrived(hub, "nulls")["settings"] == {"pinned": True}
+    options = {"prefix_cache_bytes": 1}
+    set_ = call(hub, "PATCH", "models/nulls", pinned=None, options=options, tags=[]).json()
+    assert (set_["settings"], set_["tags"]) == ({"options": options}, [])
+    cleared = call(hub, "PATCH", "models/nulls", options={"prefix_cache_bytes": None}).json()
+    assert cleared["settings"].get("options", {}) == {}
+
+
+def test_it_keeps_the_key_of_an_upstream_to_itself(hub: servers.Hub) -> None:
+    wanted = {"source": "remote", "base_url": "http://1.1.1.1/v1/", "upstream_model": "gpt"}
+    made = add(hub, "far", **wanted, api_key="sk-very-secret")
+    assert made.status_code == 201, made.text
+    assert (made.json()["origin"], made.json()["engine"]) == ("http://1.1.1.1/v1", "remote_openai")
+    shown = call(hub, "GET", "models/far").text
+    assert "sk-very-secret" not in made.text + shown
+    database = (hub.data / "hub.sqlite3").read_bytes() + b"".join(
+        file.read_bytes() for file in hub.data.glob("hub.sqlite3-wal")
+    )
+    assert b"far" in database
+    assert b"sk-very-secret" not in database
+    before = call(hub, "GET", "models/far").json()["sha256"]
+    assert call(hub, "PATCH", "models/far", api_key="sk-new").json()["sha256"] != before
+
+
+def test_scopes_part_who_may_what(hub: servers.Hub, imports: Path) -> None:
+    tiny(imports / "mine")
+    body = {"source": "local", "path": "mine"}
+    for key in ("reader", "loader"):
+        refused = call(hub, "POST", "models/add", key, name="mine", **body)
+        assert refusal(refused)[:2] == (403, "permission_denied")
+    assert refusal(call(hub, "POST", "models/add", "limited", name="other", **body))[0] == 403
+    assert call(hub, "POST", "models/add", "limited", name="mine", **body).status_code == 202
+    arrived(hub, "mine")
+    assert call(hub, "PATCH", "models/mine", "loader", pinned=True).status_code == 403
+    assert call(hub, "PATCH", "models/mine", "old", pinned=True).status_code == 200
+    assert call(hub, "DELETE", "models/mine", "reader").status_code == 403
+    assert call(hub, "DELETE", "models/mine", "limited").status_code == 204
+
+
+def test_it_filters_the_list(hub: servers.Hub, imports: Path) -> None:
+    tiny(imports / "seen")
+    add(hub, "seen", path="seen")
+    arrived(hub, "seen")
+    found = call(hub, "GET", "models", search="see", kind="llm", source="local").json()
+    assert [row["name"] for row in found["results"]] == ["seen"]
+    assert call(hub, "GET", "models", search="see", kind="asr").json()["count"] == 0
+    assert refusal(call(hub, "GET", "models", state="odd"))[1:] == ("invalid_value", "state")
+    assert refusal(call(hub, "GET", "models", colour="x"))[1:] == ("unknown_parameter", "colour")
