@@ -95,6 +95,8 @@ def _step(row: Model, **fields: Any) -> None:
     """Raises: Gone."""
     if not Model.objects.filter(pk=row.pk, state__in=ARRIVING).update(**fields):
         raise Gone
+    for field, value in fields.items():
+        setattr(row, field, value)
     catalog.invalidate()
 
 

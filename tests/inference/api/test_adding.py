@@ -1,8 +1,6 @@
 """`POST /api/v1/models/add` and what follows: a real hub with worker and node, real files."""
 
-import json
 import shutil
-import struct
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -12,6 +10,7 @@ import httpx
 import pytest
 
 from tests import models, servers
+from tests.inference import tiny_files
 
 KEYS = {
     "default": {"scopes": ["models:read", "models:write", "inference"]},
@@ -62,17 +61,6 @@ def refusal(response: httpx.Response) -> tuple[int, str, str | None]:
     return response.status_code, error["code"], error["param"]
 
 
-def tiny(folder: Path, **config: Any) -> Path:
-    """A folder that is a model by its headers: one tensor of 16 bytes."""
-    folder.mkdir()
-    header = json.dumps({"w": {"dtype": "F32", "shape": [4], "data_offsets": [0, 16]}}).encode()
-    content = struct.pack("<Q", len(header)) + header + bytes(16)
-    (folder / "model.safetensors").write_bytes(content)
-    fields = {"architectures": ["LlamaForCausalLM"], "max_position_embeddings": 64, **config}
-    (folder / "config.json").write_text(json.dumps(fields))
-    return folder
-
-
 @pytest.mark.models
 def test_it_serves_a_model_from_a_folder(hub: servers.Hub) -> None:
     path = str(models.smollm2_gguf())
@@ -98,7 +86,7 @@ def test_it_serves_a_model_from_a_folder(hub: servers.Hub) -> None:
 
 
 def test_it_copies_and_deletes_what_it_copied(hub: servers.Hub, imports: Path) -> None:
-    source = tiny(imports / "copied")
+    source = tiny_files.folder(imports / "copied")
     add(hub, "copied", path="copied", copy=True)
     add(hub, "copied", path=str(source), copy=True)
     row = arrived(hub, "copied")
@@ -111,7 +99,7 @@ def test_it_copies_and_deletes_what_it_copied(hub: servers.Hub, imports: Path) -
 
 
 def test_a_variant_shares_files_and_has_its_own_settings(hub: servers.Hub, imports: Path) -> None:
-    tiny(imports / "first")
+    tiny_files.folder(imports / "first")
     add(hub, "first", path="first")
     arrived(hub, "first")
     made = add(hub, "second", source="variant", of="first", settings={"context_tokens": 32})
@@ -138,10 +126,10 @@ def test_it_reads_only_what_the_operator_opened(hub: servers.Hub, imports: Path,
 
 
 def test_it_refuses_what_could_harm_and_says_why(hub: servers.Hub, imports: Path) -> None:
-    own_code = tiny(imports / "own-code", auto_map={"AutoModel": "m.M"})
-    pickled = tiny(imports / "pickled")
+    own_code = tiny_files.folder(imports / "own-code", auto_map={"AutoModel": "m.M"})
+    pickled = tiny_files.folder(imports / "pickled")
     (pickled / "model.safetensors").rename(pickled / "weights.pt")
-    cut = tiny(imports / "cut")
+    cut = tiny_files.folder(imports / "cut")
     (cut / "model.safetensors").write_bytes(b"\xff" * 20)
     for folder, word in ((own_code, "auto_map"), (pickled, "weights.pt"), (cut, "safetensors")):
         answer = add(hub, folder.name, path=str(folder))
@@ -204,7 +192,7 @@ def test_it_refuses_settings_that_are_none(
     hub: servers.Hub, imports: Path, patch: dict[str, Any], code: str, param: str
 ) -> None:
     if call(hub, "GET", "models/set").status_code == 404:
-        tiny(imports / "set")
+        tiny_files.folder(imports / "set")
         add(hub, "set", path="set")
         arrived(hub, "set")
     answer = call(hub, "PATCH", "models/set", **patch)
@@ -213,7 +201,7 @@ def test_it_refuses_settings_that_are_none(
 
 
 def test_it_forgets_a_setting_that_is_null(hub: servers.Hub, imports: Path) -> None:
-    tiny(imports / "nulls")
+    tiny_files.folder(imports / "nulls")
     add(hub, "nulls", path="nulls", settings={"pinned": True}, tags=["small"])
     assert arrived(hub, "nulls")["settings"] == {"pinned": True}
     options = {"prefix_cache_bytes": 1}
@@ -240,7 +228,7 @@ def test_it_keeps_the_key_of_an_upstream_to_itself(hub: servers.Hub) -> None:
 
 
 def test_scopes_part_who_may_what(hub: servers.Hub, imports: Path) -> None:
-    tiny(imports / "mine")
+    tiny_files.folder(imports / "mine")
     body = {"source": "local", "path": "mine"}
     for key in ("reader", "loader"):
         refused = call(hub, "POST", "models/add", key, name="mine", **body)
@@ -255,7 +243,7 @@ def test_scopes_part_who_may_what(hub: servers.Hub, imports: Path) -> None:
 
 
 def test_it_filters_the_list(hub: servers.Hub, imports: Path) -> None:
-    tiny(imports / "seen")
+    tiny_files.folder(imports / "seen")
     add(hub, "seen", path="seen")
     arrived(hub, "seen")
     found = call(hub, "GET", "models", search="see", kind="llm", source="local").json()

@@ -1,0 +1,195 @@
+"""Models come from a hub: pinned, resumed, checked, cancelled; over a real server and processes."""
+
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from django.conf import settings as live_settings
+from pytest_django import Settings
+
+from inference import arrivals, catalog, entries, hub_protocol, vault
+from inference.errors import Conflict, Unavailable
+from inference.hub_protocol import HubFile
+from inference.models import Model
+from tests.inference import hub_server, tiny_files
+from tests.inference.hub_server import COMMIT, Behaviour
+
+pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.usefixtures("redis_url")]
+WEIGHTS = tiny_files.safetensors(2**20)
+REPOSITORY = {
+    "model.safetensors": WEIGHTS,
+    "config.json": tiny_files.config(),
+    "tokenizer.json": b"{}",
+    "pytorch_model.bin": b"\x80\x04pickle",
+    "modeling.py": b"import os",
+}
+
+
+@pytest.fixture
+def hub(settings: Settings, tmp_path: Path) -> Iterator[Behaviour]:
+    with hub_server.serving(Behaviour({"org/tiny": REPOSITORY})) as started:
+        settings.HUB_HF_ENDPOINT = started.url
+        settings.HUB_MODELS = tmp_path / "models"
+        settings.HUB_PRIVATE_UPSTREAMS = False
+        yield started
+
+
+def wanted(name: str = "tiny", **fields: object) -> Model:
+    given = {"source": "huggingface", "name": name, "model_id": "org/tiny", **fields}
+    return entries.add(entries.Wanted(**given))  # type: ignore[arg-type]
+
+
+def brought(row: Model) -> Model:
+    arrivals.bring(row.pk)
+    row.refresh_from_db()
+    return row
+
+
+def test_it_brings_pins_and_serves(hub: Behaviour) -> None:
+    row = wanted()
+    with pytest.raises(Unavailable, match="queued"):
+        catalog.resolve_now("tiny")
+    brought(row)
+    assert (row.state, row.state_reason) == ("available", "")
+    assert (row.revision, row.licence) == (COMMIT, "apache-2.0")
+    assert (row.kind, row.engine, row.context_tokens) == ("llm", "llm_transformers", 64)
+    assert row.done_bytes == row.total_bytes > len(WEIGHTS)
+    files = {file.name for file in Path(row.path).iterdir()}
+    assert files == {"model.safetensors", "config.json", "tokenizer.json"}
+    assert catalog.resolve_now("tiny").spec.path == row.path
+
+
+def test_it_resumes_where_the_connection_was_cut(hub: Behaviour) -> None:
+    hub.cut_after = [300_000, 300_000]
+    assert brought(wanted()).state == "available"
+    assert hub.ranges == ["", "bytes=300000-", "bytes=600000-"]
+
+
+def test_it_refuses_what_is_not_the_hubs_file_and_can_try_again(hub: Behaviour) -> None:
+    hub.wrong = 1
+    row = brought(wanted())
+    assert row.state == "failed"
+    assert "SHA-256" in row.state_reason
+    assert not [*live_settings.HUB_MODELS.rglob("*.safetensors*")]
+    again = wanted()
+    assert again.pk == row.pk
+    assert brought(again).state == "available"
+
+
+def test_it_shows_its_token_to_the_hub_alone(hub: Behaviour) -> None:
+    hub.token = "hf_secret"
+    row = brought(wanted())
+    assert row.state == "failed"
+    assert "set_secret huggingface_token" in row.state_reason
+    vault.put(vault.HUGGINGFACE_TOKEN, "hf_secret")
+    assert brought(wanted()).state == "available"
+    assert "hf_secret" not in str(Model.objects.filter(pk=row.pk).values().get())
+
+
+def test_it_follows_a_redirect_to_public_addresses_only(hub: Behaviour, settings: Settings) -> None:
+    with hub_server.serving(Behaviour({"org/tiny": REPOSITORY})) as other:
+        hub.redirect = other.url.replace("127.0.0.1", "localhost")
+        vault.put(vault.HUGGINGFACE_TOKEN, "hf_secret")
+        row = brought(wanted())
+        assert (row.state, other.tokens) == ("failed", [])
+        assert "no public address" in row.state_reason
+        settings.HUB_PRIVATE_UPSTREAMS = True
+        assert brought(wanted()).state == "available"
+        assert set(other.tokens) == {""}, "the token stays with the hub"
+
+
+@pytest.mark.parametrize(
+    ("model_id", "revision", "word"),
+    [("org/none", "main", "knows no org/none"), ("org/tiny", "v9", "at this revision")],
+)
+def test_it_says_what_the_hub_does_not_have(
+    hub: Behaviour, model_id: str, revision: str, word: str
+) -> None:
+    row = brought(wanted(model_id=model_id, revision=revision))
+    assert row.state == "failed"
+    assert word in row.state_reason
+
+
+def test_it_says_that_the_disk_is_full_before_it_downloads(hub: Behaviour) -> None:
+    row = wanted()
+    enormous = hub_protocol.Listing(COMMIT, "", (HubFile("a.gguf", 2**60, "", ""),))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(hub_protocol.Hub, "listing", lambda *_: enormous)
+        brought(row)
+    assert row.state == "failed"
+    assert "MiB left" in row.state_reason
+    assert hub.ranges == []
+
+
+def test_it_stops_within_a_second_when_cancelled(hub: Behaviour) -> None:
+    hub.gate = threading.Event()
+    row = wanted()
+    worker = threading.Thread(target=arrivals.bring, args=(row.pk,))
+    worker.start()
+    assert hub.half_way.wait(30)
+    entries.cancel(row)
+    hub.gate.set()
+    worker.join(30)
+    row.refresh_from_db()
+    assert row.state == "cancelled"
+    with pytest.raises(Conflict):
+        entries.cancel(row)
+    hub.gate = None
+    assert brought(wanted()).state == "available"
+
+
+def test_a_killed_worker_is_followed_by_one_that_resumes(hub: Behaviour) -> None:
+    hub.gate = threading.Event()
+    row = wanted()
+    program = (
+        "import os; os.environ['DJANGO_SETTINGS_MODULE'] = 'tests.settings'\n"
+        "from django.conf import settings\n"
+        f"settings.DATABASES['default']['NAME'] = {live_settings.DATABASES['default']['NAME']!r}\n"
+        f"settings.HUB_HF_ENDPOINT = {hub.url!r}\n"
+        f"from pathlib import Path; settings.HUB_MODELS = Path({str(live_settings.HUB_MODELS)!r})\n"
+        "import django; django.setup()\n"
+        f"from inference import arrivals; arrivals.bring({row.pk})\n"
+    )
+    worker = subprocess.Popen([sys.executable, "-c", program])
+    assert hub.half_way.wait(60)
+    until_s = time.monotonic() + 30
+    while not _on_disk() and time.monotonic() < until_s:
+        time.sleep(0.01)
+    os.kill(worker.pid, signal.SIGKILL)
+    worker.wait()
+    kept = _on_disk()
+    row.refresh_from_db()
+    assert (row.state, kept > 0) == ("downloading", True)
+    hub.gate.set()
+    hub.gate = None
+    assert arrivals.waiting() == [row.pk]
+    assert brought(row).state == "available"
+    assert hub.ranges[-1] == f"bytes={kept}-"
+
+
+def _on_disk() -> int:
+    parts = [*live_settings.HUB_MODELS.rglob("*.part")]
+    return parts[0].stat().st_size if parts else 0
+
+
+def test_a_hostile_listing_writes_nowhere_else(hub: Behaviour) -> None:
+    hub.models["org/tiny"] = {**REPOSITORY, "../../../escaped.json": b"{}"}
+    row = brought(wanted())
+    assert row.state == "failed"
+    assert "is no name for a model's file" in row.state_reason
+
+
+def test_of_many_gguf_files_it_takes_one() -> None:
+    names = ["a.Q8_0.gguf", "a.Q4_K_M.gguf", "mmproj-a.gguf", "README.md", "x.py"]
+    files = [HubFile(name, 1, "", "") for name in names]
+    taken = [file.name for file in hub_protocol.chosen(files, ())]
+    assert taken == ["a.Q4_K_M.gguf", "README.md"]
+    taken = [file.name for file in hub_protocol.chosen(files, ["*Q8*"])]
+    assert taken == ["a.Q8_0.gguf", "README.md"]
+    assert hub_protocol.chosen(files, ["*Q2*"]) == []
