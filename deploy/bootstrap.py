@@ -18,6 +18,7 @@ VENV = ROOT / ".venv"
 PYTHON = VENV / "bin" / "python"
 REQUIREMENTS = ROOT / "requirements"
 CONSTRAINTS = REQUIREMENTS / "constraints.txt"
+APART = {"clip.txt": VENV / "extra" / "clip"}  # installed alone, seen by one process only
 OLDEST = (3, 11)
 NEWER = ("python3.11", "python3.12", "python3.13")
 DEFAULT_TIMEOUT_S = "180"
@@ -49,6 +50,7 @@ def main() -> None:
     started_s = time.monotonic()
     _make_environment()
     _install(files)
+    _install_apart()
     stamp_file.write_text("\n".join(sorted({*_stamps(stamp_file), stamp})), encoding="ascii")
     say(f"ready in {time.monotonic() - started_s:.0f} s")
 
@@ -88,7 +90,8 @@ def _torch_file() -> Path:
 def _stamp(files: list[Path]) -> str:
     """Change with any requirement, the choice of torch, and the Python version."""
     digest = hashlib.sha256(sys.version.encode())
-    for file in [*files, CONSTRAINTS, REQUIREMENTS / "overrides.txt"]:
+    apart = [REQUIREMENTS / name for name in APART]
+    for file in [*files, CONSTRAINTS, REQUIREMENTS / "overrides.txt", *apart]:
         digest.update(file.name.encode() + file.read_bytes())
     return digest.hexdigest()
 
@@ -174,6 +177,16 @@ def _install_by_pip(files: list[Path]) -> bool:
     torch = [*base, "-c", str(CONSTRAINTS), "-r", str(files[0])]
     default = [*base, "-c", str(CONSTRAINTS), "-r", str(REQUIREMENTS / "gpu.txt")]
     return (run(torch) or run(default)) and run([*base, "--no-deps", "-r", str(CONSTRAINTS)])
+
+
+def _install_apart() -> None:
+    """Each set goes into a folder of its own, by pip: it has no dependencies to resolve."""
+    for name, folder in APART.items():
+        say(f"installing {name.removesuffix('.txt')} into {folder.relative_to(ROOT)}")
+        command = [str(PYTHON), "-m", "pip", "install", "--quiet", "--no-deps", "--upgrade"]
+        command += ["--target", str(folder), "-r", str(REQUIREMENTS / name)]
+        if not run(command, {"PIP_DISABLE_PIP_VERSION_CHECK": "1", "PIP_USER": "0"}):
+            say("going on without it: models in open_clip's layout cannot be served")
 
 
 def _as_files(files: list[Path]) -> list[str]:

@@ -125,8 +125,19 @@ class Generate(Message, frozen=True):
 class Embed(Message, frozen=True):
     """Answered by one `Vectors` and one `Done`. Token lists are ids of the model's own vocabulary."""
 
-    inputs: list[str | list[int]]
+    inputs: list[str | list[int] | Image]
     dimensions: int | None = None
+
+
+class Classify(Message, frozen=True):
+    """Zero-shot: answered by one `Vectors` (a row of probabilities per input) and one `Done`.
+
+    `template` holds one `{}` for the label.
+    """
+
+    inputs: list[str | Image]
+    labels: list[str]
+    template: str = "{}"
 
 
 class Transcribe(Message, frozen=True):
@@ -144,7 +155,7 @@ class Probe(Message, frozen=True):
     """One real token (vector, window) through the engine; answered by `Done`."""
 
 
-Body = Generate | Embed | Transcribe | Probe
+Body = Generate | Embed | Classify | Transcribe | Probe
 
 # --- client -> node -----------------------------------------------------------------------------
 
@@ -387,8 +398,8 @@ class LoadProgress(Message, frozen=True):
 
 
 Any = (
-    ChatPrompt | TextPrompt | TokenPrompt | Generate | Embed | Transcribe | Probe
-    | Submit | Load | Unload | Watch
+    ChatPrompt | TextPrompt | TokenPrompt | Generate | Embed | Classify | Transcribe
+    | Probe | Submit | Load | Unload | Watch
     | Progress | Delta | Vectors | Segment | Done | Failure | Loaded | Snapshot
     | Start | Run | Cancel | Stats | LoadProgress
 )  # fmt: skip

@@ -11,7 +11,7 @@ from django.db import Error as DatabaseError
 from accounts import authentication, connections
 from accounts.principals import Principal
 from inference import metrics
-from inference.api import audio, chat, completions, cors, embeddings, models
+from inference.api import audio, chat, classify, completions, cors, embeddings, models
 from inference.api.call import Call
 from inference.api.http import ClientLeft, Receive, Reply, Request, Scope, Send
 from inference.errors import (
@@ -32,6 +32,7 @@ ROUTES: dict[str, tuple[str, str, Handler]] = {
     "/v1/chat/completions": ("POST", "inference", chat.create),
     "/v1/completions": ("POST", "inference", completions.create),
     "/v1/embeddings": ("POST", "inference", embeddings.create),
+    "/v1/classify": ("POST", "inference", classify.create),
     "/v1/audio/transcriptions": ("POST", "inference", audio.transcribe),
     "/v1/audio/translations": ("POST", "inference", audio.translate),
     "/v1/models": ("GET", "models:read", models.listing),

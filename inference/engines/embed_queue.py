@@ -1,7 +1,10 @@
 """Which inputs are computed together: fair turns between requests, little padding. Pure."""
 
 from collections import deque
+from collections.abc import Sized
 from dataclasses import dataclass, field
+
+Row = Sized  # what is computed for one input: token ids, or an image; its length is what it costs
 
 
 @dataclass(slots=True, eq=False)
@@ -9,7 +12,7 @@ class Request:
     """One request's inputs; `vectors[i]` is the packed float32 row of input i once computed."""
 
     stream: int
-    rows: list[list[int]]
+    rows: list[Row]
     next_row: int = 0
     vectors: dict[int, bytes] = field(default_factory=dict)
     ended: bool = False  # answered, cancelled or failed: nothing more is computed for it
@@ -25,7 +28,7 @@ class Item:
     index: int
 
     @property
-    def tokens(self) -> list[int]:
+    def row(self) -> Row:
         return self.request.rows[self.index]
 
 
@@ -42,7 +45,7 @@ def take_window(waiting: deque[Request], budget_tokens: int) -> list[Item]:
         item = Item(request, request.next_row)
         request.next_row += 1
         window.append(item)
-        budget_tokens -= len(item.tokens)
+        budget_tokens -= len(item.row)
         if request.next_row < len(request.rows):
             waiting.append(request)
     return window
@@ -62,4 +65,4 @@ def cut_batches(window: list[Item], padded_tokens: int) -> list[list[Item]]:
 
 
 def _length(item: Item) -> int:
-    return len(item.tokens)
+    return len(item.row)

@@ -22,6 +22,7 @@ FLOORS_BYTES = {
     "llm_gguf": 150 * MB,
     "asr_whisper": 200 * MB,
     "embed_text": 450 * MB,
+    "embed_clip": 550 * MB,
     "llm_transformers": 550 * MB,
     "vlm_transformers": 600 * MB,
 }

@@ -10,7 +10,13 @@ from collections.abc import Mapping
 from inference.node.devices import process_memory
 from inference.node.process import EngineProcess, spawn
 
-PROFILES = {"llm_transformers": "torch", "embed_text": "torch", "asr_whisper": "whisper"}
+PROFILES = {
+    "llm_transformers": "torch",
+    "vlm_transformers": "torch",
+    "embed_text": "torch",
+    "embed_clip": "torch",
+    "asr_whisper": "whisper",
+}
 MODULES = {
     "torch": ("inference.engines.llm_transformers", "inference.engines.embed_text"),
     "whisper": ("inference.engines.asr_whisper",),

@@ -3,6 +3,7 @@
 import base64
 import sys
 from array import array
+from collections.abc import Mapping
 from typing import Annotated, Any, Literal
 
 import msgspec
@@ -11,16 +12,19 @@ from msgspec import Meta
 from inference import wire
 from inference.openai import bounded_json
 from inference.openai.fields import Label, ModelName, TokenId, convert, invalid
+from inference.openai.media_inputs import MediaInput, media_inputs
+from inference.openai.pictures import IMAGE_TOKENS, Pictures, filled_parts
 
 MAX_INPUTS = 2048  # Source: OpenAI's specification of this endpoint
 MAX_INPUT_TOKENS = 300_000  # of one request, where tokens are given
 MAX_DIMENSIONS = 65_536
-_Piece = str | TokenId | Annotated[list[TokenId], Meta(min_length=1)]
+Input = str | list[int] | wire.Image
+_Piece = str | TokenId | Annotated[list[TokenId], Meta(min_length=1)] | MediaInput
 
 
 class EmbeddingRequest(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
     model: ModelName
-    input: str | Annotated[list[_Piece], Meta(min_length=1)]
+    input: str | MediaInput | Annotated[list[_Piece], Meta(min_length=1)]
     encoding_format: Literal["float", "base64"] | None = None
     dimensions: Annotated[int, Meta(ge=1, le=MAX_DIMENSIONS)] | None = None
     user: Label | None = None
@@ -30,34 +34,46 @@ class ParsedEmbedding(msgspec.Struct, frozen=True):
     model: str
     body: wire.Embed
     as_base64: bool
+    pictures: Pictures = msgspec.field(default_factory=Pictures)
 
     @property
     def estimated_tokens(self) -> int:
-        sizes = (len(i) // 4 if isinstance(i, str) else len(i) for i in self.body.inputs)
-        return sum(sizes)
+        texts = sum(len(item) // 4 for item in self.body.inputs if isinstance(item, str))
+        ids = sum(len(item) for item in self.body.inputs if isinstance(item, list))
+        return texts + ids + len(self.pictures) * IMAGE_TOKENS
+
+    def with_images(self, fetched: Mapping[int, bytes]) -> "ParsedEmbedding":
+        """Put in what was fetched, by the numbers of `pictures`. Raises: RequestTooLarge."""
+        inputs: list[Any] = filled_parts(self.body.inputs, fetched)
+        body = wire.Embed(inputs=inputs, dimensions=self.body.dimensions)
+        return msgspec.structs.replace(self, body=body)
 
 
 def parse(data: bytes) -> ParsedEmbedding:
     """Raises: InvalidRequest in all its kinds; RequestTooLarge."""
     request = convert(bounded_json.parse_object(data), EmbeddingRequest)
-    inputs = _inputs(request.input)
+    found = Pictures()
+    inputs = _inputs(request.input, found)
     _check(inputs)
     body = wire.Embed(inputs=inputs, dimensions=request.dimensions)
-    return ParsedEmbedding(request.model, body, request.encoding_format == "base64")
+    return ParsedEmbedding(request.model, body, request.encoding_format == "base64", found)
 
 
-def _inputs(given: str | list[Any]) -> list[str | list[int]]:
-    if isinstance(given, str):
-        return [given]
+def _inputs(given: str | MediaInput | list[Any], found: Pictures) -> list[Input]:
+    if not isinstance(given, list):
+        given = [given]
     kinds = {type(piece) for piece in given}
+    if MediaInput in kinds and kinds <= {MediaInput, str}:
+        return media_inputs(given, found)
     if kinds == {int}:
         return [given]
     if kinds in ({str}, {list}):
         return given
-    raise invalid("input", "it must hold only strings, only token ids, or only lists of them")
+    why = "it must hold only strings and images, only token ids, or only lists of them"
+    raise invalid("input", why)
 
 
-def _check(inputs: list[str | list[int]]) -> None:
+def _check(inputs: list[Input]) -> None:
     if len(inputs) > MAX_INPUTS:
         raise invalid("input", f"it holds {len(inputs)} entries; {MAX_INPUTS} are allowed")
     if "" in inputs:

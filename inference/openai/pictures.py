@@ -8,7 +8,7 @@ import binascii
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Annotated, Literal
+from typing import Annotated, Literal, TypeVar
 
 import msgspec
 from msgspec import Meta
@@ -28,6 +28,7 @@ _REMOTE = re.compile(r"https?://", re.IGNORECASE)
 
 Url = Annotated[str, Meta(min_length=1)]
 Detail = Literal["auto", "low", "high"]
+Part = TypeVar("Part")
 
 
 class ImageUrl(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
@@ -58,6 +59,12 @@ class Pictures:
         self.places.append(place)
         return wire.Image(data or b"", detail or "auto")
 
+    def add_base64(self, text: str, place: str) -> wire.Image:
+        """Take bare base64 too. Raises: as `add`."""
+        if text[:5].lower() == "data:" or _REMOTE.match(text):
+            return self.add(text, place)
+        return self.add(f"data:image/png;base64,{text}", place)
+
     def refuse(self) -> UnsupportedParameter:
         """Make the error for a model that sees no images; it names the first of them."""
         place = self.places[0]
@@ -70,25 +77,27 @@ def filled(
     messages: Sequence[wire.ChatMessage], fetched: Mapping[int, bytes]
 ) -> list[wire.ChatMessage]:
     """Put fetched bytes where empty images are. Raises: RequestTooLarge."""
-    numbers = iter(range(MAX_IMAGES))
-
-    def fill(part: str | wire.Image) -> str | wire.Image:
-        if isinstance(part, str):
-            return part
-        return wire.Image(fetched.get(next(numbers), part.data), part.detail)
-
-    full = [
-        msgspec.structs.replace(message, parts=[fill(part) for part in message.parts])
+    left = iter(filled_parts([part for message in messages for part in message.parts], fetched))
+    return [
+        msgspec.structs.replace(message, parts=[next(left) for _ in message.parts])
         for message in messages
     ]
-    check_total([image for message in full for image in message.images])
-    return full
 
 
-def check_total(images: Sequence[wire.Image]) -> None:
-    """Raises: RequestTooLarge."""
-    if sum(len(image.data) for image in images) > MAX_TOTAL_BYTES:
+def filled_parts(
+    parts: Sequence[Part | wire.Image], fetched: Mapping[int, bytes]
+) -> list[Part | wire.Image]:
+    """Do as `filled`, for inputs that are no messages. Raises: RequestTooLarge."""
+    numbers = iter(range(MAX_IMAGES))
+    full = [
+        wire.Image(fetched.get(next(numbers), part.data), part.detail)
+        if isinstance(part, wire.Image)
+        else part
+        for part in parts
+    ]
+    if sum(len(part.data) for part in full if isinstance(part, wire.Image)) > MAX_TOTAL_BYTES:
         raise RequestTooLarge(f"the images are over the limit of {MAX_TOTAL_BYTES} bytes together")
+    return full
 
 
 def decode_base64(text: str, place: str) -> bytes:

@@ -43,6 +43,7 @@ def test_it_reads_every_form_of_input(given_: Any, expected: Any) -> None:
         ("input", [1, "a"]),
         ("input", [-1]),
         ("input", [1.5]),
+        ("input", [{"text": "a"}, 1]),
         ("input", None),
         ("input", {}),
         ("input", ["x"] * 2049),
@@ -61,6 +62,34 @@ def test_it_names_what_it_refuses(name: str, value: Any) -> None:
         parse(**{name: value})
     assert caught.value.status == 400
     assert (caught.value.param or "").split("[")[0] == name
+
+
+@pytest.mark.parametrize(
+    ("value", "param"),
+    [
+        ([{}], "input[0]"),
+        (["a", {"text": "a", "image": "aGVsbG8="}], "input[1]"),
+        ([{"foo": 1}], "input[0].foo"),
+        ([{"image": "no base64!"}], "input[0].image"),
+        ([{"image_url": "file:///etc/passwd"}], "input[0].image_url"),
+        ([{"image_url": {"url": "https://x", "foo": 1}}], "input[0].image_url.foo"),
+        ([{"image": "aGVsbG8="}] * 65, "input[64].image"),
+    ],
+)
+def test_it_names_the_place_of_a_wrong_image(value: Any, param: str) -> None:
+    with pytest.raises(HubError) as caught:
+        parse(input=value)
+    assert (caught.value.status, caught.value.param) == (400, param)
+
+
+def test_images_and_texts_keep_their_order() -> None:
+    url = "data:image/png;base64,aGVsbG8="
+    mixed = ["a", {"image": "aGVsbG8="}, {"text": "b"}, {"image_url": {"url": url}}, {"image": url}]
+    hello = wire.Image(b"hello")
+    assert parse(input=mixed).body.inputs == ["a", hello, "b", hello, hello]
+    assert parse(input={"image": "aGVsbG8="}).body.inputs == [hello]
+    remote = parse(input=[{"image_url": "https://example.org/a"}, {"image": "aGVsbG8="}])
+    assert remote.with_images({0: b"A"}).body.inputs == [wire.Image(b"A"), hello]
 
 
 FLOATS = st.floats(width=32, allow_nan=False, allow_infinity=False)

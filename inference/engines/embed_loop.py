@@ -1,0 +1,239 @@
+"""The loop of the engines that make vectors: what is here at the same time is computed together.
+
+One thread prepares, computes and answers; `submit` and `cancel` only hand over to it.
+"""
+
+import threading
+import time
+from abc import abstractmethod
+from collections import deque
+from dataclasses import dataclass, field
+
+import numpy as np
+import numpy.typing as npt
+
+from inference import wire
+from inference.engines.base import Engine, Job
+from inference.engines.embed_queue import Item, Request, Row, cut_batches, take_window
+from inference.errors import EngineFailed, HubError, InvalidValue, LoadFailed
+
+CPU_BATCH_TOKENS = 1_024  # padded; larger batches win nothing on a CPU and make others wait
+CUDA_BATCH_TOKENS = 65_536
+Matrix = npt.NDArray[np.float32]
+
+WINDOW_BATCHES = 2  # how much is taken from the queue at a time
+
+
+@dataclass(slots=True, eq=False)
+class Running:
+    """A job that has its rows and waits for its vectors."""
+
+    job: Job
+    request: Request
+    dimensions: int
+    probe: bool
+    started_s: float = field(default_factory=time.monotonic)
+
+
+@dataclass(slots=True)
+class Counters:
+    steps: int = 0
+    tokens: int = 0
+    cancelled: int = 0
+
+
+class EmbedLoop(Engine):
+    def __init__(self) -> None:
+        self._wake = threading.Condition()
+        self._inbox: deque[Job | int] = deque()  # jobs, and stream numbers to cancel, in order
+        self._closing = False
+        self._waiting: deque[Request] = deque()
+        self._running: dict[int, Running] = {}
+        self._counters = Counters()
+        self._thread = threading.Thread(target=self._serve, name="embed", daemon=True)
+
+    # --- what each engine brings ----------------------------------------------------------------
+
+    @abstractmethod
+    def _encode(self, body: wire.Body) -> list[Row]:
+        """Give a row for each input. Raises: HubError."""
+
+    def _ready(self, _item: Item) -> None:
+        """Do what a row needs right before it is computed. Raises: HubError."""
+
+    @abstractmethod
+    def _vectors(self, rows: list[Row]) -> Matrix:
+        """Compute the rows of one batch, float32 (rows, own dimensions)."""
+
+    def _cut(self, window: list[Item]) -> list[list[Item]]:
+        return cut_batches(window, self._batch_tokens)
+
+    def _pack(self, running: Running) -> wire.Vectors:
+        """Give the answer once all vectors are there."""
+        return pack(running, self._dimensions)
+
+    # --- contract -------------------------------------------------------------------------------
+
+    def _start(self, dimensions: int, batch_tokens: int) -> None:
+        """Call at the end of `load`."""
+        self._dimensions, self._batch_tokens = dimensions, batch_tokens
+        self._thread.start()
+
+    def submit(self, job: Job) -> None:
+        with self._wake:
+            if not self._closing:
+                self._inbox.append(job)
+                self._wake.notify()
+                return
+        job.emit(_failure(EngineFailed("the model is being unloaded")))
+
+    def cancel(self, stream: int) -> None:
+        with self._wake:
+            self._inbox.append(stream)
+            self._wake.notify()
+
+    def stats(self) -> wire.Stats:
+        return wire.Stats(
+            running=len(self._running),
+            waiting=len(self._inbox),
+            steps_total=self._counters.steps,
+            prompt_tokens_total=self._counters.tokens,
+            cancelled_total=self._counters.cancelled,
+        )
+
+    def close(self) -> None:
+        with self._wake:
+            self._closing = True
+            self._wake.notify()
+        if self._thread.is_alive():
+            self._thread.join()
+
+    # --- the engine's own thread --------------------------------------------------------------
+
+    def _serve(self) -> None:
+        while self._wait_for_work():
+            window = take_window(self._waiting, self._batch_tokens * WINDOW_BATCHES)
+            for batch in self._cut(window):
+                self._read_inbox()
+                self._compute([item for item in batch if self._is_ready(item)])
+        self._read_inbox()
+        for running in list(self._running.values()):
+            self._end(running, _failure(EngineFailed("the model is being unloaded")))
+
+    def _wait_for_work(self) -> bool:
+        """Return False when the engine closes."""
+        with self._wake:
+            self._wake.wait_for(lambda: self._inbox or self._waiting or self._closing)
+        self._read_inbox()
+        return not self._closing
+
+    def _read_inbox(self) -> None:
+        """Prepare what arrived and drop what was cancelled."""
+        while self._inbox:
+            entry = self._inbox.popleft()
+            if isinstance(entry, Job):
+                self._accept(entry)
+            elif running := self._running.get(entry):
+                self._counters.cancelled += 1
+                self._end(running, _done(running))
+
+    def _accept(self, job: Job) -> None:
+        try:
+            running = self._prepare(job)
+        except HubError as error:
+            job.emit(_failure(error))
+        else:
+            self._running[job.stream] = running
+            self._waiting.append(running.request)
+
+    def _prepare(self, job: Job) -> Running:
+        """Raises: HubError."""
+        probe = isinstance(job.body, wire.Probe)
+        body = wire.Embed(inputs=["probe"]) if probe else job.body
+        rows = self._encode(body)
+        asked = body.dimensions if isinstance(body, wire.Embed) else None
+        return Running(job, Request(job.stream, rows), self._check_dimensions(asked), probe)
+
+    def _check_dimensions(self, asked: int | None) -> int:
+        own = self._dimensions
+        if asked is not None and not 1 <= asked <= own:
+            raise InvalidValue(
+                f"dimensions must be between 1 and {own}, this model's own", param="dimensions"
+            )
+        return asked or own
+
+    def _is_ready(self, item: Item) -> bool:
+        """Tell whether this item is to be computed; a fault ends its own request only."""
+        if item.request.ended:
+            return False
+        try:
+            self._ready(item)
+        except HubError as error:
+            self._end(self._running[item.request.stream], _failure(error))
+        return not item.request.ended
+
+    def _compute(self, batch: list[Item]) -> None:
+        batch = [item for item in batch if not item.request.ended]
+        if not batch:
+            return
+        try:
+            vectors = self._vectors([item.row for item in batch])
+        except (RuntimeError, ValueError, IndexError) as error:  # out of memory is a RuntimeError
+            self._fail_batch(batch, error)
+            return
+        self._counters.steps += 1
+        self._counters.tokens += sum(len(item.row) for item in batch)
+        for item, vector in zip(batch, vectors, strict=True):
+            item.request.vectors[item.index] = vector.astype("<f4").tobytes()
+        for request in {id(item.request): item.request for item in batch}.values():
+            if request.finished:
+                self._deliver(self._running[request.stream])
+
+    def _fail_batch(self, batch: list[Item], error: Exception) -> None:
+        failure = _failure(EngineFailed(f"the engine failed on this input: {error}"))
+        for stream in {item.request.stream for item in batch}:
+            self._end(self._running[stream], failure)
+
+    def _deliver(self, running: Running) -> None:
+        if not running.probe:
+            running.job.emit(self._pack(running))
+        self._end(running, _done(running))
+
+    def _end(self, running: Running, last: wire.Done | wire.Failure) -> None:
+        running.request.ended = True
+        del self._running[running.job.stream]
+        running.job.emit(last)
+
+
+def pack(running: Running, own: int) -> wire.Vectors:
+    """Give all rows in their order, cut to the dimensions that were asked for."""
+    request = running.request
+    data = b"".join(request.vectors[index] for index in range(len(request.rows)))
+    if running.dimensions < own:
+        matrix = np.frombuffer(data, "<f4").reshape(-1, own)[:, : running.dimensions]
+        length = np.linalg.norm(matrix, axis=1, keepdims=True)
+        data = (matrix / np.maximum(length, 1e-12)).astype("<f4").tobytes()
+    return wire.Vectors(rows=len(request.rows), dimensions=running.dimensions, data=data)
+
+
+def _done(running: Running) -> wire.Done:
+    """Count what was computed: all inputs, or those before a cancel."""
+    request = running.request
+    tokens = sum(len(request.rows[index]) for index in request.vectors)
+    total_s = time.monotonic() - running.started_s
+    return wire.Done(
+        usage=wire.Usage(prompt_tokens=tokens),
+        timing=wire.Timing(first_s=total_s, total_s=total_s),
+    )
+
+
+def _failure(error: HubError) -> wire.Failure:
+    return wire.Failure(code=error.code, message=error.message, param=error.param)
+
+
+def batch_tokens(spec: wire.ModelSpec, device: str) -> int:
+    default = CUDA_BATCH_TOKENS if device.startswith("cuda") else CPU_BATCH_TOKENS
+    asked = spec.options.get("batch_tokens", default)
+    if not isinstance(asked, int) or asked < 1:
+        raise LoadFailed(f"option batch_tokens must be a positive integer, not {asked!r}")
+    return asked
