@@ -78,9 +78,8 @@ async def resolve(
 
 
 async def route(name: str) -> Route | None:
-    """Give the route that a name means, None for a model's own name."""
-    snapshot = await _current()
-    return None if name in snapshot.entries else snapshot.aliases.get(name)
+    """Give the route that a name means, None where it only is a name of one model."""
+    return _walk(await _current(), name)[1]
 
 
 async def available() -> list[Resolved]:
@@ -137,27 +136,37 @@ def _refused(snapshot: Snapshot, model: str, name: str) -> NoReturn:
     )
 
 
-def _follow(snapshot: Snapshot, name: str, user: int | None = None) -> list[str]:
-    """Walk the aliases to models, the one to ask first; a model's own name means that model."""
+def _follow(snapshot: Snapshot, name: str, user: int | None) -> list[str]:
+    """Give the models that a name leads to, the one to ask first."""
 
     def can(model: str) -> bool:
         return _usable(snapshot, model, name) is not None
 
+    model, found = _walk(snapshot, name)
+    return routes.order(name, found, user, can) if found else [model]
+
+
+def _walk(snapshot: Snapshot, name: str) -> tuple[str, Route | None]:
+    """Follow aliases to a model or a route; a model's own name means that model."""
     for _ in range(LONGEST_ALIAS_CHAIN):
-        if name in snapshot.entries or name not in snapshot.aliases:
-            break
-        route = snapshot.aliases[name]
-        if len(route.targets) > 1:
-            return routes.order(name, route, user, can)
-        name = route.targets[0].model
-    return [name]
+        found = None if name in snapshot.entries else snapshot.aliases.get(name)
+        if found is None or not found.is_plain:
+            return name, found
+        name = found.targets[0].model
+    return name, None
 
 
 def _available(snapshot: Snapshot) -> list[Resolved]:
     names = dict.fromkeys([*snapshot.entries, *snapshot.aliases])
-    found = ((name, _follow(snapshot, name)) for name in names)
-    usable = (_usable(snapshot, models[0], name) for name, models in found)
+    usable = (_first_usable(snapshot, name) for name in names)
     return [resolved for resolved in usable if resolved]
+
+
+def _first_usable(snapshot: Snapshot, name: str) -> Resolved | None:
+    model, found = _walk(snapshot, name)
+    models = [target.model for target in found.targets] if found else [model]
+    usable = (_usable(snapshot, model, name) for model in models)
+    return next((resolved for resolved in usable if resolved), None)
 
 
 # --- changing -------------------------------------------------------------------------------------
@@ -242,7 +251,9 @@ def _folder_bytes(folder: Path) -> int:
 def _ensure_alias(name: str, target: Model) -> None:
     """Point a starter's alias at a larger starter, but leave an operator's choice alone."""
     alias, created = Alias.objects.get_or_create(name=name, defaults={"target": target})
-    if not created and alias.target_id != target.pk and alias.target.source == "starter":
+    if created or alias.targets or alias.target_id == target.pk:
+        return
+    if alias.target.source == "starter":
         alias.target = target
         alias.save(update_fields=["target"])
 

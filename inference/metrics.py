@@ -19,6 +19,11 @@ NO_MODEL = "none"  # the request was refused before its model was known
 REQUESTS = Counter(
     "hub_requests", "Answered requests by HTTP status.", ["endpoint", "model", "status"]
 )
+PASSED_ON = Counter(
+    "hub_requests_passed_on",
+    "Requests that another target of their route answered, by the error of this one.",
+    ["model", "code"],
+)
 LEFT = Counter("hub_clients_left", "Requests whose client left early.", ["endpoint", "model"])
 TOKENS = Counter("hub_tokens", "Tokens by kind: prompt, cached, completion.", ["model", "kind"])
 AUDIO = Counter("hub_audio_seconds", "Seconds of audio transcribed.", ["model"])

@@ -38,6 +38,11 @@ class Route(msgspec.Struct, frozen=True):
     defaults: Mapping[str, Any] = {}
     system_prompt: str = ""
 
+    @property
+    def is_plain(self) -> bool:
+        """Tell whether it is only another name for its one target."""
+        return len(self.targets) == 1 and not self.defaults and not self.system_prompt
+
 
 def order(name: str, route: Route, user: int | None, can: Callable[[str], bool]) -> list[str]:
     """Choose by weight among the models that can serve; the others follow in their order.

@@ -55,7 +55,7 @@ async def stream(
         try:
             await _Stream(call, encoder).run(spec, bodies)
         except HubError as error:
-            if not call.reply.started:
+            if not call.reply.started or call.passes_on(error):
                 raise
             await call.reply.end(sse.error(error))
 
@@ -96,7 +96,7 @@ class _Stream:
         if not reply.started:
             await reply.start_events()
         if not self._opened:
-            self._opened = True
+            self._opened = self._call.opened = True
             data = self._encoder.start() + data
         self._sent_s = time.monotonic()
         await reply.chunk(data)

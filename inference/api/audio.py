@@ -1,7 +1,10 @@
 """POST /v1/audio/transcriptions and /v1/audio/translations."""
 
+from functools import partial
+
 from inference.api import answers
 from inference.api.call import Call
+from inference.catalog import Resolved
 from inference.openai import audio
 from inference.openai.audio_reply import TYPES, PlainEncoder, StreamEncoder
 from inference.openai.form import Form
@@ -19,11 +22,15 @@ async def _serve(call: Call, task: audio.Task) -> None:
     parsed = audio.parse(await _form(call), task)
     resolved = await call.resolve(parsed.model, "asr")
     async with call.admitted(0):
-        if parsed.stream:
-            await answers.stream(call, resolved.spec, [parsed.body], StreamEncoder())
-            return
-        body = await answers.plain(call, resolved.spec, [parsed.body], PlainEncoder(parsed))
-        await call.reply.whole(body, TYPES[parsed.format])
+        await call.serve(resolved, partial(_answer, call, parsed))
+
+
+async def _answer(call: Call, parsed: audio.ParsedAudio, target: Resolved) -> None:
+    if parsed.stream:
+        await answers.stream(call, target.spec, [parsed.body], StreamEncoder())
+        return
+    body = await answers.plain(call, target.spec, [parsed.body], PlainEncoder(parsed))
+    await call.reply.whole(body, TYPES[parsed.format])
 
 
 async def _form(call: Call) -> Form:

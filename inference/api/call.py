@@ -1,16 +1,21 @@
 """One request on its way through a handler: who asks, which model, what it costs."""
 
+import logging
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
+from typing import Any
 
 from accounts import limits
 from accounts.principals import Principal
-from inference import catalog, metrics, wire
+from inference import catalog, metrics, routes, wire
 from inference.api.http import Reply, Request
 from inference.catalog import Resolved
-from inference.errors import ModelNotFound, RateLimited, UnsupportedModel
+from inference.errors import HubError, ModelNotFound, RateLimited, UnsupportedModel
+from inference.openai import bounded_json
+
+log = logging.getLogger(__name__)
 
 KINDS: dict[wire.Kind, str] = {
     "llm": "chat and completions",
@@ -70,6 +75,8 @@ class Call:
     principal: Principal
     model: str = metrics.NO_MODEL
     meter: Meter = field(init=False)
+    opened: bool = False  # a part of the answer itself was sent
+    left: int = 0  # targets that may still be asked
 
     def __post_init__(self) -> None:
         self.meter = Meter(self.request.started_s)
@@ -79,8 +86,9 @@ class Call:
 
         Raises: ModelNotFound; UnsupportedModel.
         """
-        resolved = await catalog.resolve(name)
-        if not self.principal.allows_model(name, resolved.model):
+        who = self.principal
+        resolved = await catalog.resolve(name, user=who.user_id, allowed=who.models)
+        if not who.allows_model(name, resolved.model):
             raise not_visible(name)
         self.model = resolved.model
         if resolved.spec.kind not in kinds:
@@ -89,6 +97,40 @@ class Call:
                 param="model",
             )
         return resolved
+
+    async def fields(self, limit_bytes: int) -> dict[str, Any]:
+        """Read a JSON request; a route fills in what it leaves open. Raises: HubError."""
+        fields = bounded_json.parse_object(await self.request.body(limit_bytes))
+        name = fields.get("model")
+        route = await catalog.route(name) if isinstance(name, str) else None
+        return fields if route is None else routes.applied(route, fields)
+
+    async def serve(self, resolved: Resolved, one: Callable[[Resolved], Awaitable[None]]) -> None:
+        """Ask the targets of a route one after another until one answers. Raises: HubError."""
+        kind, who = resolved.spec.kind, self.principal
+        others = [other for other in resolved.others if other.spec.kind == kind]
+        others = [other for other in others if who.allows_model(other.name, other.model)]
+        self.left = len(others)
+        for target in (resolved, *others):
+            self.model = target.model
+            try:
+                await one(target)
+            except HubError as error:
+                if not self.passes_on(error):
+                    raise
+                self._pass_on(error)
+            else:
+                return
+
+    def passes_on(self, error: HubError) -> bool:
+        """Tell whether another target may answer instead: nothing of an answer was sent yet."""
+        return self.left > 0 and not self.opened and error.code in routes.PASSED_ON
+
+    def _pass_on(self, error: HubError) -> None:
+        log.warning("passed on", extra={"model": self.model, "reason": error.message})
+        metrics.PASSED_ON.labels(self.model, error.code).inc()
+        self.left -= 1
+        self.meter = Meter(self.request.started_s, prompt_tokens=self.meter.prompt_tokens)
 
     @asynccontextmanager
     async def admitted(self, tokens: int) -> AsyncIterator[None]:

@@ -1,8 +1,11 @@
 """POST /v1/chat/completions."""
 
+from functools import partial
+
 from inference import wire
 from inference.api import answers, images
 from inference.api.call import Call
+from inference.catalog import Resolved
 from inference.openai import bounded_json, chat, reply
 from inference.openai.chat import ParsedChat
 from inference.openai.chat_reply import PlainEncoder, StreamEncoder
@@ -10,18 +13,22 @@ from inference.openai.chat_reply import PlainEncoder, StreamEncoder
 
 async def create(call: Call) -> None:
     call.request.require_type(b"application/json")
-    parsed = chat.parse(await call.request.body(bounded_json.MAX_BYTES))
+    parsed = chat.parse(await call.fields(bounded_json.MAX_BYTES))
     resolved = await call.resolve(parsed.model, "llm", "vlm")
     if parsed.pictures:
         parsed = await _with_images(parsed, resolved.spec)
-    head = reply.head("chatcmpl", resolved.model, resolved.spec.key)
     call.meter.prompt_tokens = parsed.estimated_prompt_tokens
     async with call.admitted(parsed.estimated_tokens):
-        if parsed.streaming.stream:
-            await answers.stream(call, resolved.spec, [parsed.body], StreamEncoder(parsed, head))
-            return
-        body = await answers.plain(call, resolved.spec, [parsed.body], PlainEncoder(parsed, head))
-        await call.reply.json(body)
+        await call.serve(resolved, partial(_answer, call, parsed))
+
+
+async def _answer(call: Call, parsed: ParsedChat, target: Resolved) -> None:
+    head = reply.head("chatcmpl", target.model, target.spec.key)
+    if parsed.streaming.stream:
+        await answers.stream(call, target.spec, [parsed.body], StreamEncoder(parsed, head))
+        return
+    body = await answers.plain(call, target.spec, [parsed.body], PlainEncoder(parsed, head))
+    await call.reply.json(body)
 
 
 async def _with_images(parsed: ParsedChat, spec: wire.ModelSpec) -> ParsedChat:

@@ -1,5 +1,6 @@
 """POST /v1/embeddings."""
 
+from functools import partial
 from typing import cast
 
 from inference import wire
@@ -7,21 +8,25 @@ from inference.api import answers, images, tokens
 from inference.api.call import Call
 from inference.catalog import Resolved
 from inference.openai import bounded_json, embeddings
+from inference.openai.embeddings import ParsedEmbedding
 
 
 async def create(call: Call) -> None:
     call.request.require_type(b"application/json")
-    parsed = embeddings.parse(await call.request.body(bounded_json.MAX_BYTES))
+    parsed = embeddings.parse(await call.fields(bounded_json.MAX_BYTES))
     resolved = await call.resolve(parsed.model, "embed", "clip")
     if parsed.pictures:
         if resolved.spec.kind != "clip":
             raise parsed.pictures.refuse()
         parsed = parsed.with_images(await images.fetched(parsed.pictures))
-    body = await _in_own_tokens(resolved, parsed.body)
-    encoder = embeddings.Encoder(parsed, resolved.model)
     async with call.admitted(parsed.estimated_tokens):
-        answer = await answers.plain(call, resolved.spec, [body], encoder)
-        await call.reply.json(answer)
+        await call.serve(resolved, partial(_answer, call, parsed))
+
+
+async def _answer(call: Call, parsed: ParsedEmbedding, target: Resolved) -> None:
+    body = await _in_own_tokens(target, parsed.body)
+    encoder = embeddings.Encoder(parsed, target.model)
+    await call.reply.json(await answers.plain(call, target.spec, [body], encoder))
 
 
 async def _in_own_tokens(resolved: Resolved, body: wire.Embed) -> wire.Embed:

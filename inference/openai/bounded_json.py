@@ -8,7 +8,7 @@ import json
 import math
 import re
 from collections.abc import Iterator
-from typing import NoReturn
+from typing import Any, NoReturn
 
 from inference.errors import InvalidJSON, InvalidValue, RequestTooLarge
 
@@ -20,6 +20,11 @@ MAX_VALUES = 1_000_000
 SHOWN_CHARS = 60
 _STRING = re.compile(rb'"(?:[^"\\]|\\.)*"', re.DOTALL)
 _SUSPECT = re.compile(rb"\\u(?:[dD][89a-fA-F]|0000)")
+
+
+def fields_of(data: bytes | dict[str, Any]) -> dict[str, Any]:
+    """Parse what is not parsed yet. Raises: as `parse_object`."""
+    return data if isinstance(data, dict) else parse_object(data)
 
 
 def parse_object(data: bytes) -> dict[str, JSON]:

@@ -90,9 +90,9 @@ _REFUSED: dict[str, tuple[tuple[Any, ...], str]] = {
 }
 
 
-def parse(data: bytes) -> ParsedChat:
+def parse(data: bytes | dict[str, Any]) -> ParsedChat:
     """Raises: InvalidRequest in all its kinds; RequestTooLarge."""
-    request = convert(bounded_json.parse_object(data), ChatRequest)
+    request = convert(bounded_json.fields_of(data), ChatRequest)
     request.check_common()
     _check_refused(request)
     limit = request.max_completion_tokens or request.max_tokens

@@ -46,9 +46,9 @@ class ParsedCompletion(msgspec.Struct, frozen=True):
         return self.estimated_prompt_tokens + answers
 
 
-def parse(data: bytes) -> ParsedCompletion:
+def parse(data: bytes | dict[str, Any]) -> ParsedCompletion:
     """Raises: InvalidRequest in all its kinds; RequestTooLarge."""
-    request = convert(bounded_json.parse_object(data), CompletionRequest)
+    request = convert(bounded_json.fields_of(data), CompletionRequest)
     request.check_common()
     if request.suffix:
         raise unsupported("suffix", "text is only added at the end")

@@ -49,9 +49,9 @@ class ParsedEmbedding(msgspec.Struct, frozen=True):
         return msgspec.structs.replace(self, body=body)
 
 
-def parse(data: bytes) -> ParsedEmbedding:
+def parse(data: bytes | dict[str, Any]) -> ParsedEmbedding:
     """Raises: InvalidRequest in all its kinds; RequestTooLarge."""
-    request = convert(bounded_json.parse_object(data), EmbeddingRequest)
+    request = convert(bounded_json.fields_of(data), EmbeddingRequest)
     found = Pictures()
     inputs = _inputs(request.input, found)
     _check(inputs)
