@@ -16,8 +16,8 @@ from typing import Any
 from django.conf import settings
 
 from inference import catalog, hub_protocol, model_settings, places, reading, vault
-from inference.downloads import CHUNK_BYTES, DownloadFailed
-from inference.errors import HubError
+from inference.downloads import CHUNK_BYTES, DownloadFailed, WrongDigest, sha256_of
+from inference.errors import HubError, InvalidValue
 from inference.models import ARRIVING, Model
 
 log = logging.getLogger(__name__)
@@ -65,6 +65,9 @@ def _bring(row: Model) -> None:
 def _found(row: Model, place: Path, report: reading.Report) -> dict[str, Any]:
     """What the inspection says, laid over the row. Raises: UnknownParameter, InvalidValue."""
     kind, engine = report.kind, report.engine
+    if (kind == "adapter") != (row.base is not None):
+        what = "an adapter, which needs its `base`" if kind == "adapter" else "no adapter"
+        raise InvalidValue(f"this is {what}")
     if row.base is not None:
         kind, engine = row.base.kind, row.base.engine
     return {
@@ -153,7 +156,13 @@ def _from_hub(row: Model) -> Path:
 
 
 def _uploaded(row: Model) -> Path:
-    return places.own_folder(row.name, row.pk)
+    """Raises: WrongDigest, InvalidValue."""
+    folder = places.own_folder(row.name, row.pk)
+    for file in row.files:
+        path = places.safe_path(folder, file["path"])
+        if file.get("sha256") and sha256_of(path) != file["sha256"]:
+            raise WrongDigest(f"{file['path']} is not what its SHA-256 said; upload it again")
+    return folder
 
 
 _FETCH = {"huggingface": _from_hub, "upload": _uploaded}

@@ -141,7 +141,7 @@ def _huggingface(wanted: Wanted) -> dict[str, Any]:
 
 
 def _adapter(wanted: Wanted) -> dict[str, Any]:
-    base = _named(_given(wanted.base, "base"), "base")
+    base = named(_given(wanted.base, "base"), "base")
     path = places.allowed(_given(wanted.path, "path"))
     if reading.inspect(path).kind != "adapter":
         raise InvalidValue("there is no adapter_config.json in this folder", param="path")
@@ -158,7 +158,7 @@ def _adapter(wanted: Wanted) -> dict[str, Any]:
 
 def _variant(wanted: Wanted) -> dict[str, Any]:
     """The same files with other settings: they stay where they are."""
-    model = _named(_given(wanted.of, "of"), "of")
+    model = named(_given(wanted.of, "of"), "of")
     if model.state != Model.State.AVAILABLE:
         raise InvalidValue(f"`{model.name}` is {model.state}", param="of")
     same = ("kind", "engine", "path", "licence", "parameters", "quantization", "size_bytes")
@@ -200,7 +200,7 @@ def register_adapter(name: str, base: str, path: str, **fields: Any) -> Model:
     Raises: Conflict, InvalidValue, UnsafeModel.
     """
     check_name(name)
-    model = _named(base, "base")
+    model = named(base, "base")
     found = reading.inspect(Path(path))
     return create(
         name,
@@ -221,7 +221,7 @@ def _given(value: str, param: str) -> str:
     return value
 
 
-def _named(name: str, param: str) -> Model:
+def named(name: str, param: str) -> Model:
     row = Model.objects.filter(name=name).first()
     if row is None:
         raise ModelNotFound(f"there is no model `{name[:128]}`", param=param)

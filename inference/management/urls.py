@@ -2,7 +2,7 @@
 
 from django.urls import path
 
-from inference.management import adding, aliases, views
+from inference.management import adding, aliases, uploads, views
 
 urlpatterns = [
     path("models", views.Models.as_view(), name="api-models"),
@@ -14,5 +14,11 @@ urlpatterns = [
     path("aliases", aliases.Aliases.as_view(), name="api-aliases"),
     path("aliases/<path:name>/rollback", aliases.RollBack.as_view(), name="api-alias-rollback"),
     path("aliases/<path:name>", aliases.OneAlias.as_view(), name="api-alias"),
+    path("uploads", uploads.Uploads.as_view(), name="api-uploads"),
+    path("uploads/<slug:key>", uploads.OneUpload.as_view(), name="api-upload"),
+    path("uploads/<slug:key>/complete", uploads.Complete.as_view(), name="api-upload-complete"),
+    path(
+        "uploads/<slug:key>/<int:file>/<int:number>", uploads.Part.as_view(), name="api-upload-part"
+    ),
     path("status", views.Status.as_view(), name="api-status"),
 ]

@@ -19,7 +19,7 @@ class Command(BaseCommand):
         parser.add_argument("--threads", type=int, default=THREADS)
 
     def handle(self, *_args: Any, **options: Any) -> None:
-        from inference import tasks  # noqa: PLC0415 - actors attach to the configured broker
+        from inference import tasks, uploads  # noqa: PLC0415 - actors attach to the configured broker
 
         stopped = threading.Event()
 
@@ -32,5 +32,6 @@ class Command(BaseCommand):
         worker.start()
         tasks.enqueue_preparations()
         tasks.enqueue_arrivals()
+        uploads.sweep()
         stopped.wait()
         worker.stop(timeout=STOP_MS)
