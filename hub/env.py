@@ -8,6 +8,7 @@ import os
 import re
 from collections.abc import Callable, Collection
 from dataclasses import dataclass
+from ipaddress import IPv4Network, IPv6Network, ip_network
 from pathlib import Path
 from typing import TypeVar
 
@@ -77,6 +78,15 @@ def names(name: str, default: Collection[str] = ()) -> list[str]:
     if value is None:
         return list(default)
     return [part.strip() for part in value.split(",") if part.strip()]
+
+
+def networks(name: str) -> list[IPv4Network | IPv6Network]:
+    """Read a comma-separated list of networks, such as 10.1.0.0/16."""
+
+    def parse(value: str) -> list[IPv4Network | IPv6Network]:
+        return [ip_network(part.strip()) for part in value.split(",") if part.strip()]
+
+    return _read(name, [], parse, "networks such as 10.1.0.0/16, with commas")
 
 
 def byte_size(name: str, default: int = 0) -> int:

@@ -21,6 +21,8 @@ HUB_IMPORT_ROOTS = [
 ]
 HUB_HF_ENDPOINT = env.url("HF_ENDPOINT", "https://huggingface.co", ("http", "https"))
 HUB_PRIVATE_UPSTREAMS = env.choice("PRIVATE_UPSTREAMS", "refuse", ("allow", "refuse")) == "allow"
+HUB_REMOTE_IMAGES = env.choice("REMOTE_IMAGES", "refuse", ("fetch", "refuse")) == "fetch"
+HUB_FETCH_NETWORKS = env.networks("FETCH_NETWORKS")
 HUB_RUNTIME = places.runtime_folder(HUB_DATA)
 HUB_SECRETS = HUB_DATA / "secrets"
 

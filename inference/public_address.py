@@ -2,9 +2,11 @@
 
 from ipaddress import IPv4Address, IPv6Address, ip_network
 
-# Python's is_global says yes to these, which can carry a private IPv4 address inside: NAT64, 6to4, Teredo.
+# Python's is_global says yes to these, which can carry a private IPv4 address inside (NAT64, 6to4, Teredo,
+# IPv4-compatible) or are private by an older rule (site-local).
 TUNNELS = [
-    ip_network(text) for text in ("64:ff9b::/96", "64:ff9b:1::/48", "2002::/16", "2001::/32")
+    ip_network(text)
+    for text in ("64:ff9b::/96", "64:ff9b:1::/48", "2002::/16", "2001::/32", "::/96", "fec0::/10")
 ]
 
 

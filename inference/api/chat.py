@@ -2,7 +2,6 @@
 
 from functools import partial
 
-from inference import wire
 from inference.api import answers, images
 from inference.api.call import Call
 from inference.catalog import Resolved
@@ -15,10 +14,12 @@ async def create(call: Call) -> None:
     call.request.require_type(b"application/json")
     parsed = chat.parse(await call.fields(bounded_json.MAX_BYTES))
     resolved = await call.resolve(parsed.model, "llm", "vlm")
-    if parsed.pictures:
-        parsed = await _with_images(parsed, resolved.spec)
+    if parsed.pictures and resolved.spec.kind != "vlm":
+        raise parsed.pictures.refuse()
     call.meter.prompt_tokens = parsed.estimated_prompt_tokens
     async with call.admitted(parsed.estimated_tokens):
+        if parsed.pictures:
+            parsed = parsed.with_images(await images.fetched(parsed.pictures))
         await call.serve(resolved, partial(_answer, call, parsed))
 
 
@@ -29,10 +30,3 @@ async def _answer(call: Call, parsed: ParsedChat, target: Resolved) -> None:
         return
     body = await answers.plain(call, target.spec, [parsed.body], PlainEncoder(parsed, head))
     await call.reply.json(body)
-
-
-async def _with_images(parsed: ParsedChat, spec: wire.ModelSpec) -> ParsedChat:
-    """Raises: UnsupportedParameter naming the first image for a model that sees none; HubError."""
-    if spec.kind != "vlm":
-        raise parsed.pictures.refuse()
-    return parsed.with_images(await images.fetched(parsed.pictures))

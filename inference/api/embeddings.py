@@ -15,11 +15,11 @@ async def create(call: Call) -> None:
     call.request.require_type(b"application/json")
     parsed = embeddings.parse(await call.fields(bounded_json.MAX_BYTES))
     resolved = await call.resolve(parsed.model, "embed", "clip")
-    if parsed.pictures:
-        if resolved.spec.kind != "clip":
-            raise parsed.pictures.refuse()
-        parsed = parsed.with_images(await images.fetched(parsed.pictures))
+    if parsed.pictures and resolved.spec.kind != "clip":
+        raise parsed.pictures.refuse()
     async with call.admitted(parsed.estimated_tokens):
+        if parsed.pictures:
+            parsed = parsed.with_images(await images.fetched(parsed.pictures))
         await call.serve(resolved, partial(_answer, call, parsed))
 
 

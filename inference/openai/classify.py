@@ -3,7 +3,7 @@
 import sys
 from array import array
 from collections.abc import Mapping
-from typing import Annotated
+from typing import Annotated, Any
 
 import msgspec
 from msgspec import Meta
@@ -45,9 +45,9 @@ class ParsedClassify(msgspec.Struct, frozen=True):
         return msgspec.structs.replace(self, body=body)
 
 
-def parse(data: bytes) -> ParsedClassify:
+def parse(data: bytes | dict[str, Any]) -> ParsedClassify:
     """Raises: InvalidRequest in all its kinds; RequestTooLarge."""
-    request = convert(bounded_json.parse_object(data), ClassifyRequest)
+    request = convert(bounded_json.fields_of(data), ClassifyRequest)
     template = TEMPLATE if request.hypothesis_template is None else request.hypothesis_template
     if template.count("{}") != 1:
         raise invalid("hypothesis_template", "it must have {} in one place, for the label")

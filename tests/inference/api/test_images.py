@@ -1,5 +1,6 @@
 """Images over HTTP: to a model that sees, through web, node and engine process."""
 
+import asyncio
 import base64
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
@@ -100,3 +101,42 @@ async def test_it_says_what_is_wrong(
     answer = await client.post("/chat/completions", json=body)
     error = answer.json()["error"]
     assert (answer.status_code, error["code"], error["param"]) == (400, code, param)
+
+
+@pytest.fixture(scope="module")
+def fetching(folder: Path) -> Iterator[servers.Hub]:
+    """A hub whose operator lets it fetch images, from one address of loopback too."""
+    models: list[dict[str, Any]] = [
+        {"name": "eyes", "kind": "vlm", "engine": "vlm_transformers", "path": str(folder)}
+    ]
+    with servers.hub(
+        models, AI_HUB_REMOTE_IMAGES="fetch", AI_HUB_FETCH_NETWORKS="127.0.0.1/32"
+    ) as started:
+        yield started
+
+
+async def test_a_remote_image_is_as_good_as_an_uploaded_one(fetching: servers.Hub) -> None:
+    async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+        writer.write(b"HTTP/1.1 200 OK\r\nContent-Type: image/png\r\n\r\n" + PNG)
+        await writer.drain()
+        writer.close()
+
+    headers = {"Authorization": f"Bearer {fetching.key}"}
+    fixed: dict[str, Any] = {"temperature": 0, "max_tokens": 6, "logprobs": True}
+    async with (
+        await asyncio.start_server(answer, "127.0.0.1", 0) as listening,
+        httpx.AsyncClient(base_url=f"{fetching.url}/v1", headers=headers, timeout=120) as client,
+    ):
+        port = listening.sockets[0].getsockname()[1]
+        body = ask("eyes", f"http://127.0.0.1:{port}/a.png", data_url(PNG), **fixed)
+        remote = await client.post("/chat/completions", json=body)
+        body = ask("eyes", data_url(PNG), data_url(PNG), **fixed)
+        uploaded = await client.post("/chat/completions", json=body)
+        body = ask("eyes", data_url(PNG), f"http://127.0.0.2:{port}/a.png")
+        refused = await client.post("/chat/completions", json=body)
+    assert remote.status_code == 200, remote.text
+    assert remote.json()["choices"] == uploaded.json()["choices"]
+    error = refused.json()["error"]
+    assert (error["code"], error["param"]) == ("invalid_media", "messages[0].content[1].image_url")
+    assert "no public address" in error["message"]
