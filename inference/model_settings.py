@@ -51,7 +51,9 @@ class _Remote(msgspec.Struct, omit_defaults=True, forbid_unknown_fields=True):
 OPTIONS: dict[str, type[msgspec.Struct]] = {
     "llm_gguf": _Gguf,
     "llm_transformers": _Transformers,
+    "vlm_transformers": _Transformers,
     "embed_text": _Embed,
+    "embed_clip": _Embed,
     "remote_openai": _Remote,
 }
 FREE = frozenset({"fake"})  # the tests' engine reads whatever it is given

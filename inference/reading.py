@@ -12,6 +12,7 @@ from inference.downloads import chunks
 from inference.errors import UnsafeModel
 from inference.node import headers
 
+OPEN_CLIP = "open_clip_config.json"
 MAX_CONFIG_BYTES = 4 * 2**20
 FORBIDDEN = re.compile(r".*\.(py|pyc|pkl|pickle|pt|pth|ckpt|so|dll|exe|sh)")
 
@@ -95,6 +96,10 @@ def _folder(folder: Path) -> Report:
 def _of_config(folder: Path, size: int) -> Report:
     if (folder / "adapter_config.json").is_file():
         return Report(kind="adapter", engine="llm_transformers", size_bytes=size)
+    if (folder / OPEN_CLIP).is_file() and not (folder / "config.json").is_file():
+        if not any(folder.glob("*.safetensors")):
+            raise UnsafeModel(f"{folder.name} holds no safetensors; pickled weights are not taken")
+        return Report(kind="clip", engine="embed_clip", architecture="open_clip", size_bytes=size)
     config = _config(folder / "config.json")
     kind, engine = _kind(folder, config)
     shape = headers.read(str(folder))
@@ -119,6 +124,11 @@ def _kind(folder: Path, config: dict[str, Any]) -> tuple[str, str]:
     names = " ".join(str(name) for name in config.get("architectures") or [])
     if "CausalLM" in names:
         return "llm", "llm_transformers"
+    sees = isinstance(config.get("vision_config"), dict)
+    if sees and "ForConditionalGeneration" in names:
+        return "vlm", "vlm_transformers"
+    if sees and isinstance(config.get("text_config"), dict) and names.endswith("Model"):
+        return "clip", "embed_clip"
     if (folder / "modules.json").is_file() or "Model" in names:
         return "embed", "embed_text"
     raise UnsafeModel(f"no engine serves the architecture {names[:100] or 'without a name'}")

@@ -1,7 +1,7 @@
 """Continuous batching: sequences join and leave a running batch at every step.
 
 One step advances every running sequence by one token and computes a bounded piece of the waiting
-prompts, so that a long prompt stalls nobody. Called by one thread only (`llm_transformers`).
+prompts, so that a long prompt stalls nobody. Called by one thread only (`token_engine`).
 """
 
 from collections import deque

@@ -12,12 +12,12 @@ from inference import wire
 from inference.engines.base import Job, Setting
 from inference.engines.checkpoint import Checkpoint
 from inference.engines.choice import room_for
-from inference.engines.llm_transformers import LlmTransformers
+from inference.engines.token_engine import TokenEngine
 from inference.engines.vision_decoder import VisionDecoder
 from inference.engines.vision_prompts import VisionPrompts
 
 
-class VlmTransformers(LlmTransformers):
+class VlmTransformers(TokenEngine):
     capabilities: ClassVar[list[str]] = ["chat", "completions", "images"]
     _eyes: VisionPrompts
 

@@ -80,7 +80,9 @@ def _config(file: Path) -> dict[str, Any]:
     if not isinstance(loaded, dict):
         return {}
     text = loaded.get("text_config")
-    return text if isinstance(text, dict) else loaded
+    if not isinstance(text, dict):
+        return loaded
+    return {**text, "architectures": text.get("architectures") or loaded.get("architectures")}
 
 
 def _kv_token_bytes(config: dict[str, Any]) -> int:

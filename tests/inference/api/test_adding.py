@@ -1,5 +1,6 @@
 """`POST /api/v1/models/add` and what follows: a real hub with worker and node, real files."""
 
+import base64
 import shutil
 import time
 from collections.abc import Iterator
@@ -9,8 +10,9 @@ from typing import Any
 import httpx
 import pytest
 
-from tests import models, servers
+from tests import digits_clip, models, servers
 from tests.inference import tiny_files
+from tests.inference.engines import tiny_vision
 
 KEYS = {
     "default": {"scopes": ["models:read", "models:write", "inference"]},
@@ -83,6 +85,25 @@ def test_it_serves_a_model_from_a_folder(hub: servers.Hub) -> None:
     assert Path(path).is_file(), "files of others stay"
     with hub.client() as client:
         assert client.post("chat/completions", json=body).status_code == 404
+
+
+def test_it_serves_models_that_see(hub: servers.Hub, imports: Path) -> None:
+    """From a folder to an answer about an image, with nothing said but the path."""
+    shutil.copytree(digits_clip.open_clip(), imports / "clip")
+    tiny_vision.make(imports / "llava", "llava")
+    for name, kind in (("clip", "clip"), ("llava", "vlm")):
+        add(hub, name, path=name)
+        row = arrived(hub, name)
+        assert (row["state"], row["kind"]) == ("available", kind)
+    image = base64.b64encode(digits_clip.png(digits_clip.held_out()[0][0])).decode()
+    part = {"type": "image_url", "image_url": {"url": f"data:image/png;base64,{image}"}}
+    chat = {"model": "llava", "messages": [{"role": "user", "content": [part]}], "max_tokens": 3}
+    labels = {"model": "clip", "input": [{"image": image}], "labels": digits_clip.WORDS}
+    with hub.client() as client:
+        answer = client.post("chat/completions", json=chat)
+        assert answer.status_code == 200, answer.text
+        assert answer.json()["usage"]["prompt_tokens"] > 16
+        assert len(client.post("classify", json=labels).json()["data"][0]["predictions"]) == 10
 
 
 def test_it_copies_and_deletes_what_it_copied(hub: servers.Hub, imports: Path) -> None:

@@ -91,6 +91,15 @@ def test_an_encoder_has_no_kv_memory(tmp_path: Path) -> None:
     assert read(str(place)).kv_token_bytes == 0
 
 
+def test_a_model_that_sees_keeps_keys_and_values_of_its_language_part(tmp_path: Path) -> None:
+    text = {name: value for name, value in CONFIG.items() if name != "architectures"}
+    whole: dict[str, object] = {
+        "architectures": ["LlavaForConditionalGeneration"],
+        "text_config": text,
+    }
+    assert read(str(folder(tmp_path, whole))) == Shape(1_750, 23_040, 8192)
+
+
 def test_it_reads_a_gguf_header(tmp_path: Path) -> None:
     file = tmp_path / "m.gguf"
     file.write_bytes(gguf(**SMOL) + bytes(10_000))
