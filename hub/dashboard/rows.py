@@ -102,8 +102,15 @@ def _row(model: Model, status: wire.ModelStatus | None) -> ModelRow:
 
 
 def _state(model: Model, status: wire.ModelStatus | None) -> State:
-    if model.state == Model.State.FAILED:
+    if model.state in {Model.State.FAILED, Model.State.CANCELLED}:
         return states.failed(model.state_reason)
-    if model.state == Model.State.PREPARING:
-        return states.preparing(None)
+    if model.state != Model.State.AVAILABLE:
+        return states.preparing(_percent(model))
     return states.of(status) if status else states.unloaded()
+
+
+def _percent(model: Model) -> int | None:
+    """Of a model's files that are on their way."""
+    if not model.total_bytes:
+        return None
+    return min(100, round(100 * model.done_bytes / model.total_bytes))

@@ -127,14 +127,22 @@ def _gguf_files_bytes(file: Path) -> int:
 
 def gguf_numbers(file: Path) -> dict[str, int | float | str]:
     """Read the scalar metadata, skipping arrays. Raises: UnreadableModel."""
+    return gguf_metadata(file)[0]
+
+
+def gguf_metadata(file: Path) -> tuple[dict[str, int | float | str], int, int]:
+    """Give the scalar metadata, how many tensors there are, and where their entries begin.
+
+    Raises: UnreadableModel.
+    """
     with file.open("rb") as stream:
         if stream.read(4) != b"GGUF":
             raise UnreadableModel(f"{file.name} is no GGUF file")
         try:
-            version, _, count = struct.unpack("<IQQ", stream.read(20))
-            if version < 2 or count > MAX_GGUF_ITEMS:
+            version, tensors, count = struct.unpack("<IQQ", stream.read(20))
+            if not 2 <= version <= 3 or count > MAX_GGUF_ITEMS:
                 raise UnreadableModel(f"{file.name} has GGUF version {version}, {count} entries")
-            return _gguf_entries(stream, count)
+            return _gguf_entries(stream, count), tensors, stream.tell()
         except (struct.error, KeyError, UnicodeDecodeError, OverflowError) as error:
             raise UnreadableModel(f"the header of {file.name} is broken: {error!r}") from error
 
