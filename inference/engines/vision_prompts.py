@@ -5,15 +5,16 @@ often its conversation comes back, as long as there is room to remember it.
 """
 
 import hashlib
+import json
 from collections import OrderedDict
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+import transformers
 from PIL import Image
 from torch import Tensor
-from transformers import AutoProcessor
 
 from inference import images, wire
 from inference.engines.prompts import PromptEncoder, render
@@ -29,6 +30,8 @@ PROBE_SIZE = (80, 60)
 _REFUSED = (ValueError, TypeError, RuntimeError, IndexError, ZeroDivisionError, KeyError)
 
 
+# Processors that want a video library even for images, and the one that says the same of an image.
+IMAGE_ONLY = {"SmolVLMProcessor": "Idefics3Processor"}
 Room = Callable[[int], object]  # refuses a prompt of so many tokens
 
 
@@ -47,11 +50,8 @@ class Processor:
 
     def __init__(self, folder: Path, vocabulary: Vocabulary) -> None:
         """Raises: LoadFailed."""
-        auto: Any = AutoProcessor
         try:
-            self._hf: Any = auto.from_pretrained(
-                folder, local_files_only=True, trust_remote_code=False
-            )
+            self._hf = _open(folder)
             self.image = str(self._hf.image_token)
         except (OSError, ValueError, KeyError, TypeError, ImportError, AttributeError) as error:
             raise LoadFailed(
@@ -142,6 +142,32 @@ class VisionPrompts:
         self._remembered[key] = seen
         while sum(other.nbytes for other in self._remembered.values()) > REMEMBERED_BYTES:
             self._remembered.popitem(last=False)
+
+
+def _open(folder: Path) -> Any:
+    """Give the folder's processor. Raises: what transformers raises."""
+    library: Any = transformers
+    local: dict[str, Any] = {"local_files_only": True, "trust_remote_code": False}
+    settings = _settings(folder)
+    name = IMAGE_ONLY.get(str(settings.get("processor_class")))
+    if name is None:
+        return library.AutoProcessor.from_pretrained(folder, **local)
+    tokenizer = library.AutoTokenizer.from_pretrained(folder, **local)
+    return getattr(library, name)(
+        library.AutoImageProcessor.from_pretrained(folder, **local),
+        tokenizer,
+        image_seq_len=int(settings.get("image_seq_len", 64)),
+        chat_template=tokenizer.chat_template,
+    )
+
+
+def _settings(folder: Path) -> dict[str, Any]:
+    """Read what the folder says of its processor; the second file counts more."""
+    found: dict[str, Any] = {}
+    for name in ("preprocessor_config.json", "processor_config.json"):
+        if (folder / name).is_file():
+            found |= json.loads((folder / name).read_text(encoding="utf-8"))
+    return found
 
 
 def _takes_parts(encoder: PromptEncoder) -> bool:

@@ -4,9 +4,11 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+import torch
 
 from inference import wire
 from inference.engines.llm_transformers import LlmTransformers
+from inference.engines.vision_decoder import VisionDecoder
 from inference.engines.vlm_transformers import VlmTransformers
 from inference.errors import LoadFailed
 
@@ -176,6 +178,24 @@ def test_a_text_model_refuses_images(tmp_path: Path) -> None:
     failure = driver.failure(asks(0))
     assert (failure.code, failure.param) == ("unsupported_parameter", "messages[0].content")
     driver.engine.close()
+
+
+def test_a_model_that_sees_in_another_way_is_refused(tmp_path: Path) -> None:
+    """Its own answer, which looks in both directions, is not the one that our tables give."""
+    with pytest.raises(LoadFailed, match="differ from its own"):
+        Driver(VlmTransformers(), spec(tiny_vision.make(tmp_path, "paligemma")))
+
+
+def test_an_image_that_comes_out_differently_is_noticed(tmp_path: Path) -> None:
+    reference = tiny_vision.Reference(tiny_vision.make(tmp_path, "llava"))
+    inputs = reference.inputs("<image>", FILES[:1])
+    decoder = VisionDecoder(reference.model)
+    decoder.check_image(inputs)
+    reference.model.model.multi_modal_projector.register_forward_hook(
+        lambda _module, _given, found: found + torch.randn_like(found)
+    )
+    with pytest.raises(LoadFailed, match="place or attend to images in a way"):
+        decoder.check_image(inputs)
 
 
 def test_a_folder_without_a_processor_is_refused(tmp_path: Path) -> None:

@@ -119,17 +119,47 @@ def _idefics3() -> tuple[Any, Any]:
     return config, transformers.Idefics3Processor(pixels, _tokenizer(), image_seq_len=4)
 
 
+def _smolvlm() -> tuple[Any, Any]:
+    """Its own processor wants a video library; the one of Idefics3 says the same of images."""
+    config = transformers.SmolVLMConfig(
+        vision_config={**VISION, "model_type": "smolvlm_vision"},
+        text_config=_text(),
+        image_token_id=_image_id(),
+        scale_factor=2,
+    )
+    pixels = _any.SmolVLMImageProcessorPil(
+        size={"longest_edge": 56}, max_image_size={"longest_edge": 28}
+    )
+    return config, _any.Idefics3Processor(pixels, _tokenizer(), image_seq_len=4)
+
+
+def _paligemma() -> tuple[Any, Any]:
+    """A model whose text sees the image in both directions."""
+    config = transformers.PaliGemmaConfig(
+        vision_config={**VISION, "model_type": "siglip_vision_model"},
+        text_config={**_text(transformers.GemmaConfig, head_dim=8).to_dict()},
+        image_token_index=_image_id(),
+        projection_dim=32,
+        hidden_size=32,
+    )
+    pixels = _any.SiglipImageProcessorPil(size=SIDE)
+    pixels.image_seq_length = 16
+    return config, _any.PaliGemmaProcessor(pixels, _tokenizer())
+
+
+UNSERVED = {"paligemma": _paligemma}
 KINDS: dict[str, Callable[[], tuple[Any, Any]]] = {
     "llava": _llava,
     "llava_next": _llava_next,
     "idefics3": _idefics3,
+    "smolvlm": _smolvlm,
 }
 
 
 def make(folder: Path, kind: str, template: str | None = PARTS) -> Path:
     """Save a model of this kind with its processor."""
-    torch.manual_seed(list(KINDS).index(kind) + 1)
-    config, processor = KINDS[kind]()
+    torch.manual_seed(len(kind))
+    config, processor = (KINDS | UNSERVED)[kind]()
     auto: Any = transformers.AutoModelForImageTextToText
     model = auto.from_config(config)
     model.generation_config.eos_token_id = None
@@ -139,6 +169,9 @@ def make(folder: Path, kind: str, template: str | None = PARTS) -> Path:
     model.save_pretrained(folder)
     processor.chat_template = template
     processor.save_pretrained(folder)
+    if kind == "smolvlm":  # as published
+        file = folder / "processor_config.json"
+        file.write_text(file.read_text().replace("Idefics3Processor", "SmolVLMProcessor"))
     return folder
 
 
@@ -157,14 +190,17 @@ class Reference:
     def __init__(self, folder: Path) -> None:
         auto: Any = transformers.AutoModelForImageTextToText
         self.model = auto.from_pretrained(folder, dtype=torch.float32)
-        self.processor: Any = _any.AutoProcessor.from_pretrained(folder)
+        self.processor = KINDS[self.model.config.model_type]()[1]
+
+    def inputs(self, text: str, files: list[bytes]) -> Any:
+        images = [Image.open(io.BytesIO(data)).convert("RGB") for data in files]
+        given = {"images": [images]} if images else {}
+        return self.processor(text=[text], **given, return_tensors="pt", add_special_tokens=False)
 
     @torch.inference_mode()
     def greedy(self, text: str, files: list[bytes], count: int) -> tuple[list[int], list[int]]:
         """Give the prompt's tokens and the answer's."""
-        images = [Image.open(io.BytesIO(data)).convert("RGB") for data in files]
-        given = {"images": [images]} if images else {}
-        inputs = self.processor(text=[text], **given, return_tensors="pt", add_special_tokens=False)
+        inputs = self.inputs(text, files)
         prompt: list[int] = inputs["input_ids"][0].tolist()
         out = self.model.generate(**inputs, max_new_tokens=count, do_sample=False, pad_token_id=0)
         return prompt, out[0, len(prompt) :].tolist()
