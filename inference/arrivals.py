@@ -15,7 +15,7 @@ from typing import Any
 
 from django.conf import settings
 
-from inference import catalog, hub_protocol, model_settings, places, reading, vault
+from inference import catalog, hub_protocol, model_settings, places, preparation, reading, vault
 from inference.downloads import CHUNK_BYTES, DownloadFailed, WrongDigest, sha256_of
 from inference.errors import HubError, InvalidValue
 from inference.models import ARRIVING, Model
@@ -23,6 +23,7 @@ from inference.models import ARRIVING, Model
 log = logging.getLogger(__name__)
 
 NOTE_EVERY_S = 1.0
+MERGED = "merged"  # the folder of an adapter with its base
 SMOOTHING = 0.3  # of the speed, per note
 State = Model.State
 
@@ -43,7 +44,7 @@ def bring(pk: int) -> None:
             log.info("arrival ended", extra={"model": row.name})
             if row.owns_files and not Model.objects.filter(pk=pk).exists():
                 places.remove_owned(places.own_folder(row.name, pk))
-        except (HubError, DownloadFailed, OSError) as error:
+        except (HubError, DownloadFailed, preparation.PreparationFailed, OSError) as error:
             _fail(row, error)
 
 
@@ -56,31 +57,47 @@ def _bring(row: Model) -> None:
     place = _FETCH.get(row.source, _in_place)(row)
     _step(row, state=State.INSPECTING, state_reason="", bytes_per_s=0.0)
     report = reading.inspect(place)
-    fields = _found(row, place, report)
-    fields["sha256"] = reading.digest(place)
+    _check_kind(row, report)
+    if row.base is not None:
+        place = _merged(row, row.base, place)
+    fields = _found(row, place, reading.inspect(place) if row.base else report)
+    fields |= {"report": reading.as_json(report), "sha256": reading.digest(place)}
     _step(row, state=State.AVAILABLE, state_reason="", **fields)
     log.info("model added", extra={"model": row.name})
 
 
+def _check_kind(row: Model, report: reading.Report) -> None:
+    """Raises: InvalidValue."""
+    if (report.kind == "adapter") != (row.base is not None):
+        is_adapter = report.kind == "adapter"
+        raise InvalidValue(
+            f"this is {'an adapter, which needs a `base`' if is_adapter else 'no adapter'}"
+        )
+
+
+def _merged(row: Model, base: Model, adapter: Path) -> Path:
+    """Add the adapter to its base, once: it is then served like any model. Raises: HubError."""
+    target = places.own_folder(row.name, row.pk) / MERGED
+    if base.state != State.AVAILABLE:
+        raise InvalidValue(f"its base `{base.name}` is {base.state}")
+    shutil.rmtree(target, ignore_errors=True)
+    _step(row, state=State.INSPECTING, state_reason=f"it is added to {base.name}")
+    preparation.merge(Path(base.path), adapter, target)
+    return target
+
+
 def _found(row: Model, place: Path, report: reading.Report) -> dict[str, Any]:
     """What the inspection says, laid over the row. Raises: UnknownParameter, InvalidValue."""
-    kind, engine = report.kind, report.engine
-    if (kind == "adapter") != (row.base is not None):
-        what = "an adapter, which needs its `base`" if kind == "adapter" else "no adapter"
-        raise InvalidValue(f"this is {what}")
-    if row.base is not None:
-        kind, engine = row.base.kind, row.base.engine
     return {
-        "kind": kind,
-        "engine": engine,
+        "kind": report.kind,
+        "engine": report.engine,
         "path": str(place / report.path) if report.path else str(place),
         "size_bytes": report.size_bytes,
         "quantization": report.quantization,
         "parameters": report.parameters,
         "licence": report.licence or row.licence,
         "context_tokens": report.context_tokens,
-        "report": reading.as_json(report),
-        "settings": model_settings.changed({}, row.settings, engine),
+        "settings": model_settings.changed({}, row.settings, report.engine),
     }
 
 
@@ -165,7 +182,11 @@ def _uploaded(row: Model) -> Path:
     return folder
 
 
-_FETCH = {"huggingface": _from_hub, "upload": _uploaded}
+def _trained(row: Model) -> Path:
+    return Path(row.origin)
+
+
+_FETCH = {"huggingface": _from_hub, "upload": _uploaded, "trained": _trained}
 
 
 def _bytes_in(folder: Path) -> int:

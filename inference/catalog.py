@@ -39,7 +39,7 @@ class Resolved:
     name: str
     model: str
     created: int  # unix time, as OpenAI's lists have it
-    base: str = ""  # the model that the adapter at spec.path belongs to
+    base: str = ""  # where it is an adapter that was added to one
     others: tuple["Resolved", ...] = ()
 
 

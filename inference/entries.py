@@ -129,6 +129,7 @@ def _huggingface(wanted: Wanted) -> dict[str, Any]:
     if not REVISION.fullmatch(wanted.revision) or ".." in wanted.revision:
         raise InvalidValue("a revision is a branch, a tag or a commit", param="revision")
     return {
+        "base": base_of(wanted.base) if wanted.base else None,
         "origin": wanted.model_id,
         "revision": wanted.revision,
         "files": wanted.files,
@@ -141,7 +142,7 @@ def _huggingface(wanted: Wanted) -> dict[str, Any]:
 
 
 def _adapter(wanted: Wanted) -> dict[str, Any]:
-    base = named(_given(wanted.base, "base"), "base")
+    base = base_of(_given(wanted.base, "base"))
     path = places.allowed(_given(wanted.path, "path"))
     if reading.inspect(path).kind != "adapter":
         raise InvalidValue("there is no adapter_config.json in this folder", param="path")
@@ -151,9 +152,21 @@ def _adapter(wanted: Wanted) -> dict[str, Any]:
         "base": base,
         "kind": base.kind,
         "engine": base.engine,
-        "owns_files": wanted.copy,
+        "owns_files": True,
         "state": Model.State.QUEUED,
     }
+
+
+def base_of(name: str) -> Model:
+    """Raises: ModelNotFound, InvalidValue."""
+    row = named(name, "base")
+    if row.engine != "llm_transformers":
+        raise InvalidValue(
+            f"`{row.name}` is served by {row.engine or 'nothing yet'}; an adapter needs a base of"
+            " safetensors files (engine llm_transformers)",
+            param="base",
+        )
+    return row
 
 
 def _variant(wanted: Wanted) -> dict[str, Any]:
@@ -194,25 +207,18 @@ SOURCES = {
 }
 
 
-def register_adapter(name: str, base: str, path: str, **fields: Any) -> Model:
-    """Let a trained adapter be served under its own name at once; its files stay the caller's.
+def register_adapter(name: str, base: str, path: str) -> Model:
+    """Make the row of an adapter that was trained here; its files stay the caller's.
 
-    Raises: Conflict, InvalidValue, UnsafeModel.
+    It is served once `arrivals` has brought it. Raises: Conflict, InvalidValue, UnsafeModel.
     """
     check_name(name)
-    model = named(base, "base")
-    found = reading.inspect(Path(path))
-    return create(
-        name,
-        source="adapter",
-        base=model,
-        path=path,
-        kind=model.kind,
-        engine=model.engine,
-        size_bytes=found.size_bytes,
-        sha256=reading.digest(Path(path)),
-        **fields,
-    )
+    model = base_of(base)
+    if reading.inspect(Path(path)).kind != "adapter":
+        raise InvalidValue("there is no adapter_config.json in this folder", param="path")
+    fields: dict[str, Any] = {"base": model, "kind": model.kind, "engine": model.engine}
+    fields |= {"origin": path, "path": path, "owns_files": True, "state": Model.State.QUEUED}
+    return create(name, source="trained", **fields)
 
 
 def _given(value: str, param: str) -> str:

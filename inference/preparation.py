@@ -28,7 +28,12 @@ def convert(starter: starters.Starter, root: Path) -> None:
         raise PreparationFailed(f"{starter.converted_from or starter.name} is not there")
     with _exclusive(root / f".{starter.name}.lock"):
         if not starter.is_present(root):
-            _run(source.path(root), starter.folder(root))
+            _run("convert", source.path(root), starter.folder(root))
+
+
+def merge(base: Path, adapter: Path, target: Path) -> None:
+    """Add a LoRA adapter to its base, into a new folder. Raises: PreparationFailed, OSError."""
+    _run("merge", base, adapter, target)
 
 
 @contextmanager
@@ -38,15 +43,15 @@ def _exclusive(file: Path) -> Iterator[None]:
         yield
 
 
-def _run(source: Path, target: Path) -> None:
+def _run(module: str, *paths: Path) -> None:
     """One thread, low priority: serving goes first."""
-    command = [sys.executable, "-m", "inference.engines.convert", str(source), str(target)]
+    command = [sys.executable, "-m", f"inference.engines.{module}", *map(str, paths)]
     done = subprocess.run(
         command,
         capture_output=True,
         text=True,
         check=False,
-        env={**_environment(), "OMP_NUM_THREADS": "1"},
+        env={**_environment(), "OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1"},
         cwd=Path(__file__).parent.parent,
         preexec_fn=_be_nice,
     )

@@ -46,7 +46,7 @@ def begin(
         row = entries.create(
             name,
             source="upload",
-            base=entries.named(base, "base") if base else None,
+            base=entries.base_of(base) if base else None,
             files=files,
             owns_files=True,
             state=Model.State.UPLOADING,

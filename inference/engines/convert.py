@@ -10,7 +10,8 @@ import os
 import shutil
 import sys
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import torch
@@ -34,19 +35,27 @@ def convert(source: Path, target: Path, report: Report = lambda _stage, _part: N
         raise ConversionFailed(f"{target} is there already")
     if not source.is_file():
         raise ConversionFailed(f"{source} is not a file")
+    try:
+        with appearing(target) as scratch:
+            _write(source, scratch, report)
+    except (OSError, ValueError, KeyError, TypeError, RuntimeError, NotImplementedError) as error:
+        raise ConversionFailed(f"{source.name} cannot be converted: {error}") from error
+    report("done", 1.0)
+
+
+@contextmanager
+def appearing(target: Path) -> Iterator[Path]:
+    """Give a folder to write into, which becomes `target` as a whole, or is gone. Raises: OSError."""
     target.parent.mkdir(parents=True, exist_ok=True)
     scratch = Path(tempfile.mkdtemp(prefix=f".{target.name}-", dir=target.parent))
     try:
-        _write(source, scratch, report)
+        yield scratch
         _sync(scratch)
         scratch.chmod(0o755)
         scratch.rename(target)
         _sync_folder(target.parent)
-    except (OSError, ValueError, KeyError, TypeError, RuntimeError, NotImplementedError) as error:
-        raise ConversionFailed(f"{source.name} cannot be converted: {error}") from error
     finally:
         shutil.rmtree(scratch, ignore_errors=True)
-    report("done", 1.0)
 
 
 def _write(source: Path, folder: Path, report: Report) -> None:

@@ -120,9 +120,11 @@ class AddRequest(Strict):
     )
     path = serializers.CharField(required=False, max_length=1024, help_text="local, adapter")
     copy = serializers.BooleanField(
-        required=False, help_text="local, adapter: copy the files instead of using them in place"
+        required=False, help_text="local: copy the files instead of using them in place"
     )
-    base = serializers.CharField(required=False, max_length=128, help_text="adapter: its model")
+    base = serializers.CharField(
+        required=False, max_length=128, help_text="adapter, also from a hub: its model"
+    )
     of = serializers.CharField(required=False, max_length=128, help_text="variant: of which model")
     base_url = serializers.CharField(required=False, max_length=512, help_text="remote")
     upstream_model = serializers.CharField(required=False, max_length=256, help_text="remote")
