@@ -13,7 +13,11 @@ from inference.errors import InvalidMedia
 
 FORMATS = ("PNG", "JPEG", "WEBP", "GIF")  # Pillow's names; no other decoder is tried
 FORMAT_NAMES = "PNG, JPEG, WEBP or GIF"
-MAX_PIXELS = 32_000_000  # decoded: 128 MB at four bytes a pixel
+MAX_PIXELS = (
+    24_000_000  # decoded: 96 MB at four bytes a pixel, and as much again while it is scaled
+)
+MAX_JPEG_PIXELS = 32_000_000  # JPEG decodes to a half or less of its size at once
+KEPT_SIDE = 2_048  # more than any processor here looks at
 MAX_SIDE = 16_384
 MIN_SIDE = 1
 LOW_DETAIL_SIDE = 512  # Source: OpenAI's meaning of detail "low"
@@ -42,8 +46,11 @@ def decode(image: wire.Image, param: str = "image") -> Image.Image:
         warnings.simplefilter("ignore")  # the size is ours to check
         try:
             with _open(image.data, param) as opened:
-                _check(opened, param)
-                return _pixels(opened, image.detail)
+                side = LOW_DETAIL_SIDE if image.detail == "low" else KEPT_SIDE
+                _check(opened, MAX_JPEG_PIXELS, param)
+                opened.draft("RGB", (side, side))  # JPEG only
+                _check(opened, MAX_PIXELS, param)
+                return _pixels(opened, side)
         except Image.DecompressionBombError:
             raise InvalidMedia(
                 f"the image has too many pixels; {MAX_PIXELS:,} are allowed", param=param
@@ -61,32 +68,33 @@ def _open(data: bytes, param: str) -> Image.Image:
         ) from error
 
 
-def _check(opened: Image.Image, param: str) -> None:
+def _check(opened: Image.Image, most: int, param: str) -> None:
     width, height = opened.size
     if not (min(width, height) >= MIN_SIDE and max(width, height) <= MAX_SIDE):
         raise InvalidMedia(
             f"the image has {width} x {height} pixels; a side may have {MAX_SIDE}", param=param
         )
-    if width * height > MAX_PIXELS:
+    if width * height > most:
         raise InvalidMedia(
-            f"the image has {width} x {height} pixels; {MAX_PIXELS:,} are allowed", param=param
+            f"the image has {width} x {height} pixels; {most:,} are allowed", param=param
         )
     if opened.mode not in MODES:
         raise InvalidMedia(f"images of mode {opened.mode} are not read", param=param)
 
 
-def _pixels(opened: Image.Image, detail: str) -> Image.Image:
-    if detail == "low":
-        opened.draft("RGB", (LOW_DETAIL_SIDE, LOW_DETAIL_SIDE))  # JPEG decodes it small at once
+def _pixels(opened: Image.Image, side: int) -> Image.Image:
+    """Scale first: everything that follows costs what the small image costs."""
     opened.load()
-    flat = _on_white(ImageOps.exif_transpose(_in_bytes(opened)))
-    if detail == "low":
-        flat.thumbnail((LOW_DETAIL_SIDE, LOW_DETAIL_SIDE))
-    return flat
+    plain = _in_bytes(opened)
+    if max(plain.size) > side:
+        plain.thumbnail((side, side))
+    return _on_white(ImageOps.exif_transpose(plain))
 
 
 def _in_bytes(image: Image.Image) -> Image.Image:
-    """Bring 16 bits a channel to 8; Pillow's own conversion would cut them off at 255."""
+    """Give a mode that can be scaled. 16 bits become 8; Pillow would cut them off at 255."""
+    if image.mode in {"1", "P", "PA"}:
+        return image.convert("RGBA" if image.has_transparency_data else "RGB")
     if not image.mode.startswith("I"):
         return image
     return image.point(lambda level: level * (1 / 256)).convert("L")

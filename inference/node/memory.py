@@ -22,9 +22,9 @@ FLOORS_BYTES = {
     "llm_gguf": 150 * MB,
     "asr_whisper": 200 * MB,
     "embed_text": 450 * MB,
-    "embed_clip": 550 * MB,
+    "embed_clip": 500 * MB,
     "llm_transformers": 550 * MB,
-    "vlm_transformers": 600 * MB,
+    "vlm_transformers": 450 * MB,
 }
 FLOOR_BYTES = 500 * MB
 WITHOUT_FILES = frozenset({"fake", "remote_openai"})

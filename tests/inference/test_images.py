@@ -3,6 +3,8 @@
 import io
 import resource
 import struct
+import subprocess
+import sys
 import zlib
 
 import numpy as np
@@ -11,6 +13,7 @@ from PIL import Image
 
 from inference import images, wire
 from inference.errors import InvalidMedia
+from inference.node import memory
 
 
 def encoded(image: Image.Image, kind: str, **options: object) -> bytes:
@@ -83,6 +86,25 @@ def test_low_detail_is_small() -> None:
     data = encoded(squares().resize((1500, 1000)), "JPEG")
     assert images.decode(wire.Image(data, "low")).size == (512, 341)
     assert images.decode(wire.Image(data, "high")).size == (1500, 1000)
+
+
+@pytest.mark.parametrize("mode", ["RGB", "RGBA", "P", "L"])
+def test_no_more_is_kept_than_a_model_looks_at(mode: str) -> None:
+    """The largest image that is taken costs less than an engine's room for its computations."""
+    data = encoded(squares().resize((4_800, 5_000)).convert(mode), "PNG", compress_level=1)
+    command = """
+import resource, sys
+from inference import images, wire
+image = wire.Image(sys.stdin.buffer.read())
+before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+print(images.decode(image).size, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before)
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", command], input=data, capture_output=True, check=True
+    )
+    size, _, grown_kib = done.stdout.decode().rpartition(" ")
+    assert size == "(1966, 2048)"
+    assert int(grown_kib) * 1024 < memory.ACTIVATIONS_BYTES
 
 
 @pytest.mark.parametrize("kind", ["BMP", "TIFF", "PPM", "ICO"])
