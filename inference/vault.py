@@ -36,6 +36,11 @@ def get(name: str) -> str:
         ) from None
 
 
+def known() -> set[str]:
+    """Name the secrets that are set."""
+    return set(Secret.objects.values_list("name", flat=True))
+
+
 def of_model(name: str) -> str:
     """Name the secret of a remote model."""
     return f"model:{name}"

@@ -5,7 +5,7 @@ from typing import Any
 from rest_framework import serializers
 
 from accounts.strict import Strict
-from inference import entries
+from inference import entries, fit
 from inference.models import Model
 from inference.router import DEADLINE_S
 
@@ -59,6 +59,21 @@ class ModelView(serializers.Serializer[Any]):
     aliases = serializers.ListField(child=serializers.CharField())
     created_at = serializers.DateTimeField()
     live = Live()
+
+
+class Fit(serializers.Serializer[Any]):
+    """What the node's formula says of a model that is not loaded."""
+
+    verdict = serializers.ChoiceField(choices=list(fit.VERDICTS))
+    reason = serializers.CharField()
+    device = serializers.CharField()
+    needed_bytes = serializers.IntegerField()
+    free_bytes = serializers.IntegerField()
+    limit_bytes = serializers.IntegerField()
+
+
+class OneModelView(ModelView):
+    fit = Fit(allow_null=True)
 
 
 class Filter(Strict):

@@ -2,7 +2,7 @@
 
 from django.urls import path
 
-from inference.management import adding, aliases, uploads, views
+from inference.management import adding, aliases, secrets, uploads, views
 
 urlpatterns = [
     path("models", views.Models.as_view(), name="api-models"),
@@ -14,6 +14,8 @@ urlpatterns = [
     path("aliases", aliases.Aliases.as_view(), name="api-aliases"),
     path("aliases/<path:name>/rollback", aliases.RollBack.as_view(), name="api-alias-rollback"),
     path("aliases/<path:name>", aliases.OneAlias.as_view(), name="api-alias"),
+    path("secrets", secrets.Secrets.as_view(), name="api-secrets"),
+    path("secrets/<slug:name>", secrets.OneSecret.as_view(), name="api-secret"),
     path("uploads", uploads.Uploads.as_view(), name="api-uploads"),
     path("uploads/<slug:key>", uploads.OneUpload.as_view(), name="api-upload"),
     path("uploads/<slug:key>/complete", uploads.Complete.as_view(), name="api-upload-complete"),

@@ -12,7 +12,7 @@ from rest_framework.response import Response
 from rest_framework.views import APIView
 
 from accounts.api import Pages
-from inference import catalog, entries, router, wire
+from inference import catalog, entries, fit, router, wire
 from inference.errors import HubError, NodeUnavailable
 from inference.management import serializers
 from inference.management.rows import allowed, filtered, model_of, view, visible
@@ -45,10 +45,12 @@ class Models(APIView):
 class OneModel(APIView):
     scopes = {"GET": "models:read", "PATCH": "models:write", "DELETE": "models:write"}
 
-    @extend_schema(responses=serializers.ModelView, operation_id="models_retrieve")
+    @extend_schema(responses=serializers.OneModelView, operation_id="models_retrieve")
     def get(self, request: Request, name: str) -> Response:
-        """Show one model, by name or alias."""
-        return Response(view(model_of(request, name), _live()))
+        """Show one model, by name or alias, and whether it fits now."""
+        row, state = model_of(request, name), _state()
+        live = None if state is None else {one.name: one for one in state.models}
+        return Response({**view(row, live), "fit": _fit(row, state)})
 
     @extend_schema(request=serializers.Change, responses=serializers.ModelView)
     def patch(self, request: Request, name: str) -> Response:
@@ -116,12 +118,23 @@ class Status(APIView):
         return Response(body)
 
 
-def _live() -> dict[str, wire.ModelStatus] | None:
+def _state() -> wire.Snapshot | None:
     """Ask the node; None while it is away."""
     try:
-        return {one.name: one for one in async_to_sync(router.snapshot)().models}
+        return async_to_sync(router.snapshot)()
     except NodeUnavailable:
         return None
+
+
+def _live() -> dict[str, wire.ModelStatus] | None:
+    state = _state()
+    return None if state is None else {one.name: one for one in state.models}
+
+
+def _fit(row: Model, state: wire.Snapshot | None) -> dict[str, Any] | None:
+    if state is None or row.state != Model.State.AVAILABLE:
+        return None
+    return fit.of(catalog.spec_of(row), state)
 
 
 def _stop(row: Model) -> None:

@@ -8,10 +8,14 @@ from typing import Any
 
 def safetensors(weights_bytes: int = 16) -> bytes:
     """One float32 tensor of zeros."""
+    return header(weights_bytes) + bytes(weights_bytes)
+
+
+def header(weights_bytes: int) -> bytes:
     shape = [weights_bytes // 4]
     tensor = {"dtype": "F32", "shape": shape, "data_offsets": [0, weights_bytes]}
-    header = json.dumps({"model.embed_tokens.weight": tensor}).encode()
-    return struct.pack("<Q", len(header)) + header + bytes(weights_bytes)
+    text = json.dumps({"model.embed_tokens.weight": tensor}).encode()
+    return struct.pack("<Q", len(text)) + text
 
 
 def config(**changes: Any) -> bytes:

@@ -19,6 +19,7 @@ KEYS = {
     "reader": {"scopes": ["models:read", "inference"]},
     "loader": {"scopes": ["models:read", "models:load"]},
     "old": {"scopes": ["models:read", "models:manage"]},
+    "admin": {"scopes": ["system:manage"]},
     "limited": {"scopes": ["models:read", "models:write"], "models": ["mine"]},
 }
 
@@ -73,6 +74,9 @@ def test_it_serves_a_model_from_a_folder(hub: servers.Hub) -> None:
     row = arrived(hub, "house/chat")
     assert (row["state"], row["kind"], row["engine"]) == ("available", "llm", "llm_gguf")
     assert (row["context_tokens"], len(row["sha256"])) == (8192, 64)
+    fit = row["fit"]
+    assert (fit["verdict"], fit["device"]) == ("fits", "cpu")
+    assert row["size_bytes"] < fit["needed_bytes"] < fit["free_bytes"] <= fit["limit_bytes"]
     changed = call(hub, "PATCH", "models/house/chat", context_tokens=512, max_concurrency=2)
     assert changed.json()["settings"] == {"context_tokens": 512, "max_concurrency": 2}
     loaded = call(hub, "POST", "models/house/chat/load", "loader")
@@ -272,3 +276,19 @@ def test_it_filters_the_list(hub: servers.Hub, imports: Path) -> None:
     assert call(hub, "GET", "models", search="see", kind="asr").json()["count"] == 0
     assert refusal(call(hub, "GET", "models", state="odd"))[1:] == ("invalid_value", "state")
     assert refusal(call(hub, "GET", "models", colour="x"))[1:] == ("unknown_parameter", "colour")
+
+
+def test_secrets_are_set_and_never_shown(hub: servers.Hub) -> None:
+    def ask(method: str, name: str, key: str = "admin", **body: str) -> httpx.Response:
+        headers = {"x-api-key": hub.keys[key]}
+        options: dict[str, Any] = {"json": body} if body else {}
+        return httpx.request(method, f"{hub.url}/api/v1/{name}", headers=headers, **options)
+
+    assert ask("PUT", "secrets/huggingface_token", value="hf_hidden").status_code == 204
+    listing = ask("GET", "secrets")
+    assert listing.json()[0]["is_set"]
+    assert "hf_hidden" not in listing.text
+    assert ask("PUT", "secrets/other", value="x").status_code == 404
+    assert ask("DELETE", "secrets/huggingface_token").status_code == 204
+    assert not ask("GET", "secrets").json()[0]["is_set"]
+    assert ask("GET", "secrets", "default").status_code == 403
