@@ -33,19 +33,29 @@ class Gone(Exception):
 
 
 def bring(pk: int) -> None:
-    """Do all that is left to do for one model; give up with a reason in its row."""
-    with _alone(pk):
-        row = Model.objects.filter(pk=pk, state__in=ARRIVING).first()
-        if row is None:
-            return
-        try:
-            _bring(row)
-        except Gone:
-            log.info("arrival ended", extra={"model": row.name})
-            if row.owns_files and not Model.objects.filter(pk=pk).exists():
-                places.remove_owned(places.own_folder(row.name, pk))
-        except (HubError, DownloadFailed, preparation.PreparationFailed, OSError) as error:
-            _fail(row, error)
+    """Do all that is left to do for one model; give up with a reason in its row.
+
+    Looked at again after the lock is given back: who found it taken has left it to us.
+    """
+    while Model.objects.filter(pk=pk, state__in=ARRIVING).exists():
+        with _alone(pk) as is_mine:
+            if not is_mine:
+                return
+            _bring_once(pk)
+
+
+def _bring_once(pk: int) -> None:
+    row = Model.objects.filter(pk=pk, state__in=ARRIVING).first()
+    if row is None:
+        return
+    try:
+        _bring(row)
+    except Gone:
+        log.info("arrival ended", extra={"model": row.name})
+        if row.owns_files and not Model.objects.filter(pk=pk).exists():
+            places.remove_owned(places.own_folder(row.name, pk))
+    except (HubError, DownloadFailed, preparation.PreparationFailed, OSError) as error:
+        _fail(row, error)
 
 
 def waiting() -> list[int]:
@@ -206,7 +216,7 @@ class _Note:
         self._row = row
         self._total = total
         self._finished = 0  # bytes of whole files
-        self._noted_s = time.monotonic()
+        self._noted_s = time.monotonic() - NOTE_EVERY_S  # the first bytes are told at once
         self._noted: int | None = None
         self._speed = 0.0
 
@@ -231,10 +241,14 @@ class _Note:
 
 
 @contextmanager
-def _alone(pk: int) -> Iterator[None]:
-    """One worker at a time for one model; a killed one leaves no lock."""
+def _alone(pk: int) -> Iterator[bool]:
+    """Tell whether no other worker has this model; a killed one leaves no lock."""
     folder = Path(settings.HUB_MODELS) / places.ADDED
     folder.mkdir(parents=True, exist_ok=True)
     with (folder / f".{pk}.lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        yield
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            yield False
+        else:
+            yield True
