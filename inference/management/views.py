@@ -110,12 +110,20 @@ class Status(APIView):
         """Give the node's state now: devices, models, queues, the newest decisions."""
         state = async_to_sync(router.snapshot)()
         mine = allowed(request)
-        body: dict[str, Any] = msgspec.to_builtins(state)
-        body.pop("type", None)
+        body = _whole(state)
         for part, field in (("models", "name"), ("decisions", "model")):
             rows = body.get(part, [])
             body[part] = [row for row in rows if mine is None or row[field] in mine]
         return Response(body)
+
+
+def _whole(value: Any) -> Any:
+    """Give every field: the wire leaves out what is zero, a reader of JSON should not have to know."""
+    if isinstance(value, list):
+        return [_whole(one) for one in value]
+    if isinstance(value, msgspec.Struct):
+        return {name: _whole(getattr(value, name)) for name in value.__struct_fields__}
+    return value
 
 
 def _state() -> wire.Snapshot | None:
