@@ -34,6 +34,8 @@ HUB_TRUSTED_PROXIES = env.names("TRUSTED_PROXIES")
 HUB_DEVICE = env.choice("DEVICE", "auto", ("auto", "cpu", "cuda"))
 HUB_MODEL_SIZE = env.choice("MODEL_SIZE", "small", ("small", "medium", "large"))
 HUB_MEMORY_LIMIT_BYTES = env.byte_size("MEMORY_LIMIT")  # 0: the node decides
+HUB_STANDBY = env.integer("STANDBY", 1, low=0, high=1)
+HUB_VLLM_PYTHON = env.text("VLLM_PYTHON")
 HUB_NODE_ADDRESS = env.url("NODE_ADDRESS", f"unix:{HUB_RUNTIME / 'node.sock'}", ("unix", "tcp"))
 HUB_REDIS_IS_EMBEDDED = not env.raw("REDIS_URL")
 HUB_REDIS_URL = env.url(

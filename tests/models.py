@@ -39,3 +39,8 @@ def whisper_tiny_en() -> Path:
         if file.stat().st_size == TINY_EN_VOCABULARY_BYTES:
             return file.parent
     return _find("whisper-tiny.en/model.bin").parent
+
+
+def smollm2_folder() -> Path:
+    """Return the safetensors folder."""
+    return _find("smollm2-135m/config.json").parent

@@ -103,6 +103,7 @@ def _environment(folder: Path, extra: dict[str, str]) -> dict[str, str]:
         "AI_HUB_REDIS_URL": f"unix://{folder}/valkey.sock",
         "DJANGO_SETTINGS_MODULE": "hub.settings",
         "OMP_NUM_THREADS": "1",
+        "AI_HUB_STANDBY": "0",
         **extra,
     }
 

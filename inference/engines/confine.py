@@ -17,6 +17,8 @@ CLONE_NEWUSER, CLONE_NEWNET = 0x10000000, 0x40000000  # Source: linux/sched.h
 PR_SET_PDEATHSIG, PR_SET_NO_NEW_PRIVS = 1, 38  # Source: linux/prctl.h
 SIOCGIFFLAGS, SIOCSIFFLAGS, IFF_UP = 0x8913, 0x8914, 0x1  # Source: linux/sockios.h, linux/if.h
 
+LIBC = ctypes.CDLL(None, use_errno=True)  # loaded before any fork
+
 log = logging.getLogger(__name__)
 
 
@@ -29,11 +31,15 @@ def confine(parent: int, *, network: bool = False) -> bool:
 
 def _die_with(parent: int) -> None:
     with contextlib.suppress(OSError, AttributeError):
-        libc = ctypes.CDLL(None, use_errno=True)
-        libc.prctl(PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
-        libc.prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0)
+        LIBC.prctl(PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
+        LIBC.prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0)
     if parent and os.getppid() != parent:
         os._exit(0)  # the node ended before the signal was set
+
+
+def die_with_parent() -> None:
+    """For a child between fork and exec: end when this process ends, however it ends."""
+    LIBC.prctl(PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
 
 
 def _leave_network() -> bool:
@@ -49,11 +55,10 @@ def _leave_network() -> bool:
 
 def _unshare() -> None:
     """Root keeps its user (and the rights to read its files); others take a namespace for it."""
-    libc = ctypes.CDLL(None, use_errno=True)
-    if os.geteuid() == 0 and libc.unshare(CLONE_NEWNET) == 0:
+    if os.geteuid() == 0 and LIBC.unshare(CLONE_NEWNET) == 0:
         return
     user, group = os.geteuid(), os.getegid()
-    if libc.unshare(CLONE_NEWUSER | CLONE_NEWNET) != 0:
+    if LIBC.unshare(CLONE_NEWUSER | CLONE_NEWNET) != 0:
         number = ctypes.get_errno()
         raise OSError(number, os.strerror(number))
     Path("/proc/self/setgroups").write_text("deny")

@@ -28,12 +28,20 @@ Emit = Callable[[wire.Any], None]
 
 
 class Upstream:
-    """`base_url` ends in /v1 and holds no credentials; `headers` may."""
+    """`base_url` ends in /v1 and holds no credentials; `headers` may.
+
+    `more` joins every request for text: what this server knows beyond OpenAI's fields.
+    """
 
     def __init__(
-        self, base_url: str, model: str, headers: Mapping[str, str], transport: Any = None
+        self,
+        base_url: str,
+        model: str,
+        headers: Mapping[str, str],
+        transport: Any = None,
+        more: Mapping[str, Any] | None = None,
     ) -> None:
-        self.model = model
+        self.model, self._more = model, dict(more or {})
         self._client = httpx.AsyncClient(
             base_url=base_url.rstrip("/") + "/",
             headers=dict(headers),
@@ -60,7 +68,7 @@ class Upstream:
         """Emit deltas as they come. Raises: HubError; `asyncio.CancelledError` ends the tokens."""
         path, fields = requests.generate(self.model, body)
         counted, used = 0, None
-        async with self._sent("POST", path, json=fields) as answer:
+        async with self._sent("POST", path, json=fields | self._more) as answer:
             await _check(answer)
             async for event in _events(answer):
                 for delta in requests.deltas(event):

@@ -66,6 +66,14 @@ class UpstreamEngine(Engine):
         """Change what is sent, where the server is not to see it as it came. Raises: HubError."""
         return body
 
+    def shown(self, delta: wire.Delta) -> wire.Delta:
+        """Change what is passed on, where the server does not say it as the wire does."""
+        return delta
+
+    async def probe(self) -> None:
+        """Find out whether the server lives; tokens of others may cost money. Raises: HubError."""
+        await self._upstream.models()
+
     # --- the loop's thread ------------------------------------------------------------------------
 
     def _begin(self, job: Job) -> None:
@@ -100,7 +108,7 @@ class UpstreamEngine(Engine):
                 used = await self._upstream.generate(await self.prepared(body), self._seen(run))
                 return run.done(self._count(used))
             case wire.Probe():
-                await self._upstream.models()
+                await self.probe()
                 return run.done(wire.Usage())
             case wire.Embed() as body:
                 vectors, used = await self._upstream.embed(body)
@@ -120,7 +128,7 @@ class UpstreamEngine(Engine):
     def _seen(self, run: "_Run") -> Any:
         def emit(delta: wire.Delta) -> None:
             self._steps += 1
-            run.emit(delta)
+            run.emit(self.shown(delta))
 
         return emit
 

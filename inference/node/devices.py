@@ -87,6 +87,15 @@ def process_memory(pid: int) -> int:
         return 0
 
 
+def family(pid: int) -> set[int]:
+    """Give a process and all that it has started, and they."""
+    try:
+        children = psutil.Process(pid).children(recursive=True)
+    except psutil.Error:
+        children = []
+    return {pid, *(child.pid for child in children)}
+
+
 def gpu_process_memory() -> dict[tuple[int, str], int]:
     """Bytes of GPU memory by (process, device), as far as the driver tells."""
     nvml = _nvml()

@@ -30,6 +30,7 @@ class Fleet:
         self._home = settings.state_dir / "engine-home"
         self._roster = Roster(settings.state_dir / "engines.json")
         env = environment(self._threads, self._home)
+        env |= {"HUB_VLLM_PYTHON": settings.vllm_python} if settings.vllm_python else {}
         self._env = env
         self.devices: list[Device] = devices.find(settings.device, settings.memory_limit_bytes)
         if settings.device == "cuda" and len(self.devices) == 1:
@@ -87,10 +88,14 @@ class Fleet:
         self, running: Running, pid: int, on_gpu: dict[tuple[int, str], int]
     ) -> dict[str, int]:
         """In a container the driver may not know our process numbers: then the engine's own word."""
-        sizes = {device: size for (owner, device), size in on_gpu.items() if owner == pid}
+        family = devices.family(pid)
+        sizes: dict[str, int] = {}
+        for (owner, device), size in on_gpu.items():
+            if owner in family:
+                sizes[device] = sizes.get(device, 0) + size
         if running.loaded and running.loaded.device.startswith("cuda"):
             sizes.setdefault(running.order.placement.device, running.loaded.memory_bytes)
-        return {**sizes, "cpu": devices.process_memory(pid)}
+        return {**sizes, "cpu": sum(map(devices.process_memory, family))}
 
     async def _start(self, running: Running) -> None:
         spec, placement = running.order.spec, running.order.placement

@@ -15,6 +15,7 @@ from inference.node.eviction import Placement
 from inference.node.headers import Shape, UnreadableModel, read
 
 MB = 1024 * 1024
+GIB = 1024 * MB
 FLOORS_BYTES = {
     # What a process takes before its first weight. Source: measured, see DESIGN.md.
     "fake": 40 * MB,
@@ -24,6 +25,7 @@ FLOORS_BYTES = {
     "embed_text": 450 * MB,
     "embed_clip": 500 * MB,
     "llm_transformers": 550 * MB,
+    "llm_vllm": 2_400 * MB,
     "vlm_transformers": 450 * MB,
 }
 FLOOR_BYTES = 500 * MB
@@ -91,10 +93,13 @@ def need(spec: wire.ModelSpec, shape: Shape, *, cuda: bool) -> Need:
     context = min(spec.context_tokens or own, own)
     planned = max(context, min(spec.max_concurrency, KV_REQUESTS) * min(context, KV_REQUEST_TOKENS))
     least = min(context, KV_REQUEST_TOKENS)
+    kv_bytes, kv_min_bytes = shape.kv_token_bytes * planned, shape.kv_token_bytes * least
+    if spec.engine == "llm_vllm":  # it counts whole GiB on a CPU
+        kv_bytes, kv_min_bytes = max(GIB, kv_bytes), max(GIB, kv_min_bytes)
     return Need(
         fixed_bytes=floor + extra + activations + int(shape.weights_bytes * WEIGHTS_MARGIN),
-        kv_bytes=shape.kv_token_bytes * planned,
-        kv_min_bytes=shape.kv_token_bytes * least,
+        kv_bytes=kv_bytes,
+        kv_min_bytes=kv_min_bytes,
         weights_bytes=shape.weights_bytes,
     )
 

@@ -35,10 +35,8 @@ class Roster:
         """Kill the engines of a node that is no more; other users of their numbers are left alone."""
         ended = []
         for pid, born in self._read().items():
-            with contextlib.suppress(psutil.Error, ProcessLookupError):
-                process = psutil.Process(pid)
-                same = abs(process.create_time() - born) < START_TOLERANCE_S
-                if same and WORKER in process.cmdline():
+            with contextlib.suppress(psutil.Error, OSError):
+                if _is_ours(pid, born):
                     os.killpg(pid, signal.SIGKILL)
                     ended.append(pid)
         return ended
@@ -49,3 +47,15 @@ class Roster:
             return {int(pid): float(born) for pid, born in known.items()}
         except (OSError, ValueError, AttributeError, TypeError):
             return {}
+
+
+def _is_ours(pid: int, born: float) -> bool:
+    """Tell whether an engine, or what it has started, is still there. Raises: psutil.Error.
+
+    A number is not given to a new process while a group bears it: a group without its leader is the
+    engine's own, such as a vLLM worker that outlived its server.
+    """
+    if not psutil.pid_exists(pid):
+        return True
+    process = psutil.Process(pid)
+    return abs(process.create_time() - born) < START_TOLERANCE_S and WORKER in process.cmdline()

@@ -11,6 +11,7 @@ from inference.node.eviction import Bytes, Limits, Placement, Resident
 RATE_HALF_LIFE_S = 60.0
 SERVICE_WEIGHT = 0.2  # of the newest answer in the running mean
 LOAD_GRACE_S = 120.0
+LOAD_GRACES_S = {"llm_vllm": 1800.0}  # it compiles kernels, and says nothing while it does
 SLOW_DISK_BYTES_PER_S = 20e6
 USUAL_DISK_BYTES_PER_S = 200e6
 USUAL_START_S = 3.0
@@ -95,7 +96,8 @@ class Instance:
     def extend_load(self, now: float) -> None:
         """A load may take as long as its bytes need on a slow disk; progress starts the clock anew."""
         left = max(0, self.placement.weights_bytes - self.loaded_bytes)
-        self.load_deadline = now + LOAD_GRACE_S + left / SLOW_DISK_BYTES_PER_S
+        grace_s = LOAD_GRACES_S.get(self.spec.engine, LOAD_GRACE_S)
+        self.load_deadline = now + grace_s + left / SLOW_DISK_BYTES_PER_S
 
     @property
     def progress(self) -> float:

@@ -21,6 +21,7 @@ class NodeSettings:
     priority_models: Collection[str] = ()
     threads: int = 0  # of each engine; 0: cores - 1
     standby: int = 0
+    vllm_python: str = ""  # the Python of vLLM's own environment; empty: there is none
     hang_s: float = 60.0
     min_residency_s: float = 5.0
     patience_s: float = 5.0

@@ -31,4 +31,6 @@ def node_settings() -> NodeSettings:
         max_concurrent_models=policy.max_concurrent_models or 0,
         auto_unload_timeout_s=policy.auto_unload_timeout,
         priority_models=tuple(policy.priority_models),
+        standby=settings.HUB_STANDBY,
+        vllm_python=settings.HUB_VLLM_PYTHON,
     )

@@ -1,0 +1,147 @@
+"""vLLM as a managed child: the real server's CPU build, from an environment of its own."""
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+import psutil
+import pytest
+
+from inference import wire
+from inference.engines.base import Setting
+from inference.engines.llm_transformers import LlmTransformers
+from inference.engines.llm_vllm import LlmVllm
+from inference.engines.vllm_command import Options, command, environment
+from inference.errors import LoadFailed
+from tests import environments, models
+from tests.inference.engines.driving import Answer, Driver
+
+GIB = 1024**3
+STORY = wire.TextPrompt(text="Once upon a time, there was a little")
+
+
+def spec(folder: Path | str, **fields: object) -> wire.ModelSpec:
+    known = {"name": "m", "kind": "llm", "engine": "llm_vllm", "path": str(folder)}
+    return wire.ModelSpec(**(known | fields))  # type: ignore[arg-type]
+
+
+def setting(device: str = "cpu", memory_bytes: int = 0) -> Setting:
+    return Setting(2, device, memory_bytes, lambda _done, _total: None)
+
+
+# --- how it is started ----------------------------------------------------------------------------
+
+
+def test_it_spreads_a_model_over_gpus(tmp_path: Path) -> None:
+    (tmp_path / "model.safetensors").write_bytes(bytes(1000))
+    many = spec(tmp_path, options={"tensor_parallel_size": 4, "pipeline_parallel_size": 2})
+    words = command("py", many, Options.of(many), 1, setting("cuda:0", 80 * GIB))
+    assert words[words.index("--tensor-parallel-size") + 1] == "4"
+    assert words[words.index("--pipeline-parallel-size") + 1] == "2"
+    kv_bytes = int(words[words.index("--kv-cache-memory-bytes") + 1])
+    assert 77 * GIB < kv_bytes < 78 * GIB
+
+
+def test_it_gets_a_bare_environment() -> None:
+    given = {"PATH": "/bin", "AI_HUB_SECRET_KEY": "x", "HTTPS_PROXY": "y", "HF_TOKEN": "z"}
+    found = environment(given, spec("/m"), Options(), setting(memory_bytes=5 * GIB), "k")
+    assert not {"AI_HUB_SECRET_KEY", "HTTPS_PROXY", "HF_TOKEN"} & found.keys()
+    assert found["VLLM_CPU_KVCACHE_SPACE"] == "2"
+    assert found["HF_HUB_OFFLINE"] == "1"
+
+
+@pytest.mark.parametrize("options", [{"trust_remote_code": True}, {"tensor_parallel_size": 0}])
+def test_it_refuses_other_options(options: dict[str, object]) -> None:
+    with pytest.raises(LoadFailed, match="options"):
+        Options.of(spec("/m", options=options))
+
+
+@pytest.mark.models
+def test_it_says_where_vllm_is_missing(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("HUB_VLLM_PYTHON", raising=False)
+    with pytest.raises(LoadFailed, match="AI_HUB_VLLM_PYTHON"):
+        Driver(LlmVllm(), spec(models.smollm2_folder()))
+
+
+# --- a real one -----------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def vllm() -> Iterator[Driver]:
+    os.environ["HUB_VLLM_PYTHON"] = str(environments.python_of("peers-vllm"))
+    asked = spec(
+        models.smollm2_folder(),
+        dtype="float32",
+        context_tokens=512,
+        options={"max_num_seqs": 8, "enforce_eager": True},
+    )
+    driver = Driver(LlmVllm(), asked)
+    del os.environ["HUB_VLLM_PYTHON"]
+    yield driver
+    driver.engine.close()
+
+
+@pytest.fixture(scope="module")
+def reference() -> Iterator[Driver]:
+    asked = spec(models.smollm2_folder(), engine="llm_transformers", dtype="float32")
+    driver = Driver(LlmTransformers(), asked)
+    yield driver
+    driver.engine.close()
+
+
+def greedy(prompt: wire.Prompt, tokens: int = 12, **fields: object) -> wire.Generate:
+    rules = wire.Sampling(temperature=0.0, max_tokens=tokens)
+    return wire.Generate(prompt=prompt, sampling=rules, **fields)  # type: ignore[arg-type]
+
+
+def text_of(answer: Answer) -> str:
+    return "".join(delta.text for delta in answer.of(wire.Delta))
+
+
+pytestmark = pytest.mark.timeout(900)
+
+
+@pytest.mark.models
+def test_it_answers_as_the_library_does(vllm: Driver, reference: Driver) -> None:
+    chat = wire.ChatPrompt(messages=[wire.ChatMessage("user", "Name three colors. <|im_end|>")])
+    for prompt in (STORY, chat):
+        ours, theirs = vllm.ask(greedy(prompt)), reference.ask(greedy(prompt))
+        assert text_of(ours) == text_of(theirs)
+        assert ours.wait().usage.prompt_tokens == theirs.wait().usage.prompt_tokens
+
+
+@pytest.mark.models
+def test_it_names_tokens_by_their_bytes(vllm: Driver, reference: Driver) -> None:
+    ours = vllm.ask(greedy(STORY, 6, logprobs=2))
+    theirs = reference.ask(greedy(STORY, 6, logprobs=2))
+    found, expected = (
+        [lp for d in answer.of(wire.Delta) for lp in d.logprobs] for answer in (ours, theirs)
+    )
+    assert [lp.raw for lp in found] == [lp.raw for lp in expected]
+    assert [lp.logprob for lp in found] == pytest.approx([lp.logprob for lp in expected], abs=0.02)
+
+
+@pytest.mark.models
+def test_it_checks_the_context_first(vllm: Driver) -> None:
+    assert vllm.failure(greedy(STORY, 512)).code == "context_length_exceeded"
+
+
+@pytest.mark.models
+def test_a_cancel_ends_the_answer(vllm: Driver) -> None:
+    answer = vllm.start(greedy(STORY, 400))
+    answer.wait_for(lambda: len(answer.frames) > 2)
+    vllm.engine.cancel(answer.stream)
+    assert answer.wait().usage.completion_tokens < 400
+    assert isinstance(vllm.ask(wire.Probe()).wait(), wire.Done)
+
+
+@pytest.mark.models
+def test_it_leaves_no_process(vllm: Driver) -> None:
+    """Last in this file: it ends the server."""
+    children = psutil.Process().children(recursive=True)
+    servers = [child for child in children if "api_server" in " ".join(child.cmdline())]
+    family = [each for child in servers for each in (child, *child.children(recursive=True))]
+    assert family
+    vllm.engine.close()
+    _, alive = psutil.wait_procs(family, timeout=20)
+    assert not alive
