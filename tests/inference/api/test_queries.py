@@ -17,7 +17,7 @@ from accounts import keys, principals
 from accounts.models import User
 from inference import catalog, wire
 from inference.api.app import application
-from inference.models import Model
+from inference.models import Alias, Model
 from tests.inference.api.conftest import chat, says
 from tests.inference.scripted_node import scripted
 
@@ -27,7 +27,11 @@ pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.usefixtures("
 @pytest.fixture
 def key() -> str:
     owner = User.objects.create(username="warm", role="developer")
-    Model.objects.create(name="chat", kind="llm", engine="fake", path="/m/chat")
+    model = Model.objects.create(name="chat", kind="llm", engine="fake", path="/m/chat")
+    targets = [{"model": "chat", "weight": 1}, {"model": "gone", "weight": 1}]
+    Alias.objects.create(
+        name="route", target=model, targets=targets, sticky=True, defaults={"seed": 1}
+    )
     catalog.invalidate()
     return keys.issue(owner, "k", by=principals.of_user(owner))[1]
 
@@ -84,13 +88,16 @@ def queries() -> Iterator[list[str]]:
 
 @pytest.mark.usefixtures("_node")
 @pytest.mark.parametrize("stream", [False, True])
-async def test_a_warm_request_makes_no_query(key: str, queries: list[str], stream: bool) -> None:
-    status, _ = await post(key, chat(stream=stream))
+@pytest.mark.parametrize("name", ["chat", "route"])
+async def test_a_warm_request_makes_no_query(
+    key: str, queries: list[str], stream: bool, name: str
+) -> None:
+    status, _ = await post(key, chat(model=name, stream=stream))
     assert status == 200
     assert any("accounts_apikey" in sql for sql in queries)
     queries.clear()
     for _ in range(3):
-        status, body = await post(key, chat(stream=stream))
+        status, body = await post(key, chat(model=name, stream=stream))
         assert status == 200
         assert b'"x"' in body
     assert queries == []
