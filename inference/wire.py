@@ -350,11 +350,23 @@ class Decision(msgspec.Struct, kw_only=True, omit_defaults=True, frozen=True):
     reason: str
 
 
+class Moment(msgspec.Struct, kw_only=True, omit_defaults=True, frozen=True):
+    """Two seconds of the node's past."""
+
+    at: float  # unix time of its end
+    tokens_per_s: float = 0.0
+    requests: int = 0  # that came
+    running: int = 0  # the most at once
+    waiting: int = 0
+    used_bytes: int = 0
+
+
 class Snapshot(Message, frozen=True):
     at: float  # unix time
     devices: list[DeviceInfo] = []
     models: list[ModelStatus] = []
     decisions: list[Decision] = []
+    history: list[Moment] = []  # what a lasting `Watch` has not been sent yet
 
 
 # --- node <-> engine ----------------------------------------------------------------------------

@@ -3,7 +3,6 @@
 import shutil
 from dataclasses import dataclass
 from functools import cached_property
-from itertools import pairwise
 
 import msgspec
 from django.conf import settings
@@ -11,14 +10,15 @@ from django.conf import settings
 from hub.dashboard import memory, rows
 from hub.dashboard.memory import DeviceMap
 from hub.dashboard.rows import ModelRow
-from hub.dashboard.watcher import Point, Tick
+from hub.dashboard.watcher import Tick
 from inference import wire
 
 LOW_DISK_BYTES = 2_000_000_000
 CROWDED = 8  # waiting requests of one model that want an operator's eye
-SPARK_POINTS = 60
+SPARK_POINTS = 30  # a minute
 MINUTE_S = 60.0
 BUCKET_S = 30.0
+SPARKS = ("tokens_per_s", "running", "used_bytes", "requests")
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,7 +92,8 @@ class Board:
 
     @property
     def tokens_per_s(self) -> float:
-        return sum(model.tokens_per_s for model in self.models)
+        """What the node counted last: a model's own rate is 0 as soon as its answer is complete."""
+        return self.tick.points[-1].tokens_per_s if self.tick.points else 0.0
 
     @property
     def requests_total(self) -> int:
@@ -104,13 +105,13 @@ class Board:
 
     @property
     def requests_last_minute(self) -> int:
-        points = [point for point in self.tick.points if point.at >= self.tick.at - MINUTE_S]
-        return max(0, points[-1].requests_total - points[0].requests_total) if points else 0
+        since = self.tick.at - MINUTE_S
+        return sum(point.requests for point in self.tick.points if point.at > since)
 
     @property
     def tokens_per_s_average(self) -> float:
-        """Mean over the kept minutes, busy seconds only."""
-        busy = [point.tokens_per_s for point in self.tick.points if point.running]
+        """Mean over the kept minutes, busy moments only."""
+        busy = [point.tokens_per_s for point in self.tick.points if point.tokens_per_s]
         return sum(busy) / len(busy) if busy else 0.0
 
     def spark(self, field: str) -> list[float]:
@@ -118,13 +119,7 @@ class Board:
 
     @property
     def sparks(self) -> dict[str, list[float]]:
-        names = ("tokens_per_s", "running", "used_bytes")
-        return {name: self.spark(name) for name in names} | {"served": self._served()}
-
-    def _served(self) -> list[float]:
-        """Requests that came to their end, tick by tick."""
-        totals = self.spark("requests_total")
-        return [max(0.0, after - before) for before, after in pairwise(totals)]
+        return {name: self.spark(name) for name in SPARKS}
 
     @cached_property
     def series_json(self) -> str:
@@ -141,7 +136,7 @@ class Board:
     @cached_property
     def buckets(self) -> list[Bucket]:
         """Newest first."""
-        grouped: dict[int, list[Point]] = {}
+        grouped: dict[int, list[wire.Moment]] = {}
         for point in self.tick.points:
             grouped.setdefault(int(point.at // BUCKET_S), []).append(point)
         return [_bucket(number, grouped[number]) for number in sorted(grouped, reverse=True)]
@@ -176,7 +171,7 @@ class Board:
         return [Concern("disk", number=free)] if free < LOW_DISK_BYTES else []
 
 
-def _bucket(number: int, points: list[Point]) -> Bucket:
+def _bucket(number: int, points: list[wire.Moment]) -> Bucket:
     return Bucket(
         at=number * BUCKET_S,
         tokens_per_s=sum(point.tokens_per_s for point in points) / len(points),

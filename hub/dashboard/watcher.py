@@ -1,4 +1,4 @@
-"""One background task per web process that follows the node and keeps the last minutes.
+"""One background task per web process that follows the node, which keeps the last minutes.
 
 Pages, panels and websockets all read from it; none of them asks the node on its own.
 """
@@ -15,20 +15,8 @@ from inference import router, wire
 from inference.errors import HubError, NodeUnavailable
 
 INTERVAL_S = 1.0
-HISTORY_POINTS = 300  # five minutes
+HISTORY_POINTS = 150  # five minutes of the node's moments
 FIRST_WAIT_S = 3.0
-
-
-@dataclass(frozen=True, slots=True)
-class Point:
-    """One second of the past."""
-
-    at: float
-    tokens_per_s: float
-    running: int
-    waiting: int
-    used_bytes: int
-    requests_total: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,21 +25,9 @@ class Tick:
 
     number: int
     snapshot: wire.Snapshot | None
-    points: tuple[Point, ...] = ()
+    points: tuple[wire.Moment, ...] = ()
     problem: str = ""
     at: float = field(default_factory=time.time)
-
-
-def point(snapshot: wire.Snapshot) -> Point:
-    models = snapshot.models
-    return Point(
-        at=snapshot.at,
-        tokens_per_s=sum(model.tokens_per_s for model in models),
-        running=sum(model.running for model in models),
-        waiting=sum(model.waiting for model in models),
-        used_bytes=sum(device.used_bytes for device in snapshot.devices),
-        requests_total=sum(model.requests_total for model in models),
-    )
 
 
 class Watcher:
@@ -60,7 +36,7 @@ class Watcher:
     def __init__(self) -> None:
         self.tick = Tick(number=0, snapshot=None, problem="")
         self._numbers = count(1)
-        self._history: deque[Point] = deque(maxlen=HISTORY_POINTS)
+        self._history: deque[wire.Moment] = deque(maxlen=HISTORY_POINTS)
         self._news = asyncio.Condition()
         self._task: asyncio.Task[None] | None = None
 
@@ -86,12 +62,17 @@ class Watcher:
         while True:
             try:
                 async for snapshot in router.watch(INTERVAL_S):
-                    self._history.append(point(snapshot))
+                    self._remember(snapshot.history)
                     await self._publish(snapshot, "")
                 raise NodeUnavailable("The node service closed the connection.")
             except (HubError, OSError, wire.FrameError) as error:
                 await self._publish(None, str(error))
                 await asyncio.sleep(INTERVAL_S)
+
+    def _remember(self, moments: list[wire.Moment]) -> None:
+        """A new connection tells what an earlier one told already."""
+        newest = self._history[-1].at if self._history else 0.0
+        self._history += [moment for moment in moments if moment.at > newest]
 
     async def _publish(self, snapshot: wire.Snapshot | None, problem: str) -> None:
         async with self._news:

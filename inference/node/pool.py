@@ -28,6 +28,7 @@ from inference.node.effects import (
 )
 from inference.node.eviction import Limits, Placement
 from inference.node.fleet import Fleet
+from inference.node.history import STEP_S, History
 from inference.node.residents import Policy, Ticket
 from inference.node.running import Client, Request, Running
 from inference.node.scheduler import Scheduler
@@ -58,6 +59,7 @@ class Pool:
         favoured = frozenset(settings.priority_models)
         self._scheduler = Scheduler(Policy(limits, settings.auto_unload_timeout_s, favoured))
         self._ledger = Ledger()
+        self.history = History()
         self._requests: dict[int, Request] = {}
         self._placements: dict[bytes, list[Placement]] = {}
         self._unloaders: dict[int, list[Client]] = {}
@@ -70,6 +72,7 @@ class Pool:
         await self._fleet.open()
         self._task(self._every(TICK_S, self._tick))
         self._task(self._every(MEASURE_S, self._measure))
+        self._task(self._every(STEP_S, self._remember))
 
     async def close(self) -> None:
         """End every engine; those who still wait are told. Leaves no process behind."""
@@ -172,6 +175,7 @@ class Pool:
         request.load_s = max(0.0, instance.ready_at - max(request.since, instance.started_at))
         if running.run(request, request.question.body):
             self._scheduler.on_delivered(request.id, now)
+            self.history.see_running(sum(len(r.streams) for r in self._fleet.running.values()))
 
     def announce(self, effect: Announce) -> None:
         request = self._requests.pop(effect.ticket, None)
@@ -245,7 +249,7 @@ class Pool:
         self._scheduler.on_progress(running.id, progress.loaded_bytes, progress.total_bytes, now)
 
     def on_stats(self, running: Running, stats: wire.Stats) -> None:
-        self._ledger.gauges[running.id].see(stats, time.monotonic())
+        self._ledger.see(running.id, stats, time.monotonic())
 
     def on_exit(self, running: Running) -> None:
         """Its process has ended, or will within a second."""
@@ -293,6 +297,9 @@ class Pool:
         for number, sizes in measured.items():
             self._note(number, sizes)
         self._note_others(measured)
+
+    async def _remember(self) -> None:
+        self.history.note(self.snapshot(), self._ledger.tokens)
 
     def _note(self, number: int, sizes: dict[str, int]) -> None:
         running, gauges = self._fleet.running.get(number), self._ledger.gauges.get(number)

@@ -13,6 +13,8 @@ import socket
 from ipaddress import ip_address
 from pathlib import Path
 
+import msgspec
+
 from inference import wire
 from inference.node.pool import Pool
 from inference.node.settings import BadAddress, NodeSettings
@@ -37,6 +39,7 @@ class Connection(asyncio.Protocol):
         self._asked = False
         self._number = 0
         self._watch: asyncio.TimerHandle | None = None
+        self._shown_to = 0.0  # unix time
 
     # --- asyncio.Protocol -------------------------------------------------------------------------
 
@@ -108,10 +111,19 @@ class Connection(asyncio.Protocol):
         if transport is None:
             return
         if transport.get_write_buffer_size() < CLIENT_LIMIT_BYTES:
-            self.send(self._pool.snapshot())
+            self.send(self._state(lasting=interval_s > 0))
         if interval_s > 0:
             loop = asyncio.get_running_loop()
             self._watch = loop.call_later(max(0.05, interval_s), self._show, interval_s)
+
+    def _state(self, *, lasting: bool) -> wire.Snapshot:
+        """A watcher that stays gets the past at first, then what is new of it."""
+        state = self._pool.snapshot()
+        if not lasting:
+            return state
+        news = self._pool.history.after(self._shown_to)
+        self._shown_to = news[-1].at if news else self._shown_to
+        return msgspec.structs.replace(state, history=news)
 
 
 async def serve(settings: NodeSettings, ready: asyncio.Event | None = None) -> None:

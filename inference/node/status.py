@@ -50,8 +50,11 @@ class Gauges:
         self.context_tokens, self.device = loaded.context_tokens, loaded.device
         self.load_s = loaded.load_s
 
-    def see(self, stats: wire.Stats, now: float) -> None:
-        """Take an engine's own counters; the rate is that of the time since the last ones."""
+    def see(self, stats: wire.Stats, now: float) -> int:
+        """Take an engine's own counters; the rate is that of the time since the last ones.
+
+        Gives how many tokens are new.
+        """
         then, tokens = self._seen
         span_s = now - then
         if stats.running and then and span_s > 0:
@@ -60,16 +63,21 @@ class Gauges:
             self.tokens_per_s = 0.0
         self._seen = (now, stats.completion_tokens_total)
         self.kv_bytes = stats.kv_bytes or self.kv_bytes
+        return max(0, stats.completion_tokens_total - tokens)
 
 
 @dataclass(slots=True)
 class Ledger:
     counters: dict[str, Counters] = field(default_factory=dict)
     gauges: dict[int, Gauges] = field(default_factory=dict)  # by instance
+    tokens: int = 0  # generated, those of unfinished answers too
     decisions: deque[wire.Decision] = field(default_factory=lambda: deque(maxlen=DECISIONS))
 
     def of(self, name: str) -> Counters:
         return self.counters.setdefault(name, Counters())
+
+    def see(self, instance: int, stats: wire.Stats, now: float) -> None:
+        self.tokens += self.gauges[instance].see(stats, now)
 
     def record(self, record: Record) -> None:
         self.decisions.append(

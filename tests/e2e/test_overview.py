@@ -1,5 +1,6 @@
 """The overview moves by itself: pushed, polled when the socket is down, still when paused."""
 
+import re
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -94,3 +95,18 @@ def test_it_names_a_failed_model_and_offers_a_way_out(hub: Hub, as_person: Open)
     concern = page.locator(".concern", has_text="broken failed")
     expect(concern).to_contain_text("the weights are torn")
     expect(concern.get_by_role("button", name="Load again")).to_be_visible()
+
+
+def test_a_first_view_knows_what_was_served_before_it(hub: Hub, as_person: Open) -> None:
+    body = {"model": "quick", "messages": [{"role": "user", "content": "hi"}]}
+    with hub.client() as client:
+        for _ in range(3):
+            assert client.post("/chat/completions", json=body).status_code == 200
+    page = as_person("ada")
+    page.goto("/")
+    figures = page.locator("#panel-figures")
+    expect(figures).to_contain_text(re.compile(r"([3-9]|\d\d+) in the last minute"))
+    expect(figures).to_contain_text("on average while busy")
+    page.get_by_text("Show as a table").click()
+    rates = page.locator("#panel-traffic tbody td:nth-child(2)", has_text=re.compile(r"[1-9]"))
+    expect(rates.first).to_be_visible()
