@@ -5,9 +5,11 @@ Called by the API, by the dashboard and by commands. The connection is the lease
 """
 
 import asyncio
+import time
 from collections.abc import AsyncGenerator, AsyncIterator, Callable
 from contextlib import aclosing, asynccontextmanager
 
+import msgspec
 from django.conf import settings
 
 from inference import wire
@@ -15,25 +17,31 @@ from inference.errors import EngineFailed, HubError, NodeUnavailable, from_code
 from inference.node_client import Connection, Lost, connect, give_back, take
 
 CONNECT_TRIES = 6
-FRESH_TRIES = 2
-FIRST_PAUSE_S = 0.05  # doubled on each try: 1.5 s in all, the time of a restart
+FRESH_TRIES = 3  # a request that ends its node is not sent to a fourth one
+FIRST_PAUSE_S = 0.05  # doubled on each try: 1.5 s in all
+RESTART_S = 30.0  # so long a request that waited already waits for the next node
 RETRY_AFTER_S = 2.0
 DEADLINE_S = 300.0
 TICK_S = 1.0
 SNAPSHOT_S = 5.0
+RESTART_PAUSE_S = 0.25
+AWAY = wire.Progress(state="queued", reason="the model node is starting again")
 
 
 class Answer:
     """The messages of one answer. Ends after `Done`; raises what a `Failure` names.
 
-    A connection that dies before its first frame is replaced: until then a repetition harms nobody.
+    A connection that dies before the answer begins is replaced, also by one to a node that is only
+    starting again: until then a repetition harms nobody. What is left of the deadline goes with it.
     """
 
     def __init__(self, question: wire.Any, tick_s: float) -> None:
-        self._frame = wire.encode(question)
+        self._question = question
+        self._asked_s = time.monotonic()
         self._tick_s = tick_s
         self._fresh = 0
-        self._heard = False
+        self._begun = False
+        self._lost_s: float | None = None
         self._connection: Connection | None = None
         self.ended = False
 
@@ -45,9 +53,21 @@ class Answer:
             if self._fresh >= FRESH_TRIES:
                 raise NodeUnavailable("the node hangs up", retry_after_s=RETRY_AFTER_S)
             self._fresh += 1
-            self._connection = await _connect(address)
-        self._connection.write(self._frame)
+            self._connection = await self._connected(address)
+        self._connection.write(wire.encode(self._left()))
         return self._connection
+
+    async def _connected(self, address: str) -> Connection:
+        if self._lost_s is None:
+            return await _connect(address)
+        return await connect(address)
+
+    def _left(self) -> wire.Any:
+        """Give the question with what is left of its deadline."""
+        if self._lost_s is None or not isinstance(self._question, wire.Submit | wire.Load):
+            return self._question
+        left_s = self._question.deadline_s - (time.monotonic() - self._asked_s)
+        return msgspec.structs.replace(self._question, deadline_s=max(0.0, left_s))
 
     async def batches(self) -> AsyncIterator[list[wire.Any]]:
         """Yield what has arrived, all at once; an empty batch for each `tick_s` without any.
@@ -81,16 +101,31 @@ class Answer:
 
     async def _next_batch(self) -> list[wire.Any]:
         while True:
-            connection = self._connection or await self.ask()
+            if self._connection is None and not await self._again():
+                return [AWAY]
+            assert self._connection is not None  # noqa: S101  for the type checker
             try:
-                batch = await connection.next_batch(self._tick_s)
+                batch = await self._connection.next_batch(self._tick_s)
             except Lost as error:
-                if self._heard:
+                if self._begun:
                     raise EngineFailed("the node went away in mid-answer") from error
                 self._connection = None
+                self._lost_s = self._lost_s or time.monotonic()
             else:
-                self._heard = self._heard or bool(batch)
+                self._begun = self._begun or any(type(m) is not wire.Progress for m in batch)
                 return batch
+
+    async def _again(self) -> bool:
+        """Ask the next node; False while there is none. Raises: NodeUnavailable."""
+        try:
+            await self.ask()
+        except OSError as error:
+            self._fresh -= 1
+            if time.monotonic() - (self._lost_s or 0.0) > RESTART_S:
+                raise _no_node() from error
+            await asyncio.sleep(min(self._tick_s, RESTART_PAUSE_S))
+            return False
+        return True
 
 
 @asynccontextmanager
@@ -169,10 +204,14 @@ async def _connect(address: str) -> Connection:
     try:
         return await connect(address)
     except OSError as error:
-        raise NodeUnavailable(
-            "the model node is not running or is restarting; try again in a moment",
-            retry_after_s=RETRY_AFTER_S,
-        ) from error
+        raise _no_node() from error
+
+
+def _no_node() -> NodeUnavailable:
+    return NodeUnavailable(
+        "the model node is not running or is restarting; try again in a moment",
+        retry_after_s=RETRY_AFTER_S,
+    )
 
 
 def _error(failure: wire.Failure) -> HubError:
