@@ -31,6 +31,7 @@ def test_it_says_how_many_requests_an_unload_waits_for(hub: Hub, as_person: Open
     page = as_person("ada")
     with talking(hub, "slow"):
         page.goto("/models/")
+        expect(page.locator("tr[data-model=slow] [data-state=busy]")).to_be_visible()
         page.get_by_role("button", name="Unload slow").click()
         dialog = page.get_by_role("dialog", name="Unload slow?")
         expect(dialog).to_contain_text("1 running request is finished first.")
@@ -81,3 +82,15 @@ def test_it_finds_a_model_by_a_part_of_any_of_its_names(hub: Hub, as_person: Ope
     page.get_by_label("Filter the table").fill("no such name")
     page.keyboard.press("Enter")
     expect(page.get_by_text("No model has this name")).to_be_visible()
+
+
+def test_its_actions_are_in_view_at_every_width(hub: Hub, as_person: Open) -> None:
+    for language in ("en", "vi-VN"):
+        page = as_person("ada", locale=language)
+        page.goto("/models/")
+        for width in (1440, 1240, 1024, 901, 761, 390):
+            page.set_viewport_size({"width": width, "height": 900})
+            cut_px = page.locator("#panel-models .table-wrap").evaluate(
+                "box => box.scrollWidth - box.clientWidth"
+            )
+            assert cut_px <= 0, (language, width)
