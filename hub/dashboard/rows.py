@@ -52,11 +52,6 @@ class ModelRow:
         return self.status.memory_bytes if self.status else 0
 
     @property
-    def expected_bytes(self) -> int:
-        """What a load took last time, or the files' size where it never was loaded."""
-        return self.model.measured_bytes or self.model.size_bytes
-
-    @property
     def more_aliases(self) -> int:
         """How many names are left after the two that fit."""
         return max(0, len(self.aliases) - 2)

@@ -70,6 +70,30 @@ def test_it_follows_one_model_on_its_own_page(hub: Hub, as_person: Open) -> None
     page.get_by_role("button", name="Load lonely").click()
     expect(page.locator("main [data-state=ready]")).to_be_visible()
     expect(page.get_by_text("Loaded in")).to_be_visible()
+    other = as_person("ada")
+    other.goto("/models/")
+    other.get_by_role("button", name="Unload lonely").click()
+    other.get_by_role("dialog").get_by_role("button", name="Unload").click()
+    expect(page.locator("main [data-state=cold]")).to_be_visible()
+    expect(page.get_by_text("The first request loads it.")).to_be_visible()
+
+
+def test_its_page_says_loading_and_not_that_it_is_not_loaded(hub: Hub, as_person: Open) -> None:
+    page = as_person("ada")
+    page.goto("/models/about/heavy/")
+    page.get_by_role("button", name="Load heavy").click()
+    expect(page.locator("main [data-state=loading]")).to_be_visible()
+    expect(page.locator("#model-live .empty strong")).to_have_text("Loading")
+    expect(page.locator("main [data-state=ready]")).to_be_visible()
+    heights = page.locator(".page-actions .btn").evaluate_all(
+        "buttons => buttons.map((button) => button.getBoundingClientRect())"
+        ".map((box) => [box.top, box.height])"
+    )
+    assert len(heights) == 2
+    assert heights[0] == heights[1]
+    page.get_by_role("button", name="Unload heavy").click()
+    page.get_by_role("dialog").get_by_role("button", name="Unload").click()
+    expect(page.locator("main [data-state=cold]")).to_be_visible()
 
 
 def test_it_finds_a_model_by_a_part_of_any_of_its_names(hub: Hub, as_person: Open) -> None:

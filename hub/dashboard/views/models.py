@@ -13,7 +13,9 @@ from django.utils.translation import gettext as _
 from django.views.decorators.http import require_POST, require_safe
 
 from hub.dashboard import guards, pages
-from inference import catalog, router
+from hub.dashboard.board import Board
+from hub.dashboard.rows import ModelRow
+from inference import catalog, fit, router
 from inference.errors import HubError, NotFound
 from inference.models import Model
 
@@ -40,7 +42,16 @@ def model(request: HttpRequest, name: str) -> HttpResponse:
     found = next((row for row in board.rows if row.name == name), None)
     if found is None:
         raise Http404
-    return pages.show(request, "pages/model.html", name, context={"board": board, "row": found})
+    context = {"board": board, "row": found, "needed_bytes": _needed_bytes(found, board)}
+    return pages.show(request, "pages/model.html", name, context=context)
+
+
+def _needed_bytes(row: ModelRow, board: Board) -> int:
+    """Give what the node will set aside for it; 0 where its files do not tell."""
+    if row.state.key != "cold" or board.snapshot is None:
+        return 0
+    found = fit.of(catalog.spec_of(row.model), board.snapshot)
+    return int(found["needed_bytes"]) if found else 0
 
 
 @require_POST
