@@ -24,6 +24,8 @@ def fresh(browser: Browser) -> Iterator[tuple[Hub, str]]:
 def test_it_leads_from_the_link_to_a_working_key(fresh: tuple[Hub, str], opened: Open) -> None:
     hub, link = fresh
     page = opened(hub.url, allowed=["400 (Bad Request)", "404 (Not Found)"])
+    page.goto(f"{link[:-2]}/")
+    expect(page.get_by_role("heading", name="This link is not valid")).to_be_visible()
     page.goto(link)
     assert axe(page) == []
     page.get_by_label("User name").fill("grace")
@@ -31,6 +33,7 @@ def test_it_leads_from_the_link_to_a_working_key(fresh: tuple[Hub, str], opened:
     page.get_by_label("Password again").fill("something else")
     page.get_by_role("button", name="Make the account").click()
     expect(page.get_by_text("The two passwords differ.")).to_be_visible()
+    expect(page.get_by_label("Password", exact=True)).to_be_focused()
 
     page.get_by_label("Password", exact=True).fill(PASSWORD)
     page.get_by_label("Password again").fill(PASSWORD)
@@ -43,8 +46,12 @@ def test_it_leads_from_the_link_to_a_working_key(fresh: tuple[Hub, str], opened:
     page.get_by_role("button", name="Send").click()
     expect(page.locator(".hello-log")).to_contain_text("Hello from your own machine")
     expect(page.locator(".hello-stats")).to_contain_text("tok/s")
+    current = page.locator(".setup-steps [aria-current]")
+    expect(current).to_contain_text("First chat and key")
 
     page.get_by_role("button", name="Make a key").click()
+    expect(page.locator(".setup-steps .done")).to_have_count(3)
+    expect(page.locator(".hello-log")).to_contain_text("Hello from your own machine")
     key = page.get_by_label("The new key").input_value()
     assert key in page.locator("#text-curl").inner_text()
     with httpx.Client(headers={"Authorization": f"Bearer {key}"}) as client:

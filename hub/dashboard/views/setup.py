@@ -18,6 +18,7 @@ from hub.dashboard import guards, pages, snippets
 from hub.dashboard.views.keys import issue_first
 
 PANELS = ["memory", "starters"]
+DONE = 4  # one past the last step
 
 
 @login_not_required
@@ -25,15 +26,18 @@ PANELS = ["memory", "starters"]
 @sensitive_post_parameters("password", "again")
 @require_http_methods(["GET", "HEAD", "POST"])
 def link(request: HttpRequest, token: str) -> HttpResponse:
-    """Make the admin account; a link that was used already says so."""
+    """Make the admin account; a link that was used already, or never was one, says so."""
     if not setup.valid(token):
-        context = {"title": _("This link is used up"), "needed": setup.needed()}
+        needed = setup.needed()
+        title = _("This link is not valid") if needed else _("This link is used up")
+        context = {"title": title, "needed": needed}
         return render(request, "pages/setup_refused.html", context, status=404)
     if request.method != "POST":
         return _form(request, token, {})
     username, password = request.POST.get("username", ""), request.POST.get("password", "")
     if password != request.POST.get("again", ""):
-        return _form(request, token, {"again": [_("The two passwords differ.")]}, username)
+        differ = [_("The two passwords differ. Write both again.")]
+        return _form(request, token, {"password": differ}, username)
     try:
         admin = setup.redeem(token, username, password)
     except PersonRefused as error:
@@ -68,6 +72,7 @@ def welcome(request: HttpRequest) -> HttpResponse:
         "chat_model": snippets.chat_model(),
     }
     if request.method == "POST":
+        context["step"] = DONE
         context["plaintext"] = issue_first(guards.person(request))
         context["snippets"] = snippets.first_chat(request, context["plaintext"])
     return pages.show(request, "pages/welcome.html", _("Welcome"), PANELS, context)
