@@ -21,6 +21,8 @@ ACTIONS = frozenset({"load", "unload", "cancel", "add"})  # last parts of addres
 HUB_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,95}(/[A-Za-z0-9][A-Za-z0-9._-]{0,95})?")
 REVISION = re.compile(r"[A-Za-z0-9][A-Za-z0-9._/-]{0,63}")
 REMOTE_KINDS = ("llm", "embed", "vlm", "asr")
+# Engines that serve the same files: safetensors of a language model.
+ENGINES = {"llm_transformers": ("llm_vllm",), "llm_vllm": ("llm_transformers",)}
 RESTARTABLE = frozenset({Model.State.FAILED, Model.State.CANCELLED})
 
 
@@ -36,6 +38,7 @@ class Wanted(msgspec.Struct, kw_only=True):
     copy: bool = False  # false: the files are used where they are
     base: str = ""
     of: str = ""
+    engine: str = ""  # of a variant: another one that serves the same files
     base_url: str = ""
     upstream_model: str = ""
     api_key: str = ""
@@ -176,10 +179,26 @@ def _variant(wanted: Wanted) -> dict[str, Any]:
         raise InvalidValue(f"`{model.name}` is {model.state}", param="of")
     same = ("kind", "engine", "path", "licence", "parameters", "quantization", "size_bytes")
     more = ("sha256", "context_tokens", "report", "settings", "origin", "revision", "base")
-    return {field: getattr(model, field) for field in (*same, *more)} | {
-        "variant_of": model.variant_of or model,
-        "state": Model.State.AVAILABLE,
-    }
+    fields = {field: getattr(model, field) for field in (*same, *more)}
+    return (
+        fields
+        | _other_engine(model, wanted.engine)
+        | {
+            "variant_of": model.variant_of or model,
+            "state": Model.State.AVAILABLE,
+        }
+    )
+
+
+def _other_engine(model: Model, engine: str) -> dict[str, Any]:
+    """Options are one engine's own, so another one starts without. Raises: InvalidValue."""
+    if not engine or engine == model.engine:
+        return {}
+    if engine not in ENGINES.get(model.engine, ()):
+        offered = ", ".join(sorted({model.engine, *ENGINES.get(model.engine, ())}))
+        raise InvalidValue(f"`{model.name}` can be served by {offered}", param="engine")
+    settings = {name: value for name, value in model.settings.items() if name != "options"}
+    return {"engine": engine, "settings": settings}
 
 
 def _remote(wanted: Wanted) -> dict[str, Any]:

@@ -48,10 +48,20 @@ class _Remote(msgspec.Struct, omit_defaults=True, forbid_unknown_fields=True):
     upstream_model: Annotated[str, Meta(min_length=1, max_length=256)] | None = None
 
 
+class _Vllm(msgspec.Struct, omit_defaults=True, forbid_unknown_fields=True):
+    tensor_parallel_size: Annotated[int, Meta(ge=1, le=64)] | None = None
+    pipeline_parallel_size: Annotated[int, Meta(ge=1, le=64)] | None = None
+    max_num_seqs: Count | None = None
+    kv_cache_bytes: Annotated[int, Meta(ge=0, le=2**50)] | None = None
+    kv_cache_dtype: Literal["auto", "fp8", "fp8_e4m3", "fp8_e5m2"] | None = None
+    enforce_eager: bool | None = None
+
+
 OPTIONS: dict[str, type[msgspec.Struct]] = {
     "llm_gguf": _Gguf,
     "llm_transformers": _Transformers,
     "vlm_transformers": _Transformers,
+    "llm_vllm": _Vllm,
     "embed_text": _Embed,
     "embed_clip": _Embed,
     "remote_openai": _Remote,

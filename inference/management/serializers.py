@@ -141,6 +141,9 @@ class AddRequest(Strict):
         required=False, max_length=128, help_text="adapter, also from a hub: its model"
     )
     of = serializers.CharField(required=False, max_length=128, help_text="variant: of which model")
+    engine = serializers.CharField(
+        required=False, max_length=32, help_text="variant: another engine for the same files"
+    )
     base_url = serializers.CharField(required=False, max_length=512, help_text="remote")
     upstream_model = serializers.CharField(required=False, max_length=256, help_text="remote")
     api_key = serializers.CharField(

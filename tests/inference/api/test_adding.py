@@ -138,6 +138,24 @@ def test_a_variant_shares_files_and_has_its_own_settings(hub: servers.Hub, impor
     assert call(hub, "DELETE", "models/first").status_code == 204
 
 
+def test_a_variant_may_have_another_engine(hub: servers.Hub, imports: Path) -> None:
+    tiny_files.folder(imports / "third")
+    add(hub, "third", path="third", settings={"options": {"prefix_cache_bytes": 0}})
+    arrived(hub, "third")
+    fields: dict[str, Any] = {"source": "variant", "of": "third", "engine": "llm_vllm"}
+    made = add(hub, "fast", **fields, settings={"options": {"tensor_parallel_size": 2}})
+    assert made.status_code == 201, made.text
+    assert made.json()["engine"] == "llm_vllm"
+    assert made.json()["settings"] == {"options": {"tensor_parallel_size": 2}}
+    unknown = add(hub, "other", **fields, settings={"options": {"prefix_cache_bytes": 0}})
+    assert refusal(unknown)[:2] == (400, "unknown_parameter")
+    wrong = add(hub, "other", **fields | {"engine": "asr_whisper"})
+    assert refusal(wrong)[:2] == (400, "invalid_value")
+    assert "llm_transformers, llm_vllm" in wrong.json()["error"]["message"]
+    for name in ("fast", "third"):
+        assert call(hub, "DELETE", f"models/{name}").status_code == 204
+
+
 @pytest.mark.parametrize(
     "path", ["/etc/passwd", "../../etc", "/", ".", "nothing", "a\0b", "leaving", "leaving/passwd"]
 )

@@ -264,14 +264,23 @@ def test_a_closed_engine_ends_its_requests(opened: Any, upstream: servers.Hub) -
 @pytest.mark.models
 def test_a_hub_serves_it_under_a_name_of_its_own(upstream: servers.Hub) -> None:
     """Through web, node and an engine process, which keeps its network."""
-    far = spec(f"{upstream.url}/v1", "chat", api_key=upstream.key)
-    mine = row("far", "llm", "remote_openai", far.path, settings={"options": far.options})
+    added = {
+        "source": "remote",
+        "name": "far",
+        "base_url": f"{upstream.url}/v1",
+        "upstream_model": "chat",
+        "api_key": upstream.key,
+    }
+    keys = {"default": {"scopes": ["inference", "models:read", "models:write"]}}
     body = {
         "messages": [{"role": "user", "content": "Say hello."}],
         "temperature": 0,
         "max_tokens": 12,
     }
-    with servers.hub([mine]) as hub, hub.client() as near, upstream.client() as direct:
+    started = servers.hub(keys=keys, AI_HUB_PRIVATE_UPSTREAMS="allow")
+    with started as hub, hub.client() as near, upstream.client() as direct:
+        made = near.post(f"{hub.url}/api/v1/models/add", json=added)
+        assert (made.status_code, upstream.key in made.text) == (201, False), made.text
         answer = near.post("/chat/completions", json=body | {"model": "far"}).json()
         same = direct.post("/chat/completions", json=body | {"model": "chat"}).json()
         logs = hub.log("node") + hub.log("web")
