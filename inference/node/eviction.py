@@ -2,13 +2,15 @@
 
 Order of sacrifice: never pinned, never loading, not before a minimum residency, busy ones only after
 the target has waited long enough (and then they drain); lowest priority first; then the cheapest set
-that frees enough, by request rate x reload cost / bytes; least recently used on ties.
+that frees enough, by chance of use x reload cost / bytes; least recently used on ties. A swap that will probably be
+regretted waits until those who want it have together waited as long as it costs.
 """
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 Bytes = Mapping[str, int]  # device name -> bytes
+SMALL_COST_S = 1.0  # a swap that costs less is never put off
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,8 +40,13 @@ class Resident:
     priority: int = 0
     ready_at: float = 0.0
     last_used_at: float = 0.0
-    rate_per_s: float = 0.0
+    chance: float = 0.0  # of being wanted again soon
     load_s: float = 0.0
+
+    @property
+    def cost_s(self) -> float:
+        """Seconds of loading that its eviction will probably cost."""
+        return self.chance * max(self.load_s, 0.001)
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,14 +54,16 @@ class Target:
     name: str
     placements: Sequence[Placement]  # the preferred one first
     waited_s: float = 0.0
+    waited_sum_s: float = float("inf")  # of all who wait for it
 
 
 @dataclass(frozen=True, slots=True)
 class Limits:
     bytes: Bytes  # what the hub may use of each device
     max_models: int = 0  # 0: as many as fit
-    min_residency_s: float = 5.0  # a model that was just loaded serves at least so long
-    patience_s: float = 5.0  # after so long a wait a busy model is drained
+    min_residency_s: float = 1.0  # a model that was just loaded serves at least so long
+    patience_s: float = 20.0  # after so long a wait a busy model is drained
+    quantum_s: float = 15.0  # a swap that will probably be regretted waits so long at most
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,6 +118,13 @@ def _plan_at(
     victims = _cheapest(able, placement.claim, free, models_over)
     if victims is None:
         return Wait(_reason(placement, residents, free, missing))
+    cost_s = sum(victim.cost_s for victim in victims)
+    if (
+        cost_s > SMALL_COST_S
+        and target.waited_s < limits.quantum_s
+        and target.waited_sum_s < cost_s
+    ):
+        return Wait(_thrift(victims))
     return Fits(placement, tuple(victims))
 
 
@@ -163,8 +179,7 @@ def _cheapest(
 
 def _worth(resident: Resident) -> tuple[int, bool, float, float]:
     size = max(1, sum(resident.claim.values()))
-    cost = resident.rate_per_s * max(resident.load_s, 0.001) / size
-    return resident.priority, resident.running > 0, cost, resident.last_used_at
+    return resident.priority, resident.running > 0, resident.cost_s / size, resident.last_used_at
 
 
 def _reason(
@@ -178,6 +193,11 @@ def _reason(
         f"waits for memory on {device}: {_size(placement.claim[device])} needed, "
         f"{_size(max(0, free.get(device, 0)))} free; {holders}"
     )
+
+
+def _thrift(victims: Sequence[Resident]) -> str:
+    names = ", ".join(victim.name for victim in victims)
+    return f"waits a little: {names} would have to go, and will probably be wanted again"
 
 
 def _state(resident: Resident) -> str:

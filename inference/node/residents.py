@@ -7,8 +7,8 @@ from typing import Literal
 from inference import wire
 from inference.errors import HubError
 from inference.node.eviction import Bytes, Limits, Placement, Resident
+from inference.node.usage import Usage
 
-RATE_HALF_LIFE_S = 60.0
 SERVICE_WEIGHT = 0.2  # of the newest answer in the running mean
 LOAD_GRACE_S = 120.0
 LOAD_GRACES_S = {"llm_vllm": 1800.0}  # it compiles kernels, and says nothing while it does
@@ -119,16 +119,8 @@ class Model:
     reason: str = ""
     load_s: float = 0.0  # of the last load; 0: none yet
     service_s: float = 0.0
-    rate: float = 0.0
-    rate_at: float = 0.0
+    usage: Usage = field(default_factory=Usage)
     replaced: dict[str, float] = field(default_factory=dict)  # older version -> replaced at
-
-    def count_request(self, now: float) -> None:
-        self.rate = self.rate_per_s(now) + 1.0 / RATE_HALF_LIFE_S
-        self.rate_at = now
-
-    def rate_per_s(self, now: float) -> float:
-        return float(self.rate * 0.5 ** ((now - self.rate_at) / RATE_HALF_LIFE_S))
 
     def count_answer(self, took_s: float) -> None:
         if self.service_s:
@@ -177,6 +169,6 @@ class Model:
             priority=instance.spec.priority + (1_000 if favoured else 0),
             ready_at=instance.ready_at,
             last_used_at=instance.last_used_at,
-            rate_per_s=self.rate_per_s(now),
+            chance=self.usage.chance(now),
             load_s=self.load_s,
         )

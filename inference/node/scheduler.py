@@ -39,7 +39,7 @@ class Scheduler:
             return [*out, Refuse(ticket.id, refusal)]
         ticket.since = now
         if ticket.runs:
-            model.count_request(now)
+            model.usage.count(now)
         model.queue.append(ticket)
         self._waiting[ticket.id] = model
         self._advance(now, out)
@@ -204,7 +204,8 @@ class Scheduler:
         """Find room for a model that has none, and commit to it."""
         first = model.next_ticket(now, self.policy.ageing_s)
         oldest = min(ticket.since for ticket in model.queue)
-        target = Target(model.name, model.placements, now - oldest)
+        waited_s = sum(now - ticket.since for ticket in model.queue)
+        target = Target(model.name, model.placements, now - oldest, waited_s)
         verdict = plan(target, self._residents(now), self.free(), now, self.policy.limits)
         if isinstance(verdict, Impossible):
             error = OutOfMemory(f"{model.name} does not fit: {verdict.reason}")

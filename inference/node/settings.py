@@ -23,8 +23,8 @@ class NodeSettings:
     standby: int = 0
     vllm_python: str = ""  # the Python of vLLM's own environment; empty: there is none
     hang_s: float = 60.0
-    min_residency_s: float = 5.0
-    patience_s: float = 5.0
+    min_residency_s: float = 1.0
+    patience_s: float = 20.0
 
 
 class BadAddress(ValueError):

@@ -35,7 +35,7 @@ def residents(draw: st.DrawFn) -> list[Resident]:
             priority=draw(st.integers(0, 2)),
             ready_at=draw(st.sampled_from([0.0, NOW - 1.0])),
             last_used_at=draw(st.floats(0, NOW)),
-            rate_per_s=draw(st.floats(0, 10)),
+            chance=draw(st.floats(0, 1)),
             load_s=draw(st.floats(0, 10)),
         )
         for number in range(draw(st.integers(0, 6)))
@@ -128,8 +128,8 @@ def test_it_takes_the_lowest_priority_first() -> None:
 
 
 def test_it_takes_the_one_that_is_cheapest_to_bring_back() -> None:
-    hot = one("hot", rate_per_s=5.0, load_s=10.0)
-    cool = one("cool", rate_per_s=0.1, load_s=10.0, last_used_at=999.0)
+    hot = one("hot", chance=0.9, load_s=10.0)
+    cool = one("cool", chance=0.1, load_s=10.0, last_used_at=999.0)
     assert victims(ask(hot, cool)) == ["cool"]
 
 
@@ -159,3 +159,15 @@ def test_it_says_why_it_never_fits() -> None:
     verdict = ask(one("rock", pinned=True, claim={"cpu": 60}))
     assert isinstance(verdict, Impossible)
     assert "pinned" in verdict.reason
+
+
+def test_it_puts_off_a_swap_that_costs_more_than_the_wait_for_it() -> None:
+    hot = one("hot", claim={"cpu": 100}, chance=0.9, load_s=10.0)
+    limits, place = Limits({"cpu": 100}), [Placement("cpu", {"cpu": 50})]
+    early, late = Target("t", place, 3.0, 8.9), Target("t", place, 3.0, 9.1)
+    verdict = plan(early, [hot], {"cpu": 0}, NOW, limits)
+    assert isinstance(verdict, Wait)
+    assert "wanted again" in verdict.reason
+    assert victims(plan(late, [hot], {"cpu": 0}, NOW, limits)) == ["hot"]
+    lone = Target("t", place, limits.quantum_s, 8.9)
+    assert victims(plan(lone, [hot], {"cpu": 0}, NOW, limits)) == ["hot"]

@@ -68,7 +68,7 @@ def test_it_waits_for_a_busy_victim_then_drains_it(world: World) -> None:
     busy = world.request(A, 80)
     waiting = world.request(B, 80)
     assert "a is busy with 1" in world.told[waiting].reason
-    world.tick(6.0)
+    world.tick(21.0)
     assert not world.going
     late = world.request(A, 80)
     assert late in world.waiting
@@ -179,7 +179,7 @@ def test_it_takes_the_urgent_first_and_lets_the_patient_grow_urgent(world: World
 
 def test_it_refuses_after_the_deadline_with_the_reason(world: World) -> None:
     ticket = world.request(A, deadline_s=5.0)
-    world.tick(6.0)
+    world.tick(21.0)
     error = world.ended[ticket]
     assert isinstance(error, DeadlineExceeded)
     assert "is loading" in error.message
