@@ -32,6 +32,14 @@ DECISION_ICONS = {
     "refuse": "ban",
     "fail": "alert-triangle",
 }
+SOURCES = {
+    "starter": _("starter model"),
+    "local": _("a folder of this machine"),
+    "hub": _("model hub"),
+    "upload": _("upload"),
+    "upstream": _("another server"),
+    "trained": _("trained here"),
+}
 HEALTH = {
     "database": _("Database"),
     "redis": _("Redis"),
@@ -54,6 +62,10 @@ SCOPES = {
 
 def kind_word(kind: str) -> str:
     return str(KINDS.get(kind, kind))
+
+
+def source_word(source: str) -> str:
+    return str(SOURCES.get(source, source))
 
 
 def share_word(kind: str) -> str:

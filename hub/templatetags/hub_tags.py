@@ -13,7 +13,7 @@ from django.utils.translation import gettext as _
 from django.utils.translation import ngettext
 
 from accounts.principals import Principal
-from hub.dashboard import panels, units, wording
+from hub.dashboard import panels, reasons, units, wording
 from hub.dashboard.rows import ModelRow
 from hub.dashboard.states import State
 
@@ -23,6 +23,9 @@ register.filter(units.count)
 register.filter(units.rate)
 register.filter(units.percent)
 register.filter(units.duration)
+register.filter("reason_words", reasons.words)
+register.filter("device_label", reasons.device)
+register.simple_tag(wording.source_word)
 register.simple_tag(wording.kind_word)
 register.simple_tag(wording.share_word)
 register.simple_tag(wording.decision_word)

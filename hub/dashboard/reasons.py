@@ -1,0 +1,72 @@
+"""The node's reasons in the visitor's language: the node writes English, the pages match its words."""
+
+import re
+from collections.abc import Callable, Mapping
+
+from django.utils.translation import gettext_lazy, ngettext
+
+_ = gettext_lazy
+
+SENTENCES = {
+    r"ready after (?P<time>[\d.]+) s": _("ready after %(time)s s"),
+    r"asked for by an operator": _("asked for by an operator"),
+    r"makes room, wanted by (?P<name>.+) \((?P<n>\d+) waiting\)": _(
+        "makes room, wanted by %(name)s (%(n)s waiting)"
+    ),
+    r"replaced by a newer version": _("replaced by a newer version"),
+    r"idle for (?P<time>\d+) s": _("idle for %(time)s s"),
+    r"nobody waits for it any more": _("nobody waits for it any more"),
+    r"the models together grew past the memory limit": _(
+        "the models together grew past the memory limit"
+    ),
+    r"its engine process ended unexpectedly": _("its engine process ended unexpectedly"),
+    r"waits for a model place: (?P<holders>.+)": _("waits for a model place: %(holders)s"),
+    r"waits for memory on (?P<device>\S+): (?P<wanted>.+) needed, (?P<free>.+) free; (?P<holders>.+)": _(
+        "waits for memory on %(device)s: %(wanted)s needed, %(free)s free; %(holders)s"
+    ),
+    r"it needs (?P<wanted>[\d.]+ .B) on (?P<device>\S+); the limit is (?P<limit>[\d.]+ .B)": _(
+        "it needs %(wanted)s on %(device)s; the limit is %(limit)s"
+    ),
+    r"it needs (?P<wanted>[\d.]+ .B) on (?P<device>\S+); the limit is (?P<limit>[\d.]+ .B), of which "
+    r"pinned models hold (?P<held>[\d.]+ .B)": _(
+        "it needs %(wanted)s on %(device)s; the limit is %(limit)s, of which pinned models hold "
+        "%(held)s"
+    ),
+    r"all (?P<n>\d+) model places are held by pinned models": _(
+        "all %(n)s model places are held by pinned models"
+    ),
+}
+HOLDERS = {
+    r"other programs hold it": _("other programs hold it"),
+    r"(?P<name>.+) is loading": _("%(name)s is loading"),
+    r"(?P<name>.+) is busy with (?P<n>\d+)": _("%(name)s is busy with %(n)s"),
+    r"(?P<name>.+) was used just now": _("%(name)s was used just now"),
+}
+CORES = re.compile(r"(\d+) cores?")
+
+
+def words(reason: str) -> str:
+    """Translate a reason; what is not known, such as an engine's own error, stays as it is."""
+    return _matched(reason, SENTENCES, lambda text: ", ".join(map(_holder, text.split(", "))))
+
+
+def device(label: str) -> str:
+    """Translate a CPU's label; GPUs have names."""
+    if found := CORES.fullmatch(label):
+        n = int(found[1])
+        return ngettext("%(n)d core", "%(n)d cores", n) % {"n": n}
+    return label
+
+
+def _holder(text: str) -> str:
+    return _matched(text, HOLDERS, str)
+
+
+def _matched(text: str, table: Mapping[str, object], holders: Callable[[str], str]) -> str:
+    for pattern, sentence in table.items():
+        if found := re.fullmatch(pattern, text):
+            parts = found.groupdict()
+            if "holders" in parts:
+                parts["holders"] = holders(parts["holders"])
+            return str(sentence) % parts
+    return text

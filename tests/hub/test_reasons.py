@@ -1,0 +1,40 @@
+"""The node's reasons in the visitor's language: every one that it writes is known."""
+
+import pytest
+from django.utils import translation
+
+from hub.dashboard import reasons
+
+KNOWN = [
+    "ready after 1.2 s",
+    "asked for by an operator",
+    "makes room, wanted by a/b (3 waiting)",
+    "replaced by a newer version",
+    "idle for 300 s",
+    "nobody waits for it any more",
+    "the models together grew past the memory limit",
+    "its engine process ended unexpectedly",
+    "waits for a model place: a is busy with 2, b was used just now, c is loading",
+    "waits for memory on cpu: 1.2 GB needed, 300 MB free; other programs hold it",
+    "it needs 1.2 GB on cpu; the limit is 900 MB",
+    "it needs 1.2 GB on cuda:0; the limit is 900 MB, of which pinned models hold 10 MB",
+    "all 2 model places are held by pinned models",
+]
+
+
+@pytest.mark.parametrize("reason", KNOWN)
+def test_it_keeps_the_english_and_has_a_vietnamese(reason: str) -> None:
+    with translation.override("en"):
+        assert reasons.words(reason) == reason
+    with translation.override("vi"):
+        assert reasons.words(reason) != reason
+
+
+def test_it_leaves_an_engines_own_words_alone() -> None:
+    with translation.override("vi"):
+        assert (
+            reasons.words("the weights are torn, 100 % sure") == "the weights are torn, 100 % sure"
+        )
+        assert reasons.words("waits for a model place: a is loading").endswith("a đang nạp")
+        assert reasons.device("2 cores") == "2 lõi"
+        assert reasons.device("NVIDIA H100") == "NVIDIA H100"
