@@ -47,9 +47,10 @@ async function copy(text) {
 
 function startCopying() {
   document.addEventListener("click", (event) => {
-    const button = event.target.closest("[data-copy]");
+    const button = event.target.closest("[data-copy], [data-copy-shown]");
     if (!button) return;
-    const source = document.getElementById(button.dataset.copy);
+    const named = button.dataset.copy && document.getElementById(button.dataset.copy);
+    const source = named || button.closest(".code").querySelector("[role=tabpanel]:not([hidden]) code");
     copy((source.value ?? source.textContent).trim());
   });
 }

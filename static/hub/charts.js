@@ -27,11 +27,18 @@ function axis(extra) {
   };
 }
 
+// Without a pointer over it the legend tells the newest values.
+function newest(chart) {
+  const last = chart.data[0].length - 1;
+  if (last >= 0 && chart.cursor.left < 0) chart.setLegend({ idx: last }, false);
+}
+
 function options(box) {
   const whole = (_, values) => values.map((number) => (Number.isInteger(number) ? number : ""));
   return {
     width: box.clientWidth - 16,
     height: 160,
+    hooks: { setCursor: [newest] },
     cursor: { y: false, points: { size: 7 } },
     scales: { x: { range: (_, low, high) => [(high || Date.now() / 1000) - SPAN_S, high || Date.now() / 1000] }, requests: { range: (_, low, high) => [0, Math.max(4, high)] }, tokens: { range: (_, low, high) => [0, Math.max(10, high * 1.1)] } },
     axes: [axis({ space: 80, values: (_, times) => times.map(clock) }), axis({ scale: "tokens", size: 44 }), axis({ scale: "requests", side: 1, grid: { show: false }, size: 32, values: whole })],
@@ -49,12 +56,15 @@ function draw(box) {
   if (!source) return;
   charts.get(box)?.destroy();
   charts.set(box, new window.uPlot(options(box), columns(source), box));
+  newest(charts.get(box));
 }
 
 function update() {
   for (const [box, chart] of charts) {
     const source = document.getElementById(box.dataset.chart);
-    if (source) chart.setData(columns(source));
+    if (!source) continue;
+    chart.setData(columns(source));
+    newest(chart);
   }
 }
 

@@ -148,6 +148,7 @@ function fail(turn, error) {
   notice.className = "notice notice-error";
   notice.setAttribute("role", "alert");
   notice.append(icon("alert-triangle"), `${words().failed} ${error.message}`);
+  turn.body.hidden = !turn.content;
   turn.view.append(notice);
   turns.splice(turns.indexOf(turn), 1);
   turn.foot.replaceChildren(action("refresh", words().again, () => {
@@ -156,7 +157,12 @@ function fail(turn, error) {
   }));
 }
 
+function parametersFit() {
+  return [...document.querySelectorAll("input[form=chat-form]")].every((field) => field.reportValidity());
+}
+
 function again(turn) {
+  if (!parametersFit()) return;
   running?.abort();
   cutFrom(turn);
   answer();

@@ -68,7 +68,6 @@ async function transcribe(event) {
     by("speech-stats").textContent = `${words().doneIn} ${seconds()} s`;
   } catch (error) {
     by("speech-stats").textContent = error.name === "AbortError" ? words().stopped : error.message;
-    if (error.name !== "AbortError") toast(error.message, "bad");
   } finally {
     clearInterval(timer);
     setRunning(null);

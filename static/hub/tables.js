@@ -31,10 +31,13 @@ function sort(table) {
 
 function filter(input) {
   const words = input.value.toLowerCase().split(/\s+/).filter(Boolean);
-  for (const row of document.querySelectorAll(`#${input.dataset.filters} tbody tr`)) {
+  const rows = [...document.querySelectorAll(`#${input.dataset.filters} tbody tr`)];
+  for (const row of rows) {
     const text = row.textContent.toLowerCase();
     row.hidden = !words.every((part) => text.includes(part));
   }
+  const none = document.getElementById(`${input.dataset.filters}-none`);
+  if (none) none.hidden = rows.some((row) => !row.hidden);
 }
 
 function refresh() {
@@ -54,6 +57,14 @@ export function startTables() {
     const before = chosen.get(table.id);
     chosen.set(table.id, { column: head.cellIndex, down: before?.column === head.cellIndex && !before.down });
     sort(table);
+  });
+  document.addEventListener("click", (event) => {
+    const clearer = event.target.closest("[data-clears]");
+    if (!clearer) return;
+    const input = document.querySelector(`input[data-filters="${clearer.dataset.clears}"]`);
+    input.value = "";
+    filter(input);
+    input.focus();
   });
   document.addEventListener("input", (event) => {
     if (event.target.matches("input[data-filters]")) filter(event.target);

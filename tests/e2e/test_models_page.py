@@ -61,6 +61,11 @@ def test_it_sorts_and_filters(hub: Hub, as_person: Open) -> None:
     assert names.all_inner_texts() == sorted(names.all_inner_texts(), reverse=True)
     page.get_by_label("Filter the table").fill("vec")
     expect(page.locator("#models-table tbody tr:visible")).to_have_count(1)
+    page.get_by_label("Filter the table").fill("no such name")
+    expect(page.get_by_text("Nothing matches.")).to_be_visible()
+    page.get_by_role("button", name="Clear the filter").click()
+    expect(page.locator("#models-table tbody tr:visible").nth(1)).to_be_visible()
+    expect(page.get_by_text("Nothing matches.")).to_be_hidden()
 
 
 def test_it_follows_one_model_on_its_own_page(hub: Hub, as_person: Open) -> None:

@@ -64,6 +64,7 @@ def test_it_says_why_an_answer_failed(hub: Hub, as_person: Open) -> None:
     page = as_person("ada", allowed=["503 (Service Unavailable)"])
     ask(page, "broken")
     expect(page.get_by_role("alert")).to_contain_text("the weights are torn")
+    expect(page.locator(".turn-assistant .turn-body")).to_be_hidden()
     expect(page.get_by_role("button", name="Send", exact=True)).to_be_visible()
 
 
@@ -136,3 +137,16 @@ def test_it_chats_with_a_real_model(opened: Open) -> None:
         body = page.locator(".turn-assistant .turn-body")
         expect(body).to_contain_text("Paris", timeout=60_000)
         expect(page.locator(".turn-assistant .turn-foot")).to_contain_text("tok/s")
+
+
+def test_its_fields_refuse_what_the_model_would_refuse(hub: Hub, as_person: Open) -> None:
+    page = as_person("ada")
+    page.goto("/playground/?model=quick")
+    page.get_by_label("Temperature").fill("9")
+    page.get_by_label("Message").fill("hello")
+    page.get_by_role("button", name="Send", exact=True).click()
+    expect(page.get_by_label("Temperature")).to_be_focused()
+    expect(page.locator(".turn")).to_have_count(0)
+    page.get_by_label("Temperature").fill("0.35")
+    page.get_by_role("button", name="Send", exact=True).click()
+    expect(page.locator(".turn-assistant .turn-body")).not_to_be_empty()
