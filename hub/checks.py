@@ -16,6 +16,19 @@ def check_variables(**_kwargs: Any) -> list[CheckMessage]:
 
 
 @register()
+def check_names(**_kwargs: Any) -> list[CheckMessage]:
+    """A misspelt variable would have no effect and no error."""
+    return [
+        Warning(
+            f"{name} is no setting of the hub",
+            hint=f"Did you mean {near}?" if near else "docs/settings.md lists them all.",
+            id="hub.W002",
+        )
+        for name, near in env.unknown().items()
+    ]
+
+
+@register()
 def check_config_file(**_kwargs: Any) -> list[CheckMessage]:
     return [
         Error(f"{settings.HUB_CONFIG_FILE}: {message}", id="hub.E002")

@@ -66,14 +66,16 @@ class ConfigError(ValueError):
         self.messages = messages
 
 
-def load(file: Path) -> HubConfig:
-    """Read the file; a missing file gives the defaults.
+def load(file: Path, *, is_named: bool = False) -> HubConfig:
+    """Read the file; a missing one gives the defaults, unless somebody named it.
 
     Raises: ConfigError.
     """
     try:
         content = file.read_bytes()
     except FileNotFoundError:
+        if is_named:
+            raise ConfigError(["there is no such file"]) from None
         return HubConfig()
     except OSError as error:
         raise ConfigError([f"cannot be read: {error.strerror}"]) from error

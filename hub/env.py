@@ -8,11 +8,13 @@ import os
 import re
 from collections.abc import Callable, Collection
 from dataclasses import dataclass
+from difflib import get_close_matches
 from ipaddress import IPv4Network, IPv6Network, ip_network
 from pathlib import Path
 from typing import TypeVar
 
 PREFIX = "AI_HUB_"
+NOT_OURS = (PREFIX + "TEST_", PREFIX + "KEY")  # the tests' own, and a client's in our examples
 UNITS_BYTES = {"": 1, "K": 2**10, "M": 2**20, "G": 2**30, "T": 2**40}
 
 Value = TypeVar("Value")
@@ -30,10 +32,12 @@ class Problem:
 
 
 problems: list[Problem] = []
+asked: set[str] = set()  # names that were read: all others are nobody's
 
 
 def raw(name: str) -> str | None:
     """Give the text of AI_HUB_<name>, or of the file that AI_HUB_<name>_FILE names."""
+    asked.add(name)
     direct, file_name = os.environ.get(PREFIX + name), os.environ.get(f"{PREFIX}{name}_FILE")
     if direct and file_name:
         _complain(name, f"is set together with {PREFIX}{name}_FILE; remove one of the two")
@@ -41,6 +45,14 @@ def raw(name: str) -> str | None:
     if file_name:
         return _from_file(name, Path(file_name))
     return direct or None
+
+
+def unknown() -> dict[str, str]:
+    """Give the variables that nothing reads, each with the nearest name that something does."""
+    known = {PREFIX + name + twin for name in asked for twin in ("", "_FILE")}
+    mine = {name for name in os.environ if name.startswith(PREFIX)}
+    strange = sorted(name for name in mine - known if not name.startswith(NOT_OURS))
+    return {name: next(iter(get_close_matches(name, known, 1)), "") for name in strange}
 
 
 def text(name: str, default: str = "") -> str:

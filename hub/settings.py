@@ -46,7 +46,7 @@ HUB_MAX_BODY_BYTES = 16 * 1024 * 1024  # of every request that Django serves
 HUB_CONFIG_FILE = env.path("CONFIG", BASE_DIR / "config" / "hub.json")
 HUB_CONFIG_PROBLEMS: list[str] = []
 try:
-    HUB_CONFIG = config.load(HUB_CONFIG_FILE)
+    HUB_CONFIG = config.load(HUB_CONFIG_FILE, is_named=bool(env.raw("CONFIG")))
 except config.ConfigError as error:
     HUB_CONFIG, HUB_CONFIG_PROBLEMS = config.HubConfig(), error.messages
 

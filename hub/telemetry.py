@@ -7,12 +7,18 @@ from typing import Any
 
 import structlog
 
+from accounts import redaction
+
 QUIET = ("httpx", "httpcore", "uvicorn.access", "django.channels.server", "asyncio")
 
 
-def _drop_duplicates(_logger: Any, _name: str, event: Any) -> Any:
-    """uvicorn brings each message twice, the second time in colour."""
-    event.pop("color_message", None)
+def _drop_extras(_logger: Any, _name: str, event: Any) -> Any:
+    """uvicorn brings each message twice, the second time in colour; Django brings whole requests.
+
+    A request shows its address, which may hold a token, and says nothing that the message does not.
+    """
+    for name in ("color_message", "request"):
+        event.pop(name, None)
     return event
 
 
@@ -21,7 +27,7 @@ SHARED: list[structlog.typing.Processor] = [
     structlog.stdlib.add_log_level,
     structlog.stdlib.add_logger_name,
     structlog.stdlib.ExtraAdder(),
-    _drop_duplicates,
+    _drop_extras,
     structlog.processors.TimeStamper(fmt="iso", utc=True),
     structlog.processors.StackInfoRenderer(),
 ]
@@ -59,7 +65,11 @@ def _configure_structlog() -> None:
 def _formatter(shape: str) -> structlog.stdlib.ProcessorFormatter:
     return structlog.stdlib.ProcessorFormatter(
         foreign_pre_chain=SHARED,
-        processors=[structlog.stdlib.ProcessorFormatter.remove_processors_meta, *_last(shape)],
+        processors=[
+            structlog.stdlib.ProcessorFormatter.remove_processors_meta,
+            redaction.clean_event,
+            *_last(shape),
+        ],
     )
 
 

@@ -7,6 +7,8 @@ from django.http import HttpRequest
 
 from inference.models import Model
 
+# A short answer, and a temperature at which a small model keeps to its subject.
+CALM = {"max_tokens": 64, "temperature": 0.2}
 KEY_VARIABLE = "AI_HUB_KEY"
 LANGUAGES = (("curl", "curl"), ("python", "Python"), ("javascript", "JavaScript"))
 
@@ -42,7 +44,8 @@ def first_chat(request: HttpRequest, key: str) -> list[Snippet]:
 
 
 def _curl(url: str, model: str, key: str) -> str:
-    body = json.dumps({"model": model, "messages": [{"role": "user", "content": "Say hello."}]})
+    message = {"role": "user", "content": "Say hello."}
+    body = json.dumps({"model": model, "messages": [message], **CALM})
     quoted = body.replace("'", "'\\''")
     return (
         f"curl {url}/chat/completions \\\n"
@@ -60,6 +63,8 @@ def _python(url: str, model: str, key: str) -> str:
         "stream = client.chat.completions.create(\n"
         f"    model={json.dumps(model)},\n"
         '    messages=[{"role": "user", "content": "Say hello."}],\n'
+        f"    max_tokens={CALM['max_tokens']},\n"
+        f"    temperature={CALM['temperature']},\n"
         "    stream=True,\n"
         ")\n"
         "for chunk in stream:\n"
@@ -77,6 +82,8 @@ def _javascript(url: str, model: str, key: str) -> str:
         "const stream = await client.chat.completions.create({\n"
         f"  model: {json.dumps(model)},\n"
         '  messages: [{ role: "user", content: "Say hello." }],\n'
+        f"  max_tokens: {CALM['max_tokens']},\n"
+        f"  temperature: {CALM['temperature']},\n"
         "  stream: true,\n"
         "});\n"
         "for await (const chunk of stream) {\n"

@@ -66,3 +66,46 @@ def test_it_says_in_one_line_that_the_data_folder_cannot_be_used(tmp_path: Path)
     assert done.returncode == 1
     assert done.stderr.count("\n") == 1
     assert "AI_HUB_DATA" in done.stderr
+
+
+def test_it_wonders_at_a_misspelt_variable(tmp_path: Path) -> None:
+    done = check(tmp_path, AI_HUB_PROT="1", AI_HUB_KEY="hub_x")
+    assert done.returncode == 0
+    assert "AI_HUB_PROT is no setting of the hub" in done.stderr
+    assert "Did you mean AI_HUB_PORT?" in done.stderr
+    assert "AI_HUB_KEY" not in done.stderr
+
+
+def test_it_misses_a_config_file_that_was_named(tmp_path: Path) -> None:
+    done = check(tmp_path, AI_HUB_CONFIG=str(tmp_path / "none.json"))
+    assert done.returncode == 1
+    assert "there is no such file" in done.stderr
+
+
+def manage(tmp_path: Path, python: str, *words: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [python, "manage.py", *words],
+        env={**os.environ, "AI_HUB_DATA": str(tmp_path), "DJANGO_SETTINGS_MODULE": "hub.settings"},
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=60,
+    )
+
+
+def test_it_says_in_one_line_that_there_are_no_tables_yet(tmp_path: Path) -> None:
+    done = manage(tmp_path, sys.executable, "create_admin", "--username", "ada")
+    assert done.returncode == 1
+    assert done.stderr.splitlines()[-1].startswith("The database is not set up yet")
+    assert "Traceback" not in done.stderr
+
+
+def test_it_finds_its_own_environment(tmp_path: Path) -> None:
+    """Any Python starts it: the one of the machine knows no Django."""
+    bare = getattr(sys, "_base_executable", sys.executable)
+    known = subprocess.run([bare, "-c", "import django"], capture_output=True, check=False)
+    if known.returncode == 0 or not Path(".venv/bin/python").exists():
+        pytest.skip("the Python of this machine has Django, or the environment is elsewhere")
+    done = manage(tmp_path, bare, "check")
+    assert done.returncode == 0, done.stderr

@@ -16,7 +16,7 @@ PAGE = (ROOT / "docs" / "settings.md").read_text(encoding="utf-8")
 SOURCES = ("hub", "inference", "accounts", "training", "deploy", "tests")
 INTERNAL = {"AI_HUB_TEST_OWNER"}  # set by the tests for themselves
 # In tests they are made up; AI_HUB_KEY is how the API's examples name a client's own variable.
-MADE_UP = {"AI_HUB_KEY", "AI_HUB_HOST_FILE", "AI_HUB_DATABASE_URL_FILE"}
+MADE_UP = {"AI_HUB_KEY", "AI_HUB_PROT", "AI_HUB_HOST_FILE", "AI_HUB_DATABASE_URL_FILE"}
 
 
 def python_files() -> Iterator[Path]:

@@ -28,7 +28,11 @@ class Command(BaseCommand):
 
 def _password() -> str:
     if not sys.stdin.isatty():
-        return sys.stdin.readline().rstrip("\r\n")
+        if not (given := sys.stdin.readline().rstrip("\r\n")):
+            raise CommandError(
+                "No password was given: type one at the prompt, or send it on stdin."
+            )
+        return given
     password = getpass.getpass("Password: ")
     if password != getpass.getpass("Once more: "):
         raise CommandError("The two passwords differ.")
