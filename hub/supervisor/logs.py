@@ -53,5 +53,7 @@ class Terminal:
 
 
 def _as_json(name: str, text: str) -> str:
-    now = datetime.now(UTC).isoformat()
-    return json.dumps({"event": text, "process": name, "timestamp": now}, ensure_ascii=False)
+    """Give a line the fields that the processes' own lines have."""
+    now = datetime.now(UTC).isoformat().replace("+00:00", "Z")
+    fields = {"event": text, "level": "info", "logger": f"hub.{name}", "timestamp": now}
+    return json.dumps({**fields, "process": name}, ensure_ascii=False)

@@ -32,7 +32,9 @@ def run() -> None:
     terminal = Terminal(
         json_lines=settings.LOG_FORMAT == "json", colour=os.environ["HUB_COLOUR"] == "1"
     )
+    terminal.line("hub", f"Starting, with all state in {settings.HUB_DATA}.")
     asyncio.run(_run(terminal, listener))
+    terminal.line("hub", "Stopped.")
 
 
 async def _run(terminal: Terminal, listener: socket.socket) -> None:
@@ -94,8 +96,8 @@ async def _announce(terminal: Terminal) -> None:
     """Say where the hub is once it answers, and how to begin while nobody administers it."""
     base_url = settings.HUB_PUBLIC_URL or f"http://{_reachable(settings.HUB_HOST)}"
     await _web_answers(f"http://{_reachable(settings.HUB_HOST)}/healthz")
-    terminal.line("hub", f"AI Backend Hub is ready: {base_url}")
     link = await asyncio.to_thread(setup.issue_link, base_url)
+    terminal.line("hub", f"AI Backend Hub is ready: {base_url}")
     if link:
         terminal.line("hub", f"First start: make the admin account at {link}")
     terminal.line("hub", "Ctrl-C stops it.")
