@@ -6,8 +6,9 @@ from pathlib import Path
 import pytest
 from django.conf import settings
 
-from hub import doctor
+from hub import config, doctor
 from inference import starters
+from inference.models import Model
 from tests.hub import processes
 
 
@@ -60,3 +61,18 @@ def test_it_finds_a_changed_model_file(tmp_path: Path, monkeypatch: pytest.Monke
     shutil.rmtree(chat.folder(tmp_path))
     (finding,) = [found for found in doctor.CHECKS[-1]() if found.what == chat.name]
     assert finding.detail == "files are missing"
+
+
+@pytest.mark.django_db
+def test_it_finds_names_that_lead_nowhere(monkeypatch: pytest.MonkeyPatch) -> None:
+    Model.objects.create(name="there", kind="llm", engine="fake", path="/m")
+    found = config.parse(
+        b'{"model_mapping": {"ghost": "nowhere", "mine": "there", "twice": "mine"},'
+        b' "model_config": {"priority_models": ["there", "typo"]}}'
+    )
+    monkeypatch.setattr(settings, "HUB_CONFIG", found)
+    details = [finding.detail for finding in doctor._names()]
+    assert details == [
+        "`model_config.priority_models` names `typo`, which is no model",
+        "`model_mapping` names `nowhere`, which is no model",
+    ]
