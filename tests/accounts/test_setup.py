@@ -114,9 +114,14 @@ class TestCommands:
         with pytest.raises(CommandError, match="already a user named root"):
             call_command("create_admin", username="root")
 
-    def test_create_admin_refuses_a_weak_password(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr("sys.stdin", io.StringIO("\n"))
-        with pytest.raises(CommandError, match="too short"):
+    @pytest.mark.parametrize(
+        ("given", "words"), [("short\n", "too short"), ("\n", "No password"), ("", "No password")]
+    )
+    def test_create_admin_refuses_a_weak_password(
+        self, monkeypatch: pytest.MonkeyPatch, given: str, words: str
+    ) -> None:
+        monkeypatch.setattr("sys.stdin", io.StringIO(given))
+        with pytest.raises(CommandError, match=words):
             call_command("create_admin", username="root")
         assert not User.objects.exists()
 
