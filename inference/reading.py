@@ -1,7 +1,6 @@
 """What model files are, read from their headers before anything is loaded. Called by `entries`."""
 
 import hashlib
-import json
 import re
 from pathlib import Path
 from typing import Any
@@ -15,7 +14,6 @@ from inference.errors import UnsafeModel
 from inference.node import headers
 
 OPEN_CLIP = "open_clip_config.json"
-MAX_CONFIG_BYTES = 32 * 2**20
 MAX_SHARDS = 1000
 CTRANSLATE2_VERSIONS = 15  # Source: CTranslate2 4 writes 6
 SHARD = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]*\.safetensors")
@@ -139,10 +137,12 @@ def _of_config(folder: Path) -> Report:
     if _ctranslate2(folder):
         return Report(kind="asr", engine="asr_whisper", architecture="whisper (CTranslate2)")
     kind, engine = _kind(folder, config)
-    names = config.get("architectures") or [""]
-    report = Report(kind=kind, engine=engine, architecture=str(names[0])[:100])
+    names = headers.architectures(config) or [""]
+    report = Report(kind=kind, engine=engine, architecture=names[0][:100])
     report.context_tokens = _context(config)
-    return _weighed(folder, report)
+    _weighed(folder, report)
+    headers.read(str(folder))  # what the node refuses before each load is refused here
+    return report
 
 
 def _ctranslate2(folder: Path) -> Path | None:
@@ -189,7 +189,7 @@ def _there(folder: Path, name: str) -> Path:
 
 def _kind(folder: Path, config: dict[str, Any]) -> tuple[str, str]:
     """Raises: UnsafeModel."""
-    names = " ".join(str(name) for name in config.get("architectures") or [])
+    names = " ".join(headers.architectures(config))
     if "Whisper" in names:
         raise UnsafeModel(
             "Whisper is served from CTranslate2 files: convert it, or take such a one"
@@ -220,9 +220,9 @@ def _context(config: dict[str, Any]) -> int:
 def _config(file: Path) -> dict[str, Any]:
     try:
         with file.open("rb") as stream:
-            data = stream.read(MAX_CONFIG_BYTES + 1)
-        found = json.loads(data) if len(data) <= MAX_CONFIG_BYTES else None
-    except (OSError, ValueError, RecursionError):
+            data = stream.read(headers.MAX_CONFIG_BYTES + 1)
+        found = headers.bounded_json(data) if len(data) <= headers.MAX_CONFIG_BYTES else None
+    except (OSError, ValueError):
         found = None
     if not isinstance(found, dict):
         raise UnsafeModel(f"{file.name} is missing, too large or no JSON object")

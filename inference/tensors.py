@@ -4,7 +4,6 @@ A header is a claim: sizes, offsets and shapes are believed only where they fit 
 other. Called by `reading`; nothing of the weights is read.
 """
 
-import json
 import math
 import struct
 from collections import Counter
@@ -78,8 +77,8 @@ def _safetensors_header(file: Path) -> tuple[dict[str, Any], int]:
             raise UnsafeModel(f"{file.name} is no safetensors file, or is cut off")
         text = stream.read(length)
     try:
-        header = json.loads(text, object_pairs_hook=_unique)
-    except (ValueError, RecursionError) as error:
+        header = headers.bounded_json(text, _unique)
+    except ValueError as error:
         raise UnsafeModel(f"the header of {file.name} is broken: {error}") from error
     if not isinstance(header, dict):
         raise UnsafeModel(f"the header of {file.name} is no object")
@@ -146,7 +145,7 @@ def _gguf_tensors(file: Path, stream: BinaryIO, values: dict[str, Any], count: i
     alignment = values.get("general.alignment", GGUF_ALIGNMENT)
     if type(alignment) is not int or not 1 <= alignment <= 2**16 or count > MAX_TENSORS:
         raise UnsafeModel(f"{file.name} claims {count} tensors, aligned to {alignment!r}")
-    found, needed = Tensors(), 0
+    found, spans, names = Tensors(), [], set()
     for _ in range(count):
         name, kind, elements, offset = _gguf_tensor(stream)
         if kind not in GGML_BLOCKS or offset % alignment or elements >= 2**62:
@@ -154,12 +153,25 @@ def _gguf_tensors(file: Path, stream: BinaryIO, values: dict[str, Any], count: i
         block, size = GGML_BLOCKS[kind]
         if elements % block:
             raise UnsafeModel(f"{file.name}: {_shown(name)} does not fit its type")
+        if name in names or not name.isprintable():
+            raise UnsafeModel(f"{file.name}: {_shown(name)} appears twice, or is no name")
+        names.add(name)
         found.parameters += elements
-        needed = max(needed, offset + elements // block * size)
+        spans.append((offset, offset + elements // block * size))
     start = -(-stream.tell() // alignment) * alignment
-    if count and start + needed > file.stat().st_size:
-        raise UnsafeModel(f"{file.name} is cut off: it should hold {start + needed} bytes")
+    _check_gguf_spans(file, sorted(spans), file.stat().st_size - start)
     return found
+
+
+def _check_gguf_spans(file: Path, spans: list[tuple[int, int]], data_bytes: int) -> None:
+    """Tensors lie apart, padded, and inside the file. Raises: UnsafeModel."""
+    at = 0
+    for begin, end in spans:
+        if begin < at:
+            raise UnsafeModel(f"{file.name}: tensors overlap")
+        at = end
+    if spans and at > data_bytes:
+        raise UnsafeModel(f"{file.name} is cut off: it should hold {at - data_bytes} bytes more")
 
 
 def _gguf_tensor(stream: BinaryIO) -> tuple[str, int, int, int]:

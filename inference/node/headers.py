@@ -1,16 +1,24 @@
 """Read what a model will take from the headers of its files: GGUF, safetensors, config.json.
 
-No library of the models' own is needed, and no tensor is read.
+No library of the models' own is needed, and no tensor is read. A header is a stranger's claim: what
+is no plain number in range counts as absent, so that no claim of memory is negative or unbounded.
 """
 
 import json
 import struct
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO
 
 MAX_HEADER_BYTES = 100_000_000  # Source: the safetensors format's own limit
 MAX_GGUF_ITEMS = 1_000_000
+MAX_GGUF_DEPTH = 4  # arrays in arrays
+MAX_CONFIG_BYTES = 32 * 2**20  # the index of a large model takes 9 MB
+MAX_JSON_ITEMS = 3_000_000  # a tensor takes 15; each costs up to 60 bytes once parsed
+MAX_SIZE = 2**24  # of any dimension of a network
+MAX_KV_TOKEN_BYTES = 2**30
+MAX_CONTEXT_TOKENS = 2**31 - 1
 GGUF_NUMBERS = {0: "<B", 1: "<b", 2: "<H", 3: "<h", 4: "<I", 5: "<i", 6: "<f", 7: "<?"} | {
     10: "<Q",
     11: "<q",
@@ -43,6 +51,31 @@ def read(path: str) -> Shape:
     return Shape(place.stat().st_size)
 
 
+def bounded_json(data: bytes, pairs: Callable[[list[tuple[str, Any]]], Any] | None = None) -> Any:
+    """Parse, unless it would take far more memory than it has bytes. Raises: ValueError."""
+    if sum(data.count(mark) for mark in b",[{") > MAX_JSON_ITEMS:
+        raise ValueError("it holds too many items")
+    try:
+        return json.loads(data, object_pairs_hook=pairs)
+    except RecursionError:
+        raise ValueError("it is nested too deeply") from None
+
+
+def whole(value: object, most: int = MAX_SIZE) -> int:
+    """Believe a positive number in range; anything else is as if it were not there: 0."""
+    if isinstance(value, float) and value.is_integer():
+        value = int(value)
+    return value if type(value) is int and 0 < value <= most else 0
+
+
+def _token_bytes(layers: int, kv_heads: int, both: int, file: Path) -> int:
+    """Raises: UnreadableModel."""
+    size = layers * kv_heads * both * KV_ELEMENT_BYTES
+    if size > MAX_KV_TOKEN_BYTES:
+        raise UnreadableModel(f"{file.name} claims {size} bytes of keys and values per token")
+    return size
+
+
 # --- Hugging Face and CTranslate2 folders -----------------------------------------------------------
 
 
@@ -54,11 +87,18 @@ def safetensors_bytes(file: Path) -> int:
         if len(prefix) < 8 or size > min(MAX_HEADER_BYTES, file.stat().st_size):
             raise UnreadableModel(f"{file.name} is no safetensors file")
         try:
-            header: dict[str, Any] = json.loads(stream.read(size))
+            header: dict[str, Any] = bounded_json(stream.read(size))
             spans = [v["data_offsets"] for k, v in header.items() if k != "__metadata__"]
-            return sum(int(end) - int(begin) for begin, end in spans)
+            return sum(_span(*span) for span in spans)
         except (ValueError, KeyError, TypeError, AttributeError) as error:
             raise UnreadableModel(f"the header of {file.name} is broken: {error}") from error
+
+
+def _span(begin: object, end: object) -> int:
+    """Raises: ValueError."""
+    if type(begin) is not int or type(end) is not int or not 0 <= begin <= end < 2**62:
+        raise ValueError("a tensor has impossible offsets")
+    return end - begin
 
 
 def _folder(folder: Path) -> Shape:
@@ -68,13 +108,17 @@ def _folder(folder: Path) -> Shape:
         weights = sum(file.stat().st_size for file in folder.glob("*.bin"))
     if not weights:
         raise UnreadableModel(f"{folder.name} holds neither *.safetensors nor model.bin")
-    config = _config(folder / "config.json")
-    return Shape(weights, _kv_token_bytes(config), int(config.get("max_position_embeddings") or 0))
+    file = folder / "config.json"
+    config = _config(file)
+    context = whole(config.get("max_position_embeddings"), MAX_CONTEXT_TOKENS)
+    return Shape(weights, _kv_token_bytes(config, file), context)
 
 
 def _config(file: Path) -> dict[str, Any]:
     try:
-        loaded = json.loads(file.read_bytes())
+        with file.open("rb") as stream:
+            data = stream.read(MAX_CONFIG_BYTES + 1)
+        loaded = bounded_json(data) if len(data) <= MAX_CONFIG_BYTES else None
     except (OSError, ValueError):
         return {}
     if not isinstance(loaded, dict):
@@ -85,18 +129,26 @@ def _config(file: Path) -> dict[str, Any]:
     return {**text, "architectures": text.get("architectures") or loaded.get("architectures")}
 
 
-def _kv_token_bytes(config: dict[str, Any]) -> int:
-    """Bytes of keys and values per token: 2 x layers x kv heads x head size x element size."""
-    if not any(
-        "CausalLM" in str(a) or "Generation" in str(a) for a in config.get("architectures") or []
-    ):
+def architectures(config: dict[str, Any]) -> list[str]:
+    names = config.get("architectures")
+    return [name for name in names if isinstance(name, str)] if isinstance(names, list) else []
+
+
+def _kv_token_bytes(config: dict[str, Any], file: Path) -> int:
+    """Bytes of keys and values per token: 2 x layers x kv heads x head size x element size.
+
+    Raises: UnreadableModel.
+    """
+    names = architectures(config)
+    if not any("CausalLM" in name or "Generation" in name for name in names):
         return 0
-    layers, heads = config.get("num_hidden_layers"), config.get("num_attention_heads")
-    hidden = config.get("hidden_size")
-    if not (isinstance(layers, int) and isinstance(heads, int) and isinstance(hidden, int)):
+    keys = ("num_hidden_layers", "num_attention_heads", "hidden_size")
+    layers, heads, hidden = (whole(config.get(key)) for key in keys)
+    if not (layers and heads and hidden):
         return 0
-    head = config.get("head_dim") or hidden // max(1, heads)
-    return int(2 * layers * (config.get("num_key_value_heads") or heads) * head * KV_ELEMENT_BYTES)
+    head = whole(config.get("head_dim")) or hidden // heads
+    kv_heads = whole(config.get("num_key_value_heads")) or heads
+    return _token_bytes(layers, kv_heads, 2 * head, file)
 
 
 # --- GGUF ---------------------------------------------------------------------------------------------
@@ -106,16 +158,16 @@ def _gguf(file: Path) -> Shape:
     values = gguf_numbers(file)
     kind = str(values.get("general.architecture", ""))
 
-    def number(key: str) -> int:
-        value = values.get(f"{kind}.{key}", 0)
-        return int(value) if isinstance(value, int | float) else 0
+    def number(key: str, most: int = MAX_SIZE) -> int:
+        return whole(values.get(f"{kind}.{key}"), most)
 
     heads = number("attention.head_count")
     head = number("embedding_length") // heads if heads else 0
     both = (number("attention.key_length") or head) + (number("attention.value_length") or head)
     kv_heads = number("attention.head_count_kv") or heads
-    token_bytes = number("block_count") * kv_heads * both * KV_ELEMENT_BYTES
-    return Shape(_gguf_files_bytes(file), token_bytes, number("context_length"))
+    token_bytes = _token_bytes(number("block_count"), kv_heads, both, file)
+    context = number("context_length", MAX_CONTEXT_TOKENS)
+    return Shape(_gguf_files_bytes(file), token_bytes, context)
 
 
 def _gguf_files_bytes(file: Path) -> int:
@@ -173,7 +225,9 @@ def _gguf_string(stream: BinaryIO) -> str:
     return stream.read(size).decode("utf-8", "replace")
 
 
-def _skip_array(stream: BinaryIO) -> None:
+def _skip_array(stream: BinaryIO, depth: int = 1) -> None:
+    if depth > MAX_GGUF_DEPTH:
+        raise UnreadableModel("arrays nested too deeply in a GGUF header")
     kind, count = struct.unpack("<IQ", stream.read(12))
     if kind in GGUF_NUMBERS:
         _skip(stream, struct.calcsize(GGUF_NUMBERS[kind]) * count)
@@ -185,7 +239,7 @@ def _skip_array(stream: BinaryIO) -> None:
             (size,) = struct.unpack("<Q", stream.read(8))
             _skip(stream, size)
         else:
-            _skip_array(stream)
+            _skip_array(stream, depth + 1)
 
 
 def _skip(stream: BinaryIO, size: int) -> None:

@@ -14,6 +14,7 @@ from numpy import zeros
 
 from inference import reading
 from inference.errors import UnsafeModel
+from inference.node.headers import read
 from tests import models
 from tests.inference import tiny_files
 
@@ -85,6 +86,51 @@ def test_it_reads_gguf_to_the_last_tensor(tmp_path: Path) -> None:
         file.write_bytes(content[:size])
         with pytest.raises(UnsafeModel):
             reading.inspect(file)
+
+
+@pytest.mark.parametrize(
+    ("entries", "word"),
+    [
+        ([(b"a", 0), (b"a", 32)], "appears twice"),
+        ([(b"a\0\n", 0)], "no name"),
+        ([(b"a", 0), (b"b", 0)], "overlap"),
+        ([(b"a", 4096)], "cut off"),
+    ],
+)
+def test_gguf_tensors_have_names_and_places_of_their_own(
+    tmp_path: Path, entries: list[tuple[bytes, int]], word: str
+) -> None:
+    said = [
+        struct.pack("<Q", len(name)) + name + struct.pack("<IQIQ", 1, 8, 0, offset)
+        for name, offset in entries
+    ]
+    file = tmp_path / "a.gguf"
+    file.write_bytes(b"GGUF" + struct.pack("<IQQ", 3, len(said), 0) + b"".join(said) + bytes(128))
+    with pytest.raises(UnsafeModel, match=word):
+        reading.inspect(file)
+
+
+LIES = st.dictionaries(
+    st.sampled_from([*json.loads(tiny_files.config()), "head_dim", "text_config"]),
+    st.recursive(
+        st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=5),
+        lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=3), inner),
+    ),
+    min_size=1,
+)
+
+
+@settings(max_examples=200, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(lies=LIES)
+def test_what_passes_is_read_alike_by_the_node(tmp_path: Path, lies: dict[str, Any]) -> None:
+    folder = tmp_path / "m"
+    if not folder.exists():
+        tiny_files.folder(folder)
+    (folder / "config.json").write_bytes(tiny_files.config(**lies))
+    if not _refusal(folder):
+        shape = read(str(folder))
+        assert shape.weights_bytes == 16
+        assert min(shape.kv_token_bytes, shape.context_tokens) >= 0
 
 
 def test_a_split_gguf_needs_all_its_parts(tmp_path: Path) -> None:

@@ -86,6 +86,69 @@ def test_it_sums_the_tensors_of_all_files(tmp_path: Path) -> None:
     assert read(str(folder(tmp_path))) == Shape(1_750, 23_040, 8192)
 
 
+@pytest.mark.parametrize(
+    "lie",
+    [
+        {"max_position_embeddings": "x"},
+        {"max_position_embeddings": [1]},
+        {"max_position_embeddings": -5},
+        {"max_position_embeddings": float("inf")},
+        {"num_hidden_layers": -(10**9)},
+        {"num_hidden_layers": True},
+        {"head_dim": "abc", "num_hidden_layers": 10**5, "num_attention_heads": 10**5},
+        {"head_dim": [1], "num_hidden_layers": 10**5, "num_attention_heads": 10**5},
+        {"num_key_value_heads": -3},
+        {"architectures": 5},
+        {"architectures": {"a": 1}},
+        {"text_config": {"num_hidden_layers": -(10**9)}},
+    ],
+)
+def test_what_is_no_number_in_range_counts_as_absent(
+    tmp_path: Path, peaks: Peaks, lie: dict[str, object]
+) -> None:
+    found = placements(spec(folder(tmp_path, CONFIG | lie)), [CPU], peaks)[0]
+    assert found.claim["cpu"] >= memory.FLOORS_BYTES["llm_transformers"]
+
+
+def test_a_cache_beyond_reason_is_refused(tmp_path: Path) -> None:
+    place = folder(tmp_path, CONFIG | {"num_hidden_layers": 2**24, "head_dim": 2**24})
+    with pytest.raises(UnreadableModel, match=r"config\.json claims"):
+        read(str(place))
+
+
+@pytest.mark.parametrize("bomb", ["[" * 100_000, '{"a":' * 100_000, f"[{'[],' * 2_000_000}[]]"])
+def test_a_config_that_is_a_bomb_is_not_read(tmp_path: Path, bomb: str) -> None:
+    place = folder(tmp_path)
+    (place / "config.json").write_text(bomb)
+    assert read(str(place)) == Shape(1_750, 0, 0)
+
+
+@pytest.mark.parametrize("value", [float("inf"), float("nan"), -3.0, 0.5])
+def test_a_gguf_number_out_of_range_counts_as_absent(tmp_path: Path, value: float) -> None:
+    entries = text("general.architecture") + struct.pack("<I", 8) + text("llama")
+    entries += text("llama.block_count") + struct.pack("<If", 6, value)
+    file = tmp_path / "m.gguf"
+    file.write_bytes(b"GGUF" + struct.pack("<IQQ", 3, 0, 2) + entries)
+    assert read(str(file)).kv_token_bytes == 0
+
+
+def test_gguf_arrays_nested_without_end_are_refused(tmp_path: Path) -> None:
+    file = tmp_path / "m.gguf"
+    nest = text("x") + struct.pack("<I", 9) + struct.pack("<IQ", 9, 1) * 50_000
+    file.write_bytes(b"GGUF" + struct.pack("<IQQ", 3, 0, 1) + nest)
+    with pytest.raises(UnreadableModel, match="nested too deeply"):
+        read(str(file))
+
+
+@pytest.mark.parametrize("span", [[4, 0], [0, 2.5], [0, float("inf")], [-8, 0], ["0", "4"]])
+def test_offsets_that_cannot_be_are_refused(tmp_path: Path, span: list[object]) -> None:
+    header = json.dumps({"w": {"dtype": "U8", "shape": [4], "data_offsets": span}}).encode()
+    file = tmp_path / "m.safetensors"
+    file.write_bytes(len(header).to_bytes(8, "little") + header + bytes(4))
+    with pytest.raises(UnreadableModel, match="impossible offsets"):
+        safetensors_bytes(file)
+
+
 def test_an_encoder_has_no_kv_memory(tmp_path: Path) -> None:
     place = folder(tmp_path, CONFIG | {"architectures": ["BertModel"]})
     assert read(str(place)).kv_token_bytes == 0
