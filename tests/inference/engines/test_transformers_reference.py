@@ -14,7 +14,7 @@ from .driving import Driver
 from .generating import ask_tokens, drive, named, said, shown, some_tokens, text_of, usage_of
 from .tiny_models import Reference
 
-FAST = {"llama", "mistral", "qwen2", "qwen3"}
+FAST = {"llama", "llama3", "mistral", "qwen2", "qwen3"}
 VOCABULARY = Vocabulary(small_tokenizers.byte_level())
 
 

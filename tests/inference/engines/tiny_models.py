@@ -25,6 +25,16 @@ SIZES: dict[str, Any] = {
 }
 
 
+LLAMA3_ROPE = {
+    "rope_type": "llama3",
+    "rope_theta": 500_000.0,
+    "factor": 8.0,
+    "low_freq_factor": 1.0,
+    "high_freq_factor": 4.0,
+    "original_max_position_embeddings": 64,
+}
+
+
 def _gpt2(**changes: Any) -> Any:
     sizes = {"n_embd": 32, "n_layer": 2, "n_head": 4, "n_positions": 512, "initializer_range": 0.4}
     return transformers.GPT2Config(
@@ -52,6 +62,12 @@ KINDS: dict[str, Callable[..., Any]] = {
     "gemma2": _of(transformers.Gemma2Config, head_dim=8, sliding_window=12),
     "gpt2": _gpt2,
     "bloom": _bloom,
+    "mixtral": _of(transformers.MixtralConfig, num_local_experts=4, sliding_window=None),
+    "gemma": _of(transformers.GemmaConfig, head_dim=8),
+    "gemma3": _of(transformers.Gemma3TextConfig, head_dim=8, sliding_window=12),
+    "phi": _of(transformers.PhiConfig),
+    "phi3": _of(transformers.Phi3Config),
+    "llama3": _of(transformers.LlamaConfig, rope_parameters=LLAMA3_ROPE),
 }
 
 
