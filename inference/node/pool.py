@@ -13,7 +13,15 @@ from typing import Any
 import msgspec
 
 from inference import wire
-from inference.errors import ERRORS, EngineFailed, HubError, NodeUnavailable, NotFound, from_code
+from inference.errors import (
+    ERRORS,
+    EngineFailed,
+    HubError,
+    LoadFailed,
+    NodeUnavailable,
+    NotFound,
+    from_code,
+)
 from inference.node import memory
 from inference.node.effects import (
     Announce,
@@ -142,6 +150,10 @@ class Pool:
             found = await asyncio.to_thread(memory.placements, spec, fleet.devices, fleet.peaks)
         except HubError as error:
             self._finish(request, error)
+            return
+        except Exception as error:
+            log.exception("the files of %s cannot be read", request.name)
+            self._finish(request, LoadFailed(f"{request.name} cannot be read: {error!r}"))
             return
         if len(self._placements) >= KEPT_PLACEMENTS:
             self._placements.clear()
