@@ -28,6 +28,7 @@ class _Seen:
     mark: bytes = b""
     due_at: float = 0.0  # monotonic time of the next read
     reachable: bool = False
+    generation: int = 0  # grows with every change seen, so that an old mark is never trusted again
 
 
 _seen = _Seen()
@@ -35,21 +36,21 @@ _seen = _Seen()
 
 @dataclass(frozen=True, slots=True)
 class Stamp:
-    """When, and under which mark, something was read from the database."""
+    """When, and in which generation of rights, something was read from the database."""
 
-    mark: bytes
+    generation: int
     at: float
 
 
 def stamp() -> Stamp:
     """Take before the read: a change during it then makes the result stale."""
-    return Stamp(_seen.mark, time.monotonic())
+    return Stamp(_seen.generation, time.monotonic())
 
 
 def holds(stamp: Stamp) -> bool:
     """Tell whether what was read under this stamp may still be used."""
     life_s = MAX_TTL_S if _seen.reachable else AWAY_TTL_S
-    return stamp.mark == _seen.mark and time.monotonic() - stamp.at < life_s
+    return stamp.generation == _seen.generation and time.monotonic() - stamp.at < life_s
 
 
 async def refresh() -> None:
@@ -87,8 +88,15 @@ def _due() -> bool:
 
 
 def _learn(mark: bytes | str | None) -> None:
-    _seen.mark = mark.encode() if isinstance(mark, str) else mark or b""
+    _see(mark.encode() if isinstance(mark, str) else mark or b"")
     _seen.reachable = True
+
+
+def _see(mark: bytes) -> None:
+    """A Redis that lost its data may show an old mark again: what was read under it stays old."""
+    if mark != _seen.mark:
+        _seen.mark = mark
+        _seen.generation += 1
 
 
 def _publish() -> None:
@@ -101,7 +109,7 @@ def _publish() -> None:
 def _renew() -> bool:
     """Set a mark that was never seen before, here and in Redis."""
     mark = secrets.token_bytes(12)
-    _seen.mark = mark
+    _see(mark)
     try:
         connections.blocking().set(REDIS_KEY, mark)
     except connections.Away:

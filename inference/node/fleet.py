@@ -123,7 +123,10 @@ class Fleet:
     def _write_down(self) -> None:
         processes = [running.process for running in self.running.values()]
         processes += self.standby.processes
-        self._roster.keep(process.pid for process in processes if process and process.alive)
+        try:
+            self._roster.keep(process.pid for process in processes if process and process.alive)
+        except OSError as error:  # a full disk must not stop a model from starting
+            log.warning("the list of engines cannot be written: %s", error)
 
     def _task(self, work: Coroutine[Any, Any, None]) -> None:
         task = asyncio.ensure_future(work)

@@ -51,6 +51,7 @@ def environment(threads: int, home: Path) -> dict[str, str]:
         "TRANSFORMERS_OFFLINE": "1",
         "HF_HUB_DISABLE_TELEMETRY": "1",
         "CUDA_DEVICE_ORDER": "PCI_BUS_ID",  # the driver's own, by which the node counts
+        "ORT_DISABLE_TELEMETRY": "1",
         "TOKENIZERS_PARALLELISM": "false",
         "OMP_NUM_THREADS": count,
         "MKL_NUM_THREADS": count,

@@ -14,11 +14,14 @@ from inference.errors import InvalidJSON, InvalidValue, RequestTooLarge
 
 JSON = dict[str, "JSON"] | list["JSON"] | str | int | float | bool | None
 
+Path = tuple["Path", str | int] | None  # from the inside out, so that a step costs nothing
+
 MAX_BYTES = 16 * 1024 * 1024
 MAX_DEPTH = 32
 MAX_VALUES = 1_000_000
 SHOWN_CHARS = 60
-_STRING = re.compile(rb'"(?:[^"\\]|\\.)*"', re.DOTALL)
+# One pass whatever comes: a string that never ends goes to the end, and nothing is tried twice.
+_STRING = re.compile(rb'"(?:[^"\\]++|\\.)*+(?:"|\\?\Z)', re.DOTALL)
 _SUSPECT = re.compile(rb"\\u(?:[dD][89a-fA-F]|0000)")
 
 
@@ -74,10 +77,17 @@ def _decode(data: bytes) -> JSON:
 def _pairs(pairs: list[tuple[str, JSON]]) -> dict[str, JSON]:
     found = dict(pairs)
     if len(found) != len(pairs):
-        keys = [key for key, _ in pairs]
-        twice = next(key for key in keys if keys.count(key) > 1)
-        raise InvalidJSON(f"the key {_shown(twice)} is there twice in one object")
+        raise InvalidJSON(f"the key {_shown(_twice(pairs))} is there twice in one object")
     return found
+
+
+def _twice(pairs: list[tuple[str, JSON]]) -> str:
+    seen: set[str] = set()
+    for key, _ in pairs:
+        if key in seen:
+            return key
+        seen.add(key)
+    raise AssertionError("every key is there once")
 
 
 def _constant(name: str) -> NoReturn:
@@ -127,25 +137,43 @@ def _containers(parent: JSON) -> list[JSON]:
 
 
 def _check_strings(value: JSON) -> None:
-    for place, text in _strings(value, ""):
+    for path, text in _strings(value, None):
+        if "\0" not in text and _encodes(text):
+            continue
+        place = _place(path)
         if "\0" in text:
             raise InvalidValue(f"{place or 'the body'} holds a NUL character", param=place or None)
-        try:
-            text.encode()
-        except UnicodeEncodeError:
-            message = f"{place or 'the body'} holds half of a surrogate pair"
-            raise InvalidValue(message, param=place or None) from None
+        message = f"{place or 'the body'} holds half of a surrogate pair"
+        raise InvalidValue(message, param=place or None)
 
 
-def _strings(value: JSON, place: str) -> Iterator[tuple[str, str]]:
+def _encodes(text: str) -> bool:
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
+def _strings(value: JSON, path: Path) -> Iterator[tuple[Path, str]]:
     """Give every string, keys included, with its place. The depth was checked before."""
     if isinstance(value, str):
-        yield place, value
+        yield path, value
     elif isinstance(value, list):
         for at, item in enumerate(value):
-            yield from _strings(item, f"{place}[{at}]")
+            if isinstance(item, str | list | dict):
+                yield from _strings(item, (path, at))
     elif isinstance(value, dict):
         for key, item in value.items():
-            yield place, key
-            inside = f"{place}.{key}" if place else key
-            yield from _strings(item, inside)
+            yield path, key
+            yield from _strings(item, (path, key))
+
+
+def _place(path: Path) -> str:
+    """Write a place as `messages[0].content`, no longer than a message needs."""
+    place = ""
+    while path is not None:
+        path, part = path
+        shown = f"[{part}]" if isinstance(part, int) else f".{part[:SHOWN_CHARS]}"
+        place = shown + place
+    return place.removeprefix(".")

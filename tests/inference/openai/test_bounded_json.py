@@ -96,3 +96,31 @@ def test_it_takes_objects_only_where_one_is_needed() -> None:
 def test_it_refuses_too_many_bytes() -> None:
     with pytest.raises(RequestTooLarge):
         bounded_json.parse(b" " * 101, max_bytes=100)
+
+
+MANY = 200_000  # what costs their square would not end before the test's own limit
+
+
+def test_a_late_duplicate_among_many_keys_is_found_in_one_pass() -> None:
+    keys = ",".join(f'"k{at}":0' for at in range(MANY))
+    with pytest.raises(InvalidJSON, match=f"'k{MANY - 1}' is there twice"):
+        bounded_json.parse(f'{{{keys},"k{MANY - 1}":0}}'.encode())
+
+
+def test_a_string_that_never_ends_is_read_once() -> None:
+    body = b'{"a":"' + b"," * 1_000_001 + b'","b":"' + b'\\"' * MANY
+    for end in (b"", b"\\"):
+        with pytest.raises(InvalidJSON):
+            bounded_json.parse(body + end)
+
+
+def test_a_long_key_is_not_written_out_for_each_value() -> None:
+    zeros = ",".join(["0"] * MANY)
+    body = f'{{"{"k" * 1_000_000}":[{zeros},"\\ud83d\\ude00"]}}'.encode()
+    assert isinstance(bounded_json.parse(body), dict)
+
+
+def test_it_names_a_deep_place_in_short() -> None:
+    with pytest.raises(InvalidValue) as caught:
+        bounded_json.parse(b'{"' + b"k" * 1000 + rb'":[1,{"b":"\u0000"}]}')
+    assert caught.value.param == "k" * 60 + "[1].b"
