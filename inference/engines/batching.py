@@ -2,6 +2,10 @@
 
 One step advances every running sequence by one token and computes a bounded piece of the waiting
 prompts, so that a long prompt stalls nobody. Called by one thread only (`token_engine`).
+
+Rounding depends on how many tokens are computed together, so a cached prefix can change an answer. A
+request that is to repeat (a seed, temperature 0) and runs alone is therefore computed in blocks of one
+size, and reuses nothing but such blocks.
 """
 
 from collections import deque
@@ -32,6 +36,7 @@ class Limits:
     rows: int
     alone_tokens: int  # while no answer runs
     beside_tokens: int  # while answers run, which wait for it
+    block_tokens: int = 64  # what a request that is to repeat computes at once
 
 
 @dataclass(slots=True)
@@ -152,7 +157,9 @@ class Batch:
         """Give a prompt its memory; without room it waits for running sequences to leave."""
         try:
             work.stage, work.computed = self._memory.start(
-                work.tokens, reuse=not work.wants_logprobs
+                work.tokens,
+                reuse=not work.wants_logprobs,
+                block=self._limits.block_tokens if work.repeats else 0,
             )
         except NoRoom:
             if self._running or self._computing:
@@ -194,6 +201,8 @@ class Batch:
             step.running.extend(choices)
             step.decodes.append(Decode(table, [c.tokens[-1] for c in choices], lengths))
         budget = self._limits.beside_tokens if step.decodes else self._limits.alone_tokens
+        if not step.decodes and len(self._computing) == 1 and self._computing[0].repeats:
+            budget = self._limits.block_tokens
         for work in self._computing:
             if piece := work.next_piece(budget):
                 step.works.append(work)
@@ -209,6 +218,8 @@ class Batch:
         at = len(rows)
         for work, piece in zip(step.works, step.prefills, strict=True):
             self._advance(work, piece, logits[at : at + piece.want])
+            if len(step.prefills) == 1 and not step.decodes:
+                self._mark_exact(piece)
             at += piece.want
             if not work.left:
                 finished.append(work)
@@ -231,6 +242,12 @@ class Batch:
             work.prompt_logprobs += _told(logits, targets, work.request.body.logprobs or 0)
         work.computed += count
         self.counters.prompt_tokens += count
+
+    def _mark_exact(self, piece: Prefill) -> None:
+        """Note a whole block that was computed alone, behind others of its kind."""
+        block = self._limits.block_tokens
+        if len(piece.tokens) == block and piece.start == piece.stage.exact_tokens:
+            piece.stage.exact_tokens += block
 
     def _choose(self, logits: Tensor, rows: list[int], owners: list[Choice]) -> list[Chosen]:
         if not owners:

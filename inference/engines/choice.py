@@ -149,6 +149,12 @@ class Computing:
     def wants_logprobs(self) -> bool:
         return self.echoes and self.request.body.logprobs is not None
 
+    @property
+    def repeats(self) -> bool:
+        """True where the same request is to be given the same answer."""
+        rules = self.request.body.sampling
+        return rules.temperature == 0 or rules.seed is not None
+
     def next_piece(self, budget: int) -> Prefill | None:
         """Give the tokens of the next step; logits of the last one, or of all if they are told."""
         count = min(self.left, budget)

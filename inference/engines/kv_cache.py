@@ -47,8 +47,9 @@ class Layout:
 class Stage:
     """The keys and values of one prompt while it is computed, and of a kept prefix afterwards."""
 
-    def __init__(self, layout: Layout, tokens: int) -> None:
-        self.layout = layout
+    def __init__(self, layout: Layout, tokens: int, exact_tokens: int = 0) -> None:
+        """`exact_tokens` of the first ones are, to the bit, what a request alone would compute."""
+        self.layout, self.exact_tokens = layout, exact_tokens
         self.keys, self.values = layout.empty(1, tokens)  # (layers, 1, kv_heads, tokens, dim)
 
     @property
@@ -60,7 +61,7 @@ class Stage:
         return self.tokens * self.layout.token_bytes
 
     def copy_from(self, other: "Stage", tokens: int) -> None:
-        """Take over the first tokens of another prompt."""
+        """Take over the first tokens of another prompt, into a stage that has none yet."""
         self.keys[:, :, :, :tokens] = other.keys[:, :, :, :tokens]
         self.values[:, :, :, :tokens] = other.values[:, :, :, :tokens]
 
@@ -72,6 +73,7 @@ class Seat:
     table: "Table"
     row: int
     length: int  # tokens whose keys and values are in the row
+    exact_tokens: int = 0  # as the stage that it came from
 
 
 @dataclass(eq=False)
@@ -172,6 +174,7 @@ class KvPool:
         table = self._table_for(tokens + 1)
         seat = table.add(tokens)
         table.write(seat, stage.keys[:, 0], stage.values[:, 0], tokens)
+        seat.exact_tokens = stage.exact_tokens
         return seat
 
     def row_bytes(self, tokens: int) -> int:

@@ -31,19 +31,21 @@ class KvMemory:
         """Bound everything (0: not at all), and the kept prefixes within it."""
         self._pool.limit_bytes, self._prefixes.limit_bytes = total_bytes, prefix_bytes
 
-    def start(self, tokens: list[int], reuse: bool) -> tuple[Stage, int]:
+    def start(self, tokens: list[int], reuse: bool, block: int = 0) -> tuple[Stage, int]:
         """Give room for a prompt, and how many of its tokens are there already.
 
-        There must be room for its row too, or computing it would be in vain.
+        There must be room for its row too, or computing it would be in vain. With `block`, what is
+        there are whole blocks and exact.
 
         Raises: NoRoom.
         """
-        kept, shared = self._prefixes.find(tokens[:-1]) if reuse else (None, 0)
+        kept, shared = self._prefixes.find(tokens[:-1], block) if reuse else (None, 0)
         nbytes = len(tokens) * self._pool.layout.token_bytes
         self._yielding(lambda: self._pool.need(nbytes + self._pool.row_bytes(len(tokens))))
         stage = Stage(self._pool.layout, len(tokens))
         if kept is not None:
             stage.copy_from(kept, shared)
+            stage.exact_tokens = shared if block else 0
         self._staged[id(stage)] = stage
         return stage, shared
 
@@ -74,7 +76,7 @@ class KvMemory:
             self._pool.need(len(tokens) * self._pool.layout.token_bytes)
         except NoRoom:
             return
-        stage = Stage(self._pool.layout, len(tokens))
+        stage = Stage(self._pool.layout, len(tokens), seat.exact_tokens)
         keys, values = seat.table.read(seat)
         stage.keys[:, 0] = keys[:, :, : len(tokens)]
         stage.values[:, 0] = values[:, :, : len(tokens)]

@@ -30,12 +30,17 @@ class PrefixCache:
         self._next = 0
         self.nbytes = 0
 
-    def find(self, tokens: list[int]) -> tuple[Stage | None, int]:
-        """Give the entry that shares the longest prefix, and how many tokens it shares."""
+    def find(self, tokens: list[int], block: int = 0) -> tuple[Stage | None, int]:
+        """Give the entry that shares the longest prefix, and how many tokens it shares.
+
+        With `block`, only whole blocks that are exact count.
+        """
         wanted = np.asarray(tokens, dtype=np.int64)
         best_key, best = -1, 0
         for key, entry in self._entries.items():
             shared = _common(entry.tokens, wanted)
+            if block:
+                shared = min(shared, entry.stage.exact_tokens) // block * block
             if shared > best:
                 best_key, best = key, shared
         if best < MIN_TOKENS:
@@ -44,14 +49,16 @@ class PrefixCache:
         return self._entries[best_key].stage, best
 
     def keep(self, tokens: list[int], stage: Stage) -> None:
-        """Keep a prompt; entries that it begins with are replaced by it."""
+        """Keep a prompt; entries that it begins with are replaced by it, unless they are more exact."""
         if len(tokens) < MIN_TOKENS or stage.nbytes > self.limit_bytes:
             return
         kept = np.asarray(tokens, dtype=np.int64)
         for key, entry in list(self._entries.items()):
-            if _common(entry.tokens, kept) == min(len(entry.tokens), len(kept)):
-                if len(entry.tokens) > len(kept):
-                    return
+            if _common(entry.tokens, kept) < min(len(entry.tokens), len(kept)):
+                continue
+            if len(entry.tokens) > len(kept) and entry.stage.exact_tokens >= stage.exact_tokens:
+                return
+            if len(entry.tokens) <= len(kept) and entry.stage.exact_tokens <= stage.exact_tokens:
                 self._drop(key)
         self._entries[self._next] = _Entry(kept, stage)
         self._next += 1

@@ -70,7 +70,9 @@ class Tuning:
 
 TUNING = {
     "cpu": Tuning(Limits(rows=64, alone_tokens=512, beside_tokens=128), 128, 2),
-    "cuda": Tuning(Limits(rows=256, alone_tokens=8192, beside_tokens=2048), 256, 4),
+    "cuda": Tuning(
+        Limits(rows=256, alone_tokens=8192, beside_tokens=2048, block_tokens=256), 256, 4
+    ),
 }
 
 
