@@ -68,7 +68,6 @@ class _Stream:
         self._encoder = encoder
         self._opened = False
         self._sent_s = time.monotonic()
-        self._progress: wire.Progress | None = None
 
     async def run(self, spec: wire.ModelSpec, bodies: Sequence[wire.Body]) -> None:
         call = self._call
@@ -83,13 +82,8 @@ class _Stream:
             await call.reply.end(self._encoder.finish(call.meter.done))
 
     def _encode(self, prompt: int, batch: list[wire.Any]) -> bytes:
-        pieces: list[bytes] = []
-        for message in batch:
-            if isinstance(message, wire.Progress):
-                self._progress = message
-            elif not _is_control(self._call, message):
-                pieces.append(self._encoder.add(message, prompt))
-        return b"".join(pieces)
+        said = [message for message in batch if not _is_control(self._call, message)]
+        return b"".join(self._encoder.add(message, prompt) for message in said)
 
     async def _send(self, data: bytes) -> None:
         reply = self._call.reply
@@ -110,17 +104,12 @@ class _Stream:
         if not reply.started:
             await reply.start_events()
         self._sent_s = time.monotonic()
-        await reply.chunk(self._why())
-
-    def _why(self) -> bytes:
-        progress = self._progress
-        if progress is None or self._opened:
-            return sse.PING
-        return sse.waiting(progress.state, progress.position, progress.eta_s)
+        await reply.chunk(self._call.wait.comment())
 
 
 def _is_control(call: Call, message: wire.Any) -> bool:
     """Take note of what is no part of the answer itself."""
+    call.wait.note(message)
     if isinstance(message, wire.Delta):
         call.meter.delta(message.tokens)
         return False
@@ -138,7 +127,10 @@ async def _asked(
         async with _many(call, spec, bodies) as batches:
             yield batches
     else:
-        async with router.open(spec, bodies[0], request_id=call.request.id) as answer:
+        deadline_s = call.wait.deadline_s
+        async with router.open(
+            spec, bodies[0], request_id=call.request.id, deadline_s=deadline_s
+        ) as answer:
             yield ((0, batch) async for batch in answer.batches())
 
 
@@ -152,7 +144,9 @@ async def _many(
     async def ask(number: int, body: wire.Body) -> None:
         name = f"{call.request.id}-{number}"
         try:
-            async with router.open(spec, body, request_id=name) as answer:
+            async with router.open(
+                spec, body, request_id=name, deadline_s=call.wait.deadline_s
+            ) as answer:
                 async for batch in answer.batches():
                     await arrived.put((number, batch))
         except HubError as error:

@@ -10,6 +10,7 @@ from typing import Any
 from accounts import limits
 from accounts.principals import Principal
 from inference import catalog, metrics, routes, wire
+from inference.api import waiting
 from inference.api.http import Reply, Request
 from inference.catalog import Resolved
 from inference.errors import HubError, ModelNotFound, RateLimited, UnsupportedModel
@@ -75,11 +76,16 @@ class Call:
     principal: Principal
     model: str = metrics.NO_MODEL
     meter: Meter = field(init=False)
+    wait: waiting.Wait = field(init=False)
     opened: bool = False  # a part of the answer itself was sent
     left: int = 0  # targets that may still be asked
 
     def __post_init__(self) -> None:
         self.meter = Meter(self.request.started_s)
+        self.wait = waiting.Wait(
+            waiting.deadline_s(self.request.headers), self.principal.allows("status:read")
+        )
+        self.reply.late = self.wait.headers
 
     async def resolve(self, name: str, *kinds: wire.Kind) -> Resolved:
         """Find a model that this caller may use and that can do this.

@@ -10,7 +10,8 @@ ALLOWED: list[Header] = [
         b"x-request-id, x-client-request-id, openai-processing-ms, openai-version, retry-after, "
         b"retry-after-ms, x-should-retry, x-ratelimit-limit-requests, x-ratelimit-limit-tokens, "
         b"x-ratelimit-remaining-requests, x-ratelimit-remaining-tokens, "
-        b"x-ratelimit-reset-requests, x-ratelimit-reset-tokens",
+        b"x-ratelimit-reset-requests, x-ratelimit-reset-tokens, x-hub-deadline-ms, x-hub-queue-ms, "
+        b"x-hub-queue-state, x-hub-queue-position, x-hub-queue-eta-ms, x-hub-queue-reason",
     ),
 ]
 _NAMES = re.compile(rb"[A-Za-z0-9!#$%&'*+.^_`|~, -]{1,2048}\Z")

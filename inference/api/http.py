@@ -133,6 +133,7 @@ class Reply:
         self.started = False
         self.status = 0
         self.extra: list[Header] = []
+        self.late: Callable[[], list[Header]] = list  # gives what is known when the reply starts
         self.sending_since_s: float | None = None
 
     async def json(self, body: bytes, status: int = 200) -> None:
@@ -179,7 +180,7 @@ class Reply:
         self.started = True
         self.status = status
         closing = [(b"connection", b"close")] if self._request.leaves_line_dirty else []
-        all_headers = [*headers, *self._common(), *self.extra, *closing]
+        all_headers = [*headers, *self._common(), *self.extra, *self.late(), *closing]
         await self._timed({"type": "http.response.start", "status": status, "headers": all_headers})
 
     async def _body(self, data: bytes, more: bool) -> None:

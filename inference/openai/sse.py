@@ -1,5 +1,6 @@
 """Server-sent events as OpenAI's clients read them."""
 
+from inference import wire
 from inference.errors import HubError
 from inference.openai.errors import envelope
 
@@ -18,11 +19,14 @@ def error(failure: HubError) -> bytes:
     return event(envelope(failure), "error")
 
 
-def waiting(state: str, position: int, eta_s: float | None) -> bytes:
-    """Say in a comment, which clients skip, why nothing comes yet."""
-    words = [state]
-    if position:
-        words.append(f"position {position}")
-    if eta_s is not None:
-        words.append(f"about {eta_s:.0f} s")
-    return f": {', '.join(words)}\n\n".encode()
+def waiting(progress: wire.Progress, reason: str = "") -> bytes:
+    """Say in a comment, which clients skip, why nothing comes yet. `reason` is one line."""
+    words = [str(progress.state)]
+    if progress.total_bytes:
+        words.append(f"{100 * progress.loaded_bytes // progress.total_bytes} %")
+    if progress.position:
+        words.append(f"position {progress.position}")
+    if progress.eta_s is not None:
+        words.append(f"about {progress.eta_s:.0f} s")
+    said = ", ".join(words)
+    return f": {said}{': ' if reason else ''}{reason}\n\n".encode()

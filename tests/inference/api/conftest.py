@@ -25,6 +25,7 @@ KEYS = {
     "default": {},
     "reader": {"scopes": ["models:read"]},
     "one-model": {"models": ["vectors"]},
+    "watcher": {"scopes": ["models:read", "inference", "status:read"]},
     "operator": {"scopes": ["models:read", "models:manage", "status:read"]},
     "one-model-operator": {
         "scopes": ["models:read", "models:manage", "status:read"],

@@ -1,0 +1,76 @@
+"""What one request is told about its wait: headers, comments of a stream, and its deadline.
+
+The reason names other models, so that only those hear it who may watch queues.
+"""
+
+import time
+from dataclasses import dataclass, field
+
+from inference import wire
+from inference.errors import InvalidValue
+from inference.openai import sse
+
+Header = tuple[bytes, bytes]
+DEADLINE = b"x-hub-deadline-ms"
+MOST_DEADLINE_S, USUAL_DEADLINE_S = 3600.0, 300.0
+
+
+@dataclass(slots=True)
+class Wait:
+    """From the question to the first message of its answer."""
+
+    deadline_s: float = USUAL_DEADLINE_S
+    tells_reason: bool = False
+    since_s: float = field(default_factory=time.monotonic)
+    progress: wire.Progress | None = None
+    waited_s: float | None = None
+
+    def note(self, message: wire.Any) -> None:
+        if isinstance(message, wire.Progress):
+            self.progress = message
+        elif self.waited_s is None:
+            self.waited_s = time.monotonic() - self.since_s
+
+    def headers(self) -> list[Header]:
+        """Give what is known now; nothing where there was no wait."""
+        if self.progress is None:
+            return []
+        headers = [(DEADLINE, _ms(self.deadline_s))]
+        if self.waited_s is not None:
+            return [*headers, (b"x-hub-queue-ms", _ms(self.waited_s))]
+        headers.append((b"x-hub-queue-state", self.progress.state.encode()))
+        headers.append((b"x-hub-queue-position", str(self.progress.position).encode()))
+        if self.progress.eta_s is not None:
+            headers.append((b"x-hub-queue-eta-ms", _ms(self.progress.eta_s)))
+        if self.tells_reason and self.progress.reason:
+            headers.append((b"x-hub-queue-reason", _printable(self.progress.reason)))
+        return headers
+
+    def comment(self) -> bytes:
+        """Give a comment for a stream in which nothing comes."""
+        if self.progress is None or self.waited_s is not None:
+            return sse.PING
+        reason = self.progress.reason if self.tells_reason else ""
+        return sse.waiting(self.progress, _printable(reason).decode())
+
+
+def deadline_s(headers: dict[bytes, bytes]) -> float:
+    """Give how long this client waits for an engine. Raises: InvalidValue."""
+    given = headers.get(DEADLINE)
+    if given is None:
+        return USUAL_DEADLINE_S
+    if not given.isdigit() or len(given) > 9 or not 0 < int(given) <= MOST_DEADLINE_S * 1000:
+        raise InvalidValue(
+            f"the header {DEADLINE.decode()} must be milliseconds, 1 to {MOST_DEADLINE_S:.0f}000",
+            param=DEADLINE.decode(),
+        )
+    return int(given) / 1000
+
+
+def _ms(seconds: float) -> bytes:
+    return str(round(seconds * 1000)).encode()
+
+
+def _printable(text: str) -> bytes:
+    """Give one line that may stand in a header."""
+    return "".join(c if c.isprintable() else " " for c in text[:300]).encode("ascii", "replace")
