@@ -14,6 +14,7 @@ from torch import Tensor
 
 from inference import images, wire
 from inference.engines.embed_loop import Matrix
+from inference.engines.text_limit import refuse_hopeless
 from inference.errors import ContextLengthExceeded
 
 DEFAULT_IMAGE_COST = 50  # tokens, of a vision tower that has no patches
@@ -71,6 +72,13 @@ class ClipEncoder(ABC):
 
     def text(self, text: str, number: int, param: str) -> list[int]:
         """Raises: ContextLengthExceeded before anything is computed."""
+        refuse_hopeless(
+            [text],
+            lambda piece: len(self.tokens(piece)),
+            self.window_tokens,
+            param,
+            f"{param} {number}",
+        )
         row = self.tokens(text)
         if len(row) > self.window_tokens:
             raise ContextLengthExceeded(

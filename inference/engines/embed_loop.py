@@ -1,12 +1,14 @@
 """The loop of the engines that make vectors: what is here at the same time is computed together.
 
-One thread prepares, computes and answers; `submit` and `cancel` only hand over to it.
+One thread prepares, computes and answers; `submit` and `cancel` only hand over to it. A large request
+is prepared on a thread of its own, so that others need not wait while it is tokenised.
 """
 
 import threading
 import time
 from abc import abstractmethod
 from collections import deque
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -22,6 +24,8 @@ CUDA_BATCH_TOKENS = 65_536
 Matrix = npt.NDArray[np.float32]
 
 WINDOW_BATCHES = 2  # how much is taken from the queue at a time
+LARGE_CHARS = 32 * 1024  # of text in one request; tokenised in about 20 ms
+MAX_REQUEST_TOKENS = 300_000  # OpenAI's own limit
 
 
 @dataclass(slots=True, eq=False)
@@ -35,6 +39,14 @@ class Running:
     started_s: float = field(default_factory=time.monotonic)
 
 
+@dataclass(frozen=True, slots=True)
+class Prepared:
+    """What became of a large request: its rows, or why it is refused."""
+
+    job: Job
+    outcome: Running | HubError
+
+
 @dataclass(slots=True)
 class Counters:
     steps: int = 0
@@ -45,7 +57,10 @@ class Counters:
 class EmbedLoop(Engine):
     def __init__(self) -> None:
         self._wake = threading.Condition()
-        self._inbox: deque[Job | int] = deque()  # jobs, and stream numbers to cancel, in order
+        # Jobs, and stream numbers to cancel, in order.
+        self._inbox: deque[Job | Prepared | int] = deque()
+        self._preparing: dict[int, Job] = {}
+        self._large = ThreadPoolExecutor(1, thread_name_prefix="tokenise")
         self._closing = False
         self._waiting: deque[Request] = deque()
         self._running: dict[int, Running] = {}
@@ -95,7 +110,7 @@ class EmbedLoop(Engine):
     def stats(self) -> wire.Stats:
         return wire.Stats(
             running=len(self._running),
-            waiting=len(self._inbox),
+            waiting=len(self._inbox) + len(self._preparing),
             steps_total=self._counters.steps,
             prompt_tokens_total=self._counters.tokens,
             cancelled_total=self._counters.cancelled,
@@ -107,6 +122,7 @@ class EmbedLoop(Engine):
             self._wake.notify()
         if self._thread.is_alive():
             self._thread.join()
+        self._large.shutdown(cancel_futures=True)
 
     # --- the engine's own thread --------------------------------------------------------------
 
@@ -117,8 +133,11 @@ class EmbedLoop(Engine):
                 self._read_inbox()
                 self._compute([item for item in batch if self._is_ready(item)])
         self._read_inbox()
+        unloaded = _failure(EngineFailed("the model is being unloaded"))
         for running in list(self._running.values()):
-            self._end(running, _failure(EngineFailed("the model is being unloaded")))
+            self._end(running, unloaded)
+        for job in self._preparing.values():
+            job.emit(unloaded)
 
     def _wait_for_work(self) -> bool:
         """Return False when the engine closes."""
@@ -131,26 +150,61 @@ class EmbedLoop(Engine):
         """Prepare what arrived and drop what was cancelled."""
         while self._inbox:
             entry = self._inbox.popleft()
-            if isinstance(entry, Job):
-                self._accept(entry)
-            elif running := self._running.get(entry):
-                self._counters.cancelled += 1
-                self._end(running, _done(running))
+            match entry:
+                case Job() if _chars(entry.body) > LARGE_CHARS:
+                    self._preparing[entry.stream] = entry
+                    self._large.submit(self._prepare_large, entry)
+                case Job():
+                    self._accept(entry, self._outcome(entry))
+                case Prepared(job, outcome):
+                    if self._preparing.pop(job.stream, None):
+                        self._accept(job, outcome)
+                case int() as stream:
+                    self._cancel(stream)
 
-    def _accept(self, job: Job) -> None:
+    def _prepare_large(self, job: Job) -> None:
+        if job.stream not in self._preparing:
+            return
+        prepared = Prepared(job, self._outcome(job))
+        with self._wake:
+            self._inbox.append(prepared)
+            self._wake.notify()
+
+    def _accept(self, job: Job, outcome: Running | HubError) -> None:
+        if isinstance(outcome, HubError):
+            job.emit(_failure(outcome))
+            return
+        self._running[job.stream] = outcome
+        self._waiting.append(outcome.request)
+
+    def _cancel(self, stream: int) -> None:
+        if running := self._running.get(stream):
+            self._counters.cancelled += 1
+            self._end(running, _done(running))
+        elif job := self._preparing.pop(stream, None):
+            self._counters.cancelled += 1
+            job.emit(wire.Done())
+
+    def _outcome(self, job: Job) -> Running | HubError:
         try:
-            running = self._prepare(job)
+            return self._prepare(job)
         except HubError as error:
-            job.emit(_failure(error))
-        else:
-            self._running[job.stream] = running
-            self._waiting.append(running.request)
+            return error
+        except Exception as error:  # noqa: BLE001 (one request's fault is its own)
+            return EngineFailed(f"the input could not be read: {error}")
 
     def _prepare(self, job: Job) -> Running:
         """Raises: HubError."""
         probe = isinstance(job.body, wire.Probe)
         body = wire.Embed(inputs=["probe"]) if probe else job.body
         rows = self._encode(body)
+        tokens = sum(map(len, rows))
+        if tokens > MAX_REQUEST_TOKENS:
+            raise InvalidValue(
+                f"a request may hold {MAX_REQUEST_TOKENS} tokens over all inputs, but this one has "
+                f"{tokens}: send it in parts",
+                param="input",
+            )
         asked = body.dimensions if isinstance(body, wire.Embed) else None
         return Running(job, Request(job.stream, rows), self._check_dimensions(asked), probe)
 
@@ -214,6 +268,12 @@ def pack(running: Running, own: int) -> wire.Vectors:
         length = np.linalg.norm(matrix, axis=1, keepdims=True)
         data = (matrix / np.maximum(length, 1e-12)).astype("<f4").tobytes()
     return wire.Vectors(rows=len(request.rows), dimensions=running.dimensions, data=data)
+
+
+def _chars(body: wire.Body) -> int:
+    """Count the text of a request."""
+    inputs = getattr(body, "inputs", ())
+    return sum(len(item) for item in inputs if isinstance(item, str | list))
 
 
 def _done(running: Running) -> wire.Done:

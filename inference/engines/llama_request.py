@@ -43,7 +43,7 @@ class Ask:
 def prepare(body: wire.Generate, encoder: PromptEncoder, context_tokens: int) -> Ask:
     """Raises: InvalidRequest, InvalidValue, UnsupportedParameter, ContextLengthExceeded."""
     _check(body, encoder.vocab_tokens)
-    tokens = encoder.encode(body.prompt)
+    tokens = encoder.encode(body.prompt, context_tokens)
     asked = body.sampling.max_tokens
     limit = check_context(len(tokens), asked, context_tokens, param_of(body.prompt))
     seed = body.sampling.seed

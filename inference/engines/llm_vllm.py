@@ -82,7 +82,7 @@ class LlmVllm(UpstreamEngine):
 
     async def prepared(self, body: wire.Generate) -> wire.Generate:
         """Render, check the context before anything is computed, and name the room there is."""
-        prompt = await asyncio.to_thread(self._prompts.encode, body.prompt)
+        prompt = await asyncio.to_thread(self._prompts.encode, body.prompt, self._context)
         room = room_for(body, prompt, self._context, param_of(body.prompt))
         rules = msgspec.structs.replace(body.sampling, max_tokens=room)
         tokens = wire.TokenPrompt(tokens=prompt)

@@ -13,6 +13,7 @@ from jinja2 import TemplateError
 
 from inference import wire
 from inference.engines.templates import ChatTemplate
+from inference.engines.text_limit import refuse_hopeless
 from inference.errors import (
     ContextLengthExceeded,
     InvalidRequest,
@@ -23,6 +24,7 @@ from inference.errors import (
 PLAIN_NAMES = {"system": "System", "developer": "System", "assistant": "Assistant", "tool": "Tool"}
 # Marks that stand for a special token's text while a template runs: private-use characters have no
 # case, are no white space and mean nothing to a template.
+NO_LIMIT = 2**40  # tokens
 MARK_OPEN, MARK_CLOSE, MARK_DIGITS = "\uf8f0", "\uf8f1", "\ue000"
 
 
@@ -56,8 +58,12 @@ class PromptEncoder:
     image: str | None = None
     in_parts: bool = False
 
-    def encode(self, prompt: wire.Prompt) -> list[int]:
-        """Raises: InvalidRequest, InvalidValue."""
+    def encode(self, prompt: wire.Prompt, context: int = NO_LIMIT) -> list[int]:
+        """Give all tokens; more than `context` are counted, far more are refused unread.
+
+        Raises: InvalidRequest, InvalidValue, ContextLengthExceeded.
+        """
+        self._refuse_hopeless(prompt, context)
         match prompt:
             case wire.ChatPrompt(messages=messages):
                 tokens = self._chat(messages)
@@ -70,6 +76,22 @@ class PromptEncoder:
         if self.start is None:
             raise InvalidValue("the prompt is empty; give at least one token", param="prompt")
         return [self.start]
+
+    def _refuse_hopeless(self, prompt: wire.Prompt, context: int) -> None:
+        """Raises: ContextLengthExceeded."""
+        param = param_of(prompt)
+        match prompt:
+            case wire.ChatPrompt(messages=messages):
+                texts = [text for message in messages for text in _texts(message)]
+                refuse_hopeless(texts, self._count, context, param)
+            case wire.TextPrompt(text=text):
+                refuse_hopeless([text], self._count, context, param)
+            case wire.TokenPrompt(tokens=given):
+                if len(given) > context:
+                    check_context(len(given), None, context, param)
+
+    def _count(self, text: str) -> int:
+        return len(self.tokenizer.encode(text, special=False))
 
     def _chat(self, messages: Sequence[wire.ChatMessage]) -> list[int]:
         if not messages:
@@ -94,6 +116,10 @@ class PromptEncoder:
 
 
 # --- chat -----------------------------------------------------------------------------------------
+
+
+def _texts(message: wire.ChatMessage) -> list[str]:
+    return [part for part in message.parts if isinstance(part, str)] or [message.content]
 
 
 def _refuse_images(messages: Sequence[wire.ChatMessage]) -> None:

@@ -6,6 +6,7 @@ import torch
 from transformers import AutoModel, AutoTokenizer
 
 from inference.engines.encoder_folder import EncoderFolder
+from inference.engines.text_limit import refuse_hopeless
 from inference.errors import ContextLengthExceeded, InvalidValue, LoadFailed
 
 DTYPES = {"float32": torch.float32, "float16": torch.float16, "bfloat16": torch.bfloat16}
@@ -50,6 +51,13 @@ class Tokenizer:
             raise InvalidValue("an input is empty", param="input")
         return rows
 
+    def refuse_hopeless(self, text: str, window: int, number: int) -> None:
+        """Raises: ContextLengthExceeded for what is far too long, without reading all of it."""
+        refuse_hopeless([text], self._count, window, "input", f"input {number}")
+
+    def _count(self, text: str) -> int:
+        return len(self._fast.encode(text, add_special_tokens=False).ids)
+
     def _around(self, ids: list[int], vocabulary: int) -> list[int]:
         if not ids or not all(0 <= token < vocabulary for token in ids):
             raise InvalidValue(
@@ -93,6 +101,9 @@ class SentenceEncoder:
 
     def encode(self, inputs: list[str | list[int]]) -> list[list[int]]:
         """Raises: InvalidValue; ContextLengthExceeded before anything is computed."""
+        for number, item in enumerate(inputs):
+            if isinstance(item, str):
+                self._tokenizer.refuse_hopeless(item, self.window_tokens, number)
         rows = self._tokenizer.encode(inputs, self._vocabulary)
         for number, row in enumerate(rows):
             if len(row) > self.window_tokens:

@@ -204,7 +204,7 @@ class TokenEngine(Engine):
 
     def _prompt(self, body: wire.Generate) -> tuple[list[int], object]:
         """Give the prompt's tokens, and what they refer to. Raises: HubError."""
-        return self._prompts.encode(body.prompt), None
+        return self._prompts.encode(body.prompt, self._context), None
 
     def _encode(self, job: Job) -> None:
         item: Ready | Refused

@@ -99,13 +99,13 @@ class VisionPrompts:
         return replace(encoder, in_parts=_takes_parts(encoder))
 
     def encode(
-        self, messages: Sequence[wire.ChatMessage], room: Room
+        self, messages: Sequence[wire.ChatMessage], context: int, room: Room
     ) -> tuple[list[int], list[Seen]]:
         """Give the tokens and the images behind them.
 
         Raises: InvalidRequest, InvalidMedia; what `room` raises, before an image is looked at.
         """
-        tokens = self.encoder.encode(wire.ChatPrompt(messages=list(messages)))
+        tokens = self.encoder.encode(wire.ChatPrompt(messages=list(messages)), context)
         found = [image for message in messages for image in message.images]
         if tokens.count(self._processor.image_id) != len(found):
             raise InvalidRequest(

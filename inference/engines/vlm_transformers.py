@@ -49,7 +49,7 @@ class VlmTransformers(TokenEngine):
         def room(tokens: int) -> None:
             room_for(body, range(tokens), self._context, "messages")
 
-        return self._eyes.encode(prompt.messages, room)
+        return self._eyes.encode(prompt.messages, self._context, room)
 
 
 def _images(body: wire.Body) -> bool:

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from inference import wire
+from inference.engines.embed_loop import LARGE_CHARS
 from inference.engines.embed_text import EmbedText
 from inference.errors import LoadFailed
 from tests import models
@@ -199,3 +200,35 @@ def test_it_fails_what_is_left_when_it_closes() -> None:
     driver.engine.close()
     assert answer.wait().code == "engine_failed"
     assert driver.failure(wire.Embed(inputs=["late"])).code == "engine_failed"
+
+
+def test_a_small_request_passes_a_large_one_that_came_first(driver: Driver) -> None:
+    large = driver.start(wire.Embed(inputs=["some words for a long list of inputs"] * 1_500))
+    assert matrix(driver.ask(wire.Embed(inputs=["small"]))).shape == (1, 384)
+    assert not large.ended
+    driver.engine.cancel(large.stream)
+    assert isinstance(large.wait(), wire.Done)
+
+
+def test_a_large_request_is_answered_like_small_ones(driver: Driver) -> None:
+    texts = [f"sentence number {at} of a large request " * 10 for at in range(100)]
+    assert sum(map(len, texts)) > LARGE_CHARS
+    alone = embed(driver, texts[42])
+    assert np.allclose(embed(driver, *texts)[42], alone[0], atol=1e-4)
+
+
+def test_a_large_request_may_be_wrong_in_every_way(driver: Driver) -> None:
+    failure = driver.failure(wire.Embed(inputs=["fine", "far too long " * 1_000_000]))
+    assert failure.code == "context_length_exceeded"
+    assert "input 1" in failure.message
+    failure = driver.failure(wire.Embed(inputs=["word " * 200] * 2_048))
+    assert "300000 tokens" in failure.message
+    failure = driver.failure(wire.Embed(inputs=[[10**9] * 40_000]))
+    assert failure.param == "input"
+
+
+def test_it_ends_what_it_still_reads_when_it_closes() -> None:
+    driver = Driver(EmbedText(), spec(models.minilm()))
+    answers = [driver.start(wire.Embed(inputs=["word " * 200] * 300)) for _ in range(4)]
+    driver.engine.close()
+    assert all(isinstance(answer.wait(), wire.Failure) for answer in answers)
