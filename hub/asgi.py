@@ -13,13 +13,14 @@ from channels.routing import ProtocolTypeRouter, URLRouter  # noqa: E402
 from channels.security.websocket import AllowedHostsOriginValidator  # noqa: E402
 from django.conf import settings  # noqa: E402
 
-from hub import checks  # noqa: E402
+from hub import checks, database  # noqa: E402
 from hub.dashboard.routing import websocket_urlpatterns  # noqa: E402
 from hub.middleware import App, BodyLimit, Receive, RequestIds, Scope, Send  # noqa: E402
 from hub.static import StaticFiles  # noqa: E402
 from inference.api.app import application as api  # noqa: E402
 
 checks.refuse_bad_configuration()
+held_database = database.hold_open(settings.DATABASES["default"])
 
 
 class PathRouter:

@@ -1,5 +1,6 @@
 """The database: SQLite in the data folder, tuned for many processes, or PostgreSQL by URL."""
 
+import sqlite3
 from pathlib import Path
 from typing import Any
 
@@ -37,6 +38,22 @@ def postgresql(url: str) -> dict[str, Any]:
     """Use psycopg's pool: under ASGI Django reuses no connection by itself."""
     found = dj_database_url.parse(url, conn_max_age=0, conn_health_checks=True)
     return {**found, "OPTIONS": {**found.get("OPTIONS", {}), "pool": POOL}}
+
+
+def hold_open(database: dict[str, Any]) -> sqlite3.Connection | None:
+    """Keep one connection for the life of the process; None with PostgreSQL.
+
+    SQLite makes its -wal and -shm files anew after the last connection has closed, which a full disk
+    refuses: without this even reading would fail then.
+    """
+    if "sqlite3" not in database["ENGINE"]:
+        return None
+    try:
+        held = sqlite3.connect(database["NAME"], check_same_thread=False)
+        held.execute("SELECT name FROM sqlite_master LIMIT 1").fetchall()
+    except sqlite3.Error:  # each request will say why
+        return None
+    return held
 
 
 def from_url(url: str, data: Path) -> dict[str, Any]:

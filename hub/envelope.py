@@ -9,7 +9,7 @@ from rest_framework import exceptions
 
 from accounts.authentication import Refused
 from accounts.keys import KeyRefused, NotHeld
-from inference import errors
+from inference import errors, outages
 from inference.errors import HubError
 
 logger = logging.getLogger(__name__)
@@ -63,6 +63,8 @@ def _of_django(error: Exception) -> HubError:
         return errors.NotFound("There is nothing here, or it is not yours to see.")
     if isinstance(error, PermissionDenied):
         return errors.PermissionDenied("You may not do this.")
+    if (outage := outages.of(error)) is not None:
+        return outage
     return HubError("The server had an error; its log says more.")
 
 

@@ -3,6 +3,9 @@ names of parts and states, no addresses and no data.
 """
 
 import asyncio
+import errno
+import shutil
+import tempfile
 from collections.abc import Awaitable, Callable
 
 import redis.asyncio as redis
@@ -18,6 +21,7 @@ from inference import router, starters
 from inference.errors import HubError
 
 CHECK_TIMEOUT_S = 3.0
+LEAST_FREE_BYTES = 64 * 2**20
 
 Check = Callable[[], Awaitable[str]]
 
@@ -67,6 +71,25 @@ def _select_one() -> None:
         cursor.execute("SELECT 1")
 
 
+async def disk_reason() -> str:
+    """Give an empty reason while the data folder can be written and has room."""
+    return await asyncio.to_thread(_disk_reason)
+
+
+def _disk_reason() -> str:
+    try:
+        with tempfile.TemporaryFile(dir=settings.HUB_DATA) as probe:
+            probe.write(b"0" * 4096)
+        free = shutil.disk_usage(settings.HUB_DATA).free
+    except OSError as error:
+        return (
+            f"the data folder cannot be written ({errno.errorcode.get(error.errno or 0, 'error')})"
+        )
+    if free < LEAST_FREE_BYTES:
+        return f"the disk is almost full: {free // 2**20} MiB are free"
+    return ""
+
+
 async def redis_reason() -> str:
     try:
         async with redis.from_url(settings.HUB_REDIS_URL) as client:
@@ -96,6 +119,7 @@ async def starters_reason() -> str:
 
 
 CHECKS: dict[str, Check] = {
+    "disk": disk_reason,
     "database": database_reason,
     "redis": redis_reason,
     "node": node_reason,

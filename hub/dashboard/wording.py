@@ -41,6 +41,7 @@ SOURCES = {
     "trained": _("trained here"),
 }
 HEALTH = {
+    "disk": _("Disk"),
     "database": _("Database"),
     "redis": _("Redis"),
     "node": _("Model service"),

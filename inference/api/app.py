@@ -6,11 +6,9 @@ Mounted before Django: a request costs no thread, no middleware and, when warm, 
 import logging
 from collections.abc import Awaitable, Callable
 
-from django.db import Error as DatabaseError
-
-from accounts import authentication, connections
+from accounts import authentication
 from accounts.principals import Principal
-from inference import metrics
+from inference import metrics, outages
 from inference.api import audio, chat, classify, completions, cors, embeddings, models
 from inference.api.call import Call
 from inference.api.http import ClientLeft, Receive, Reply, Request, Scope, Send
@@ -21,7 +19,6 @@ from inference.errors import (
     NotAuthenticated,
     NotFound,
     PermissionDenied,
-    Unavailable,
 )
 
 Handler = Callable[[Call], Awaitable[None]]
@@ -39,7 +36,6 @@ ROUTES: dict[str, tuple[str, str, Handler]] = {
 }
 MODEL_ROUTE = ("GET", "models:read", models.retrieve)
 MODEL_PREFIX = "/v1/models/"
-RETRY_AFTER_S = 2.0
 
 
 async def application(scope: Scope, receive: Receive, send: Send) -> None:
@@ -115,12 +111,9 @@ async def _refuse(reply: Reply, error: HubError) -> None:
 
 def _translated(error: Exception, request: Request) -> HubError:
     """Name what is away; of anything else tell the log everything and the client nothing."""
-    if isinstance(error, DatabaseError):
-        log.error("the database is away", exc_info=error)
-        return Unavailable("the database is away; try again", retry_after_s=RETRY_AFTER_S)
-    if isinstance(error, connections.Away):
-        log.error("Redis is away", exc_info=error)
-        return Unavailable("a service is away; try again", retry_after_s=RETRY_AFTER_S)
+    if (outage := outages.of(error)) is not None:
+        log.error("a service is away", exc_info=error)
+        return outage
     log.error("unexpected error", exc_info=error, extra={"failed_request": request.id})
     return HubError(f"The server had an error. Please quote request {request.id}.")
 

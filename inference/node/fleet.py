@@ -3,7 +3,7 @@
 import asyncio
 import logging
 import time
-from collections.abc import Coroutine
+from collections.abc import Coroutine, Iterable
 from typing import Any
 
 import msgspec
@@ -50,7 +50,7 @@ class Fleet:
         processes = [running.process for running in self.running.values() if running.process]
         await asyncio.gather(self.standby.close(), *(process.stop() for process in processes))
         await asyncio.gather(*self._tasks, return_exceptions=True)
-        self._roster.keep([])
+        self._keep([])
 
     def start(self, order: Start) -> Running:
         running = self.running[order.instance] = Running(order, self._events)
@@ -123,8 +123,11 @@ class Fleet:
     def _write_down(self) -> None:
         processes = [running.process for running in self.running.values()]
         processes += self.standby.processes
+        self._keep(process.pid for process in processes if process and process.alive)
+
+    def _keep(self, pids: Iterable[int]) -> None:
         try:
-            self._roster.keep(process.pid for process in processes if process and process.alive)
+            self._roster.keep(pids)
         except OSError as error:  # a full disk must not stop a model from starting
             log.warning("the list of engines cannot be written: %s", error)
 

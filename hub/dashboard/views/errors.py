@@ -1,9 +1,14 @@
 """Error pages in the dashboard's looks; they say what happened and where to go."""
 
+import sys
+
 from django.contrib.auth.decorators import login_not_required
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import render
 from django.utils.translation import gettext as _
+
+from inference import outages
+from inference.errors import DiskFull, HubError
 
 
 def _page(request: HttpRequest, status: int, title: str, text: str) -> HttpResponse:
@@ -37,5 +42,22 @@ def not_found(request: HttpRequest, exception: Exception) -> HttpResponse:
 
 @login_not_required
 def failed(request: HttpRequest) -> HttpResponse:
+    """Called while the exception is handled: an outage is no mistake of the hub."""
+    outage = outages.of(error) if (error := sys.exception()) else None
+    if outage is not None:
+        return _outage(request, outage)
     text = _("The hub made a mistake. It is in the log, under the id below; please try again.")
     return _page(request, 500, _("Something broke"), text)
+
+
+def _outage(request: HttpRequest, outage: HubError) -> HttpResponse:
+    if isinstance(outage, DiskFull):
+        title = _("The disk is full")
+        text = _("Nothing was changed. Free space on the hub's disk, then try again.")
+    else:
+        title = _("A part of the hub is away")
+        text = _("Nothing was changed. Its database, Redis or disk cannot be used now; try again.")
+    page = _page(request, outage.status, title, text)
+    if outage.retry_after_s is not None:
+        page["Retry-After"] = str(max(1, round(outage.retry_after_s)))
+    return page
