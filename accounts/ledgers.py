@@ -38,7 +38,7 @@ class Granted:
 @dataclass(frozen=True, slots=True)
 class Denied:
     kind: Limited
-    limit: int
+    left: Left
     retry_after_s: float | None  # None: never, the request alone is over the limit
 
 

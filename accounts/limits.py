@@ -40,14 +40,19 @@ class LimitReached(Exception):
     def __init__(self, model: str, denied: Denied) -> None:
         self.kind: Limited = denied.kind
         self.retry_after_s = denied.retry_after_s
+        self._left = denied.left
         advice = (
             "This request alone is over the limit."
             if denied.retry_after_s is None
             else f"Please try again in {duration(denied.retry_after_s)}."
         )
         super().__init__(
-            f"Rate limit reached for {model}: {denied.limit} {_NAMES[denied.kind]}. {advice}"
+            f"Rate limit reached for {model}: {denied.left.limit} {_NAMES[denied.kind]}. {advice}"
         )
+
+    def headers(self) -> dict[str, str]:
+        """Return the `x-ratelimit-*` headers of the limit that stands in the way."""
+        return {} if self.kind == "concurrency" else _headers(self.kind, self._left)
 
 
 @dataclass(slots=True, eq=False)

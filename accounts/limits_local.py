@@ -89,19 +89,20 @@ def _interval_us(quota: Quota) -> int:
 
 def _check(account: _Account, quota: Quota, ask: Ask, now_us: int) -> Denied | None:
     if quota.concurrent_requests and len(account.leases) >= quota.concurrent_requests:
-        return Denied("concurrency", quota.concurrent_requests, 1.0)
+        return Denied("concurrency", Left(quota.concurrent_requests, 0, 0.0), 1.0)
     if quota.requests_per_minute:
         interval_us = _interval_us(quota)
         ahead_us = max(account.free_at_us, now_us) + interval_us - now_us
         over_us = ahead_us - interval_us * quota.requests_per_minute
         if over_us > 0:
-            return Denied("requests", quota.requests_per_minute, over_us / 1e6)
+            full_s = (ahead_us - interval_us) / 1e6
+            return Denied("requests", Left(quota.requests_per_minute, 0, full_s), over_us / 1e6)
     if quota.tokens_per_hour:
-        missing = sum(account.buckets.values()) + ask.tokens - quota.tokens_per_hour
-        if missing > 0:
-            never = ask.tokens > quota.tokens_per_hour
-            wait_s = None if never else account.wait_s(missing, now_us)
-            return Denied("tokens", quota.tokens_per_hour, wait_s)
+        left = _tokens_left(account, quota, now_us)
+        if left is not None and ask.tokens > left.remaining:
+            never = ask.tokens > left.limit
+            missing = ask.tokens - left.remaining
+            return Denied("tokens", left, None if never else account.wait_s(missing, now_us))
     return None
 
 

@@ -30,7 +30,8 @@ async def admit(ask: Ask) -> Granted | Denied:
         args += [quota.requests_per_minute, quota.tokens_per_hour, quota.concurrent_requests]
     answer = await _run("admit", keys, args)
     if not answer[0]:
-        return Denied(answer[1].decode(), answer[2], None if answer[3] < 0 else answer[3] / 1e6)
+        wait_s = None if answer[3] < 0 else answer[3] / 1e6
+        return Denied(answer[1].decode(), Left(answer[2], answer[4], answer[5] / 1e6), wait_s)
     return Granted(
         answer[1],
         requests=Left(answer[2], answer[3], answer[4] / 1e6) if answer[2] else None,

@@ -1,7 +1,6 @@
 """The one ASGI application: /v1 on its own, pages through Django, websockets through Channels."""
 
 import os
-from typing import cast
 
 from django.core.asgi import get_asgi_application
 
@@ -10,12 +9,12 @@ django_application = get_asgi_application()
 
 from channels.auth import AuthMiddlewareStack  # noqa: E402
 from channels.routing import ProtocolTypeRouter, URLRouter  # noqa: E402
-from channels.security.websocket import AllowedHostsOriginValidator  # noqa: E402
 from django.conf import settings  # noqa: E402
 
 from hub import checks, database  # noqa: E402
 from hub.dashboard.routing import websocket_urlpatterns  # noqa: E402
 from hub.middleware import App, BodyLimit, Receive, RequestIds, Scope, Send  # noqa: E402
+from hub.sockets import SameOrigin  # noqa: E402
 from hub.static import StaticFiles  # noqa: E402
 from inference.api.app import application as api  # noqa: E402
 
@@ -47,8 +46,7 @@ def _http() -> App:
 
 
 def _websocket() -> App:
-    routes = AuthMiddlewareStack(URLRouter(websocket_urlpatterns))
-    return cast("App", AllowedHostsOriginValidator(routes))
+    return SameOrigin(AuthMiddlewareStack(URLRouter(websocket_urlpatterns)))
 
 
 application = RequestIds(ProtocolTypeRouter({"http": _http(), "websocket": _websocket()}))

@@ -12,7 +12,7 @@ class HubError(Exception):
     code: ClassVar[str] = "internal_error"
     status: ClassVar[int] = 500
     type: ClassVar[str] = "server_error"
-    retryable: ClassVar[bool] = False
+    retryable: bool = False
 
     def __init__(
         self, message: str, *, param: str | None = None, retry_after_s: float | None = None

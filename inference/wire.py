@@ -194,9 +194,12 @@ class Watch(Message, frozen=True):
 
 
 class Progress(Message, frozen=True):
-    """Why a request waits: sent when it changes, before the first answer frame."""
+    """Why a request waits: sent when it changes, before the first answer frame.
 
-    state: Literal["queued", "loading"]
+    Whoever was told to wait hears `running` once an engine has the request.
+    """
+
+    state: Literal["queued", "loading", "running"]
     position: int = 0  # 1 is next
     reason: str = ""
     eta_s: float | None = None

@@ -3,7 +3,7 @@
 -- ARGV: now_us (0: the server's clock), lease, lease_us, tokens; per subject the limits
 --       requests/min, tokens/h, concurrent (0: none).
 -- Returns {1, minute, subject's limits and what is left of the tightest ...} or
---         {0, kind, limit, retry_us (-1: never)}.
+--         {0, kind, limit, retry_us (-1: never), what is left, us until all is free again}.
 
 local now = clock(ARGV[1])
 local lease, lease_us, tokens = ARGV[2], tonumber(ARGV[3]), tonumber(ARGV[4])
@@ -28,14 +28,15 @@ for i = 1, subjects do
   if concurrent > 0 then
     redis.call('ZREMRANGEBYSCORE', lease_key, '-inf', now)
     if redis.call('ZCARD', lease_key) >= concurrent then
-      return {0, 'concurrency', concurrent, 1000000}
+      return {0, 'concurrency', concurrent, 1000000, 0, 0}
     end
   end
   if rpm > 0 then
     local interval = math.max(1, math.floor(MINUTE / rpm))
     local free_at = math.max(tonumber(redis.call('GET', clock_key) or 0), now) + interval
     if free_at - now > interval * rpm then
-      return {0, 'requests', rpm, free_at - now - interval * rpm}
+      local full_us = free_at - now - interval
+      return {0, 'requests', rpm, free_at - now - interval * rpm, 0, full_us}
     end
     clocks[i] = free_at
   end
@@ -43,7 +44,9 @@ for i = 1, subjects do
     windows[i] = used(window_key, minute)
     local missing = windows[i] + tokens - tph
     if missing > 0 then
-      return {0, 'tokens', tph, tokens > tph and -1 or wait_for(window_key, missing)}
+      local wait_us = tokens > tph and -1 or wait_for(window_key, missing)
+      local reset_us = windows[i] > 0 and (minute + KEPT) * MINUTE - now or 0
+      return {0, 'tokens', tph, wait_us, tph - windows[i], reset_us}
     end
   end
 end

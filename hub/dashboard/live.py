@@ -20,9 +20,10 @@ from hub.dashboard import panels, watcher
 from hub.dashboard.board import Board
 from hub.dashboard.panels import Panel
 from hub.dashboard.watcher import Tick, Watcher
+from hub.sockets import REFUSED, TOO_MANY, Places
 
-NOT_ALLOWED = 4403
 MAX_PANELS = 16
+_places = Places()
 
 Key = tuple[str, str, frozenset[str]]
 
@@ -72,7 +73,13 @@ class LiveConsumer(AsyncWebsocketConsumer):  # type: ignore[misc]
         try:
             self.who = await self._ask()
         except Refused:
-            await self.close(code=NOT_ALLOWED)
+            await self.close(code=REFUSED)
+            return
+        self.place = f"key:{self.who.key_id}" if self.who.key_id else f"user:{self.who.user_id}"
+        if not _places.take(self.place):
+            self.place = ""
+            await self.accept()  # only then a code and a reason reach the browser
+            await self.close(code=TOO_MANY, reason="too many live views are open; this one polls")
             return
         query = parse_qs(self.scope["query_string"].decode("latin-1"))
         self.names = query.get("panels", [""])[0].split(",")[:MAX_PANELS]
@@ -81,6 +88,8 @@ class LiveConsumer(AsyncWebsocketConsumer):  # type: ignore[misc]
         self.pushing = asyncio.create_task(self._push())
 
     async def disconnect(self, code: int) -> None:
+        if place := getattr(self, "place", ""):
+            _places.give_back(place)
         if pushing := getattr(self, "pushing", None):
             pushing.cancel()
 
@@ -104,7 +113,7 @@ class LiveConsumer(AsyncWebsocketConsumer):  # type: ignore[misc]
                 number = tick.number
                 await self._push_changes(tick, await self._ask(), sent)
         except Refused:
-            await self.close(code=NOT_ALLOWED)
+            await self.close(code=REFUSED)
 
     async def _push_changes(self, tick: Tick, who: Principal, sent: dict[str, bytes]) -> None:
         wanted = panels.allowed(self.names, who)

@@ -123,6 +123,7 @@ def _is_control(call: Call, message: wire.Any) -> bool:
 async def _asked(
     call: Call, spec: wire.ModelSpec, bodies: Sequence[wire.Body]
 ) -> AsyncIterator[AsyncIterator[Batch]]:
+    call.wait.begin()
     if len(bodies) > 1:
         async with _many(call, spec, bodies) as batches:
             yield batches

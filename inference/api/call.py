@@ -48,10 +48,11 @@ class Meter:
         if self.first_s is None:
             self.first_s = self.last_s
 
-    @property
-    def used_tokens(self) -> int:
+    def used_tokens(self, computing: bool) -> int:
+        """`computing`: an engine had the prompt when its client left."""
         if not self.done:
-            return self.prompt_tokens + self.tokens if self.first_s is not None else 0
+            begun = computing or self.first_s is not None
+            return self.prompt_tokens + self.tokens if begun else 0
         counts = [done.usage.prompt_tokens + done.usage.completion_tokens for done in self.done]
         return sum(counts)
 
@@ -143,22 +144,38 @@ class Call:
         log.warning("passed on", extra={"model": self.model, "reason": error.message})
         metrics.PASSED_ON.labels(self.model, error.code).inc()
         self.left -= 1
+        self.wait.again()
         self.meter = Meter(self.request.started_s, prompt_tokens=self.meter.prompt_tokens)
 
     @asynccontextmanager
     async def admitted(self, tokens: int) -> AsyncIterator[None]:
-        """Hold a place within the caller's limits. Raises: RateLimited."""
+        """Hold a place within the caller's limits. Raises: RateLimited.
+
+        Who leaves before the first token pays for the prompt, if an engine had it.
+        """
         try:
             lease = await limits.admit(self.principal, self.model, tokens)
         except limits.LimitReached as error:
-            raise RateLimited(str(error), retry_after_s=error.retry_after_s) from error
-        headers = lease.headers().items()
-        self.reply.extra += [(name.encode(), value.encode()) for name, value in headers]
+            self.reply.add(error.headers())
+            raise _limited(error) from error
+        self.reply.add(lease.headers())
+        failed = False
         try:
             yield
+        except HubError:
+            failed = True
+            raise
         finally:
             self.meter.report(self.model)
-            await lease.settle(self.meter.used_tokens)
+            computing = self.wait.over and not failed
+            await lease.settle(self.meter.used_tokens(computing))
+
+
+def _limited(reached: limits.LimitReached) -> RateLimited:
+    """A request that alone is over the limit need not be tried again."""
+    error = RateLimited(str(reached), retry_after_s=reached.retry_after_s)
+    error.retryable = reached.retry_after_s is not None
+    return error
 
 
 def not_visible(name: str) -> ModelNotFound:

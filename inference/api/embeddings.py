@@ -17,6 +17,7 @@ async def create(call: Call) -> None:
     resolved = await call.resolve(parsed.model, "embed", "clip")
     if parsed.pictures and resolved.spec.kind != "clip":
         raise parsed.pictures.refuse()
+    call.meter.prompt_tokens = parsed.estimated_tokens
     async with call.admitted(parsed.estimated_tokens):
         if parsed.pictures:
             parsed = parsed.with_images(await images.fetched(parsed.pictures))

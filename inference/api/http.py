@@ -136,6 +136,10 @@ class Reply:
         self.late: Callable[[], list[Header]] = list  # gives what is known when the reply starts
         self.sending_since_s: float | None = None
 
+    def add(self, headers: dict[str, str]) -> None:
+        """Add headers to whatever will be answered."""
+        self.extra += [(name.encode(), value.encode()) for name, value in headers.items()]
+
     async def json(self, body: bytes, status: int = 200) -> None:
         await self.whole(body, JSON_TYPE, status)
 

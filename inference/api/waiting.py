@@ -4,7 +4,7 @@ The reason names other models, so that only those hear it who may watch queues.
 """
 
 import time
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 from inference import wire
 from inference.errors import InvalidValue
@@ -17,19 +17,32 @@ MOST_DEADLINE_S, USUAL_DEADLINE_S = 3600.0, 300.0
 
 @dataclass(slots=True)
 class Wait:
-    """From the question to the first message of its answer."""
+    """From the question until an engine has it."""
 
     deadline_s: float = USUAL_DEADLINE_S
     tells_reason: bool = False
-    since_s: float = field(default_factory=time.monotonic)
+    since_s: float | None = None  # when the node was asked
     progress: wire.Progress | None = None
     waited_s: float | None = None
 
+    def begin(self) -> None:
+        self.since_s = time.monotonic()
+
     def note(self, message: wire.Any) -> None:
-        if isinstance(message, wire.Progress):
+        if isinstance(message, wire.Progress) and message.state != "running":
             self.progress = message
-        elif self.waited_s is None:
+        elif self.waited_s is None and self.since_s is not None:
             self.waited_s = time.monotonic() - self.since_s
+
+    @property
+    def over(self) -> bool:
+        """True once an engine has the request, or may have: who waits is told so."""
+        asked = self.since_s is not None
+        return asked and (self.progress is None or self.waited_s is not None)
+
+    def again(self) -> None:
+        """Wait for another target."""
+        self.progress = self.waited_s = self.since_s = None
 
     def headers(self) -> list[Header]:
         """Give what is known now; nothing where there was no wait."""

@@ -187,6 +187,8 @@ class Pool:
         request.load_s = max(0.0, instance.ready_at - max(request.since, instance.started_at))
         if running.run(request, request.question.body):
             self._scheduler.on_delivered(request.id, now)
+            if request.told:
+                request.client.send(wire.Progress(state="running"))
             self.history.see_running(sum(len(r.streams) for r in self._fleet.running.values()))
 
     def announce(self, effect: Announce) -> None:
@@ -211,6 +213,7 @@ class Pool:
 
     def tell(self, effect: Tell) -> None:
         if request := self._requests.get(effect.ticket):
+            request.told = True
             request.client.send(effect.progress)
 
     def record(self, effect: Record) -> None:

@@ -34,6 +34,7 @@ class Request:
     running: "Running | None" = None
     stream: int = 0
     cancelled: bool = False
+    told: bool = False  # that it waits
 
     @property
     def name(self) -> str:

@@ -106,7 +106,7 @@ def socket_paths() -> list[str]:
 
 
 async def connects(path: str, headers: list[tuple[bytes, bytes]]) -> bool:
-    socket = WebsocketCommunicator(application, path, headers)
+    socket = WebsocketCommunicator(application, path, [(b"host", b"testserver"), *headers])
     try:
         connected, _ = await socket.connect()
     finally:

@@ -168,6 +168,16 @@ class TestConcurrency:
         assert not await admitted(1)
         assert len(names) == 2
 
+    async def test_it_renews_nothing_that_was_given_back(
+        self, allow: SetLimits, valkey: Any
+    ) -> None:
+        allow(concurrent_requests=1)
+        lease = await admit(DEV, "m", 0)
+        await lease.release()
+        await limits_redis.renew([lease.ask])  # as if it had been under way already
+        assert valkey.keys("hub:limits:*:leases") == []
+        assert len(await admitted(1)) == 1
+
 
 class TestWhoIsCounted:
     async def test_it_counts_a_user_over_all_keys(self, allow: SetLimits) -> None:

@@ -1,5 +1,7 @@
 """Signing in and out, and what a visitor without rights sees."""
 
+from contextlib import ExitStack
+
 import httpx
 import pytest
 from playwright.sync_api import expect
@@ -71,6 +73,28 @@ def test_it_lets_no_stranger_watch(hub: Hub) -> None:
     with pytest.raises(InvalidStatus) as refused:
         connect(address, origin=Origin(hub.url))
     assert refused.value.response.status_code == 403
+
+
+def test_it_opens_no_more_than_twenty_live_views_of_one_person(hub: Hub, opened: Open) -> None:
+    page = opened(hub.url)
+    sign_in(page, "vera")
+    cookies = "; ".join(f"{c['name']}={c['value']}" for c in page.context.cookies())
+    page.goto("about:blank")
+    address = f"ws://127.0.0.1:{hub.port}/ws/live/?panels=figures"
+    with ExitStack() as stack:
+        sockets = [
+            stack.enter_context(
+                connect(address, origin=Origin(hub.url), additional_headers={"Cookie": cookies})
+            )
+            for _ in range(21)
+        ]
+        for socket in sockets[:20]:
+            assert "panel-figures" in str(socket.recv(timeout=10))
+        with pytest.raises(ConnectionClosed) as closed:
+            read_on(sockets[20])
+    assert closed.value.rcvd is not None
+    assert closed.value.rcvd.code == 4429
+    assert "too many" in closed.value.rcvd.reason
 
 
 def test_it_ends_the_live_view_of_a_disabled_person(hub: Hub, opened: Open) -> None:

@@ -1,16 +1,18 @@
 """Limits of a key as a client sees them: headers that count down, then 429 with a time to wait."""
 
+import asyncio
 import json
 from collections.abc import Iterator
 from pathlib import Path
 
+import httpx
 import openai
 import pytest
 
 from inference import wire
 from tests import servers
 from tests.inference.api.conftest import MODELS, chat, says
-from tests.inference.scripted_node import scripted
+from tests.inference.scripted_node import Line, scripted
 
 
 @pytest.fixture(scope="module")
@@ -45,4 +47,78 @@ async def test_a_limit_counts_down_and_then_holds(limited: servers.Hub) -> None:
     assert caught.value.code == "rate_limit_exceeded"
     assert int(caught.value.response.headers["retry-after"]) >= 1
     assert int(caught.value.response.headers["retry-after-ms"]) > 0
+    assert caught.value.response.headers["x-should-retry"] == "true"
+    assert caught.value.response.headers["x-ratelimit-limit-requests"] == "2"
+    assert caught.value.response.headers["x-ratelimit-remaining-requests"] == "0"
+    assert caught.value.response.headers["x-ratelimit-reset-requests"].endswith("s")
     assert len(node.questions) == 2
+
+
+@pytest.fixture(scope="module")
+def budgeted(tmp_path_factory: pytest.TempPathFactory) -> Iterator[servers.Hub]:
+    config = tmp_path_factory.mktemp("config") / "hub.json"
+    config.write_text(json.dumps({"rate_limits": {"tokens_per_hour": 5000}}))
+    address = f"unix:{config.parent}/node.sock"
+    with servers.hub(MODELS, node_address=address, AI_HUB_CONFIG=str(config)) as hub:
+        yield hub
+
+
+def ask(hub: servers.Hub, text: str, **fields: object) -> httpx.Response:
+    body = chat(messages=[{"role": "user", "content": text}], **{"max_tokens": 1, **fields})
+    with hub.client() as client:
+        return client.post("/chat/completions", json=body)
+
+
+async def test_a_request_that_can_never_fit_is_not_to_be_retried(budgeted: servers.Hub) -> None:
+    answer = await asyncio.to_thread(ask, budgeted, "x", max_tokens=6000)
+    assert answer.status_code == 429
+    assert answer.headers["x-should-retry"] == "false"
+    assert "retry-after" not in answer.headers
+    assert "retry-after-ms" not in answer.headers
+    assert answer.headers["x-ratelimit-limit-tokens"] == "5000"
+    assert int(answer.headers["x-ratelimit-remaining-tokens"]) > 0
+
+
+@pytest.mark.parametrize("computing", [True, False], ids=["computing", "queued"])
+async def test_who_leaves_pays_for_a_prompt_that_an_engine_had(
+    budgeted: servers.Hub, computing: bool
+) -> None:
+    """Computing a prompt costs, and it must not be free to leave before the first token."""
+    path = Path(budgeted.node_address.removeprefix("unix:"))
+    asked = asyncio.Event()
+
+    async def script(line: Line, question: wire.Any) -> None:
+        if "leave" not in str(question):
+            await line.send(wire.Delta(text="x", finish_reason="stop"), wire.Done())
+            return
+        await line.send(wire.Progress(state="queued", position=1, reason="busy"))
+        if computing:
+            await line.send(wire.Progress(state="running"))
+        asked.set()
+        await line.closed.wait()
+
+    async def left() -> int:
+        answer = await asyncio.to_thread(ask, budgeted, "x")
+        return int(answer.headers["x-ratelimit-remaining-tokens"])
+
+    async with scripted(path, script):
+        before = await left()
+        leaving = asyncio.create_task(leave(budgeted, "leave " * 100, asked))
+        await leaving
+        for _ in range(100):
+            paid = before - await left()
+            if paid < 1000:  # the whole reservation, until it is settled
+                break
+    assert (paid > 100) is computing
+    assert computing or paid == 0
+
+
+async def leave(hub: servers.Hub, text: str, asked: asyncio.Event) -> None:
+    """Ask, and close the connection once the node has been asked."""
+    headers = {"Authorization": f"Bearer {hub.key}"}
+    body = chat(messages=[{"role": "user", "content": text}], max_tokens=2000)
+    async with httpx.AsyncClient(base_url=f"{hub.url}/v1", headers=headers) as client:
+        request = asyncio.create_task(client.post("/chat/completions", json=body, timeout=60))
+        await asked.wait()
+        request.cancel()
+        await asyncio.gather(request, return_exceptions=True)
