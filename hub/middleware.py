@@ -82,6 +82,8 @@ class _Watched:
 def _log_end(scope: Scope, watched: _Watched) -> None:
     """Paths only: a query string or a set-up token is nobody's business."""
     path = scope["path"]
+    if not path.isprintable():
+        path = path.encode("unicode_escape").decode()
     if scope["type"] == "websocket" or path.startswith(QUIET_PATHS):
         return
     log.info(
@@ -165,6 +167,28 @@ _gzip = GZipMiddleware(lambda _request: HttpResponse())
 def _compressed(request: HttpRequest, response: HttpResponseBase) -> HttpResponseBase:
     """Leave streams alone: compressed chunk by chunk they arrive late or not at all."""
     return response if response.streaming else _gzip.process_response(request, response)
+
+
+def _unkept(response: HttpResponseBase) -> HttpResponseBase:
+    """Pages and answers show what only their reader may see: no cache keeps them."""
+    if not response.has_header("Cache-Control"):
+        response["Cache-Control"] = "no-store, private"
+    return response
+
+
+@sync_and_async_middleware
+def keep_no_pages(get_response: Any) -> Any:
+    if iscoroutinefunction(get_response):
+
+        async def keep_none_async(request: HttpRequest) -> HttpResponseBase:
+            return _unkept(await get_response(request))
+
+        return keep_none_async
+
+    def keep_none(request: HttpRequest) -> HttpResponseBase:
+        return _unkept(get_response(request))
+
+    return keep_none
 
 
 @sync_and_async_middleware

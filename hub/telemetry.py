@@ -37,6 +37,7 @@ def configure_logging(options: dict[str, str]) -> None:
     """Send every log line of this process to stderr, as JSON or for people."""
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(_formatter(options["format"]))
+    handler.addFilter(_without_strangers_traces)
     root = logging.getLogger()
     root.handlers[:] = [handler]
     root.setLevel(options["level"])
@@ -46,6 +47,13 @@ def configure_logging(options: dict[str, str]) -> None:
         logging.getLogger(name).handlers.clear()
         logging.getLogger(name).propagate = True
     _configure_structlog()
+
+
+def _without_strangers_traces(record: logging.LogRecord) -> bool:
+    """A wrong Host or an oversized form is its sender's mistake: one line is enough."""
+    if record.name.startswith("django.security"):
+        record.exc_info = record.exc_text = None
+    return True
 
 
 def _configure_structlog() -> None:

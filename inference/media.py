@@ -83,8 +83,9 @@ class Audio:
             stream = _stream(container)
             for frame in _frames(container, stream):
                 yield from _resampled(resampler, frame)
-            if self._samples:  # a resampler that saw nothing cannot be flushed
-                yield from _resampled(resampler, None)
+            if not self._samples:  # a resampler that saw nothing cannot be flushed
+                raise InvalidMedia("the audio is too short: it has no samples", param="file")
+            yield from _resampled(resampler, None)
 
 
 def _open(data: bytes) -> InputContainer:

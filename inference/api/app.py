@@ -61,7 +61,7 @@ async def _answer(request: Request, reply: Reply) -> str:
     try:
         principal = await _authenticate(request)
         call = Call(request, reply, principal)
-        await _handler(request, principal)(call)
+        await _handler(request, reply, principal)(call)
     except ClientLeft:
         log.info("client left", extra={"path": request.path})
     except HubError as error:
@@ -82,7 +82,7 @@ async def _authenticate(request: Request) -> Principal:
         raise _refusal(refused.status, refused.message) from refused
 
 
-def _handler(request: Request, principal: Principal) -> Handler:
+def _handler(request: Request, reply: Reply, principal: Principal) -> Handler:
     """Raises: NotFound, MethodNotAllowed, PermissionDenied."""
     route = ROUTES.get(request.path)
     if route is None and request.path.startswith(MODEL_PREFIX):
@@ -90,7 +90,9 @@ def _handler(request: Request, principal: Principal) -> Handler:
     if route is None:
         raise NotFound(f"Unknown request URL: {request.method} {request.path[:200]}.")
     method, scope, handler = route
-    if request.method != method:
+    allowed = ("GET", "HEAD") if method == "GET" else (method,)
+    if request.method not in allowed:
+        reply.add({"allow": ", ".join((*allowed, "OPTIONS"))})
         raise MethodNotAllowed(f"{request.path[:200]} answers {method}, not {request.method}.")
     if not principal.allows(scope):
         raise PermissionDenied(f"This needs the scope {scope}, which you do not hold.")

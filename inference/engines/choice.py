@@ -13,6 +13,8 @@ from inference.engines.sampling import Chosen, Sampler
 from inference.engines.text import Piece, TextStream
 from inference.engines.vocabulary import Vocabulary
 
+MAX_CHOICES = 128  # of one request; more than a batch has rows run as a batch of their own
+
 
 @dataclass(eq=False)
 class Request:

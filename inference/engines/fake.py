@@ -189,8 +189,8 @@ class Fake(Engine):
             reply.open_choices.clear()
 
     def _misbehave(self) -> None:
-        crash = int(self._options.get("crash_after_tokens", 0))
-        if crash and self._completion >= crash:
+        crash = int(self._options.get("crash_after_tokens", -1))
+        if 0 <= crash <= self._completion:
             os.kill(os.getpid(), signal.SIGKILL)
         hang = int(self._options.get("hang_after_tokens", 0))
         if hang and self._completion >= hang:

@@ -18,7 +18,7 @@ from inference import wire
 from inference.engines.base import Engine, Job, Setting
 from inference.engines.batching import Batch, Limits, failure_of
 from inference.engines.checkpoint import Checkpoint, choose_dtype
-from inference.engines.choice import Request, room_for
+from inference.engines.choice import MAX_CHOICES, Request, room_for
 from inference.engines.decoder import Decoder
 from inference.engines.footprint import Footprint
 from inference.engines.kv_cache import KvPool, capacities
@@ -108,7 +108,6 @@ class TokenEngine(Engine):
         self._context = min(spec.context_tokens or own, own)
         self._memory = self._make_memory(tuning)
         limits = replace(tuning.limits, rows=max(tuning.limits.rows, spec.max_concurrency))
-        self._rows = limits.rows
         ends = checkpoint.end_tokens(self._vocabulary.hf.eos_token_id)
         self._batch = Batch(self._decoder, self._vocabulary, ends, self._memory, limits)
         self._thread.start()
@@ -225,8 +224,8 @@ class TokenEngine(Engine):
             body = wire.Generate(prompt=wire.TokenPrompt(tokens=[0]), sampling=rules)
         if not isinstance(body, wire.Generate):
             raise UnsupportedModel("this model generates text and nothing else")
-        if not 1 <= body.n <= self._rows:
-            raise InvalidValue(f"n must be between 1 and {self._rows}", param="n")
+        if not 1 <= body.n <= MAX_CHOICES:
+            raise InvalidValue(f"n must be between 1 and {MAX_CHOICES}", param="n")
         prompt, held = self._prompt(body)
         room = room_for(body, prompt, self._context, param_of(body.prompt))
         vocab = self._decoder.vocab_tokens

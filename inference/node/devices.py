@@ -34,6 +34,10 @@ class Device:
     available_bytes: int
 
 
+class NoGpu(Exception):
+    """A GPU is asked for, and none is found."""
+
+
 def cpu_cores() -> int:
     """Count the cores this process may use: affinity, then the cgroup's quota."""
     cores = float(len(os.sched_getaffinity(0)))
@@ -54,6 +58,15 @@ def find(device: str = "auto", memory_limit_bytes: int = 0) -> list[Device]:
     """
     gpus = [] if device == "cpu" else _gpus()
     return [_cpu(memory_limit_bytes), *gpus]
+
+
+def require(device: str) -> None:
+    """Raises: NoGpu where `device` is cuda and there is none."""
+    if device == "cuda" and not _gpus():
+        raise NoGpu(
+            "AI_HUB_DEVICE is cuda, but no NVIDIA GPU is found: install its driver (nvidia-smi must"
+            " list it), or set AI_HUB_DEVICE=auto"
+        )
 
 
 def refresh(known: list[Device]) -> list[Device]:

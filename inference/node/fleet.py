@@ -33,8 +33,6 @@ class Fleet:
         env |= {"HUB_VLLM_PYTHON": settings.vllm_python} if settings.vllm_python else {}
         self._env = env
         self.devices: list[Device] = devices.find(settings.device, settings.memory_limit_bytes)
-        if settings.device == "cuda" and len(self.devices) == 1:
-            log.warning("a GPU is asked for, and none is found: models run on the CPU")
         self.peaks = memory.Peaks(settings.state_dir / "peaks.json")
         self.standby = Standby(env, count=settings.standby)
         self.running: dict[int, Running] = {}

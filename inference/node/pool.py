@@ -101,12 +101,7 @@ class Pool:
         self._requests[request.id] = request
         if isinstance(question, wire.Submit):
             self._ledger.of(request.name).requests += 1
-        key = msgspec.msgpack.encode(question.spec)
-        known = self._placements.get(key)
-        if known is None:
-            self._task(self._examine(request, key))
-        else:
-            self._enqueue(request, known)
+        self._place(request)
         return request.id
 
     def cancel(self, number: int) -> None:
@@ -142,6 +137,14 @@ class Pool:
         return snapshot(
             self._scheduler, self._ledger, self._fleet.devices, self._standby_bytes, now
         )
+
+    def _place(self, request: Request) -> None:
+        key = msgspec.msgpack.encode(request.question.spec)
+        known = self._placements.get(key)
+        if known is None:
+            self._task(self._examine(request, key))
+        else:
+            self._enqueue(request, known)
 
     async def _examine(self, request: Request, key: bytes) -> None:
         """Read the model's headers before it enters the queue."""
@@ -244,7 +247,7 @@ class Pool:
             counters.failures += 1
         if not request.cancelled:
             request.client.finish(message)
-        _log_end(request, message, now)
+        request.log_end(message, now)
         self._do(self._scheduler.on_served(request.id, now))
 
     def on_loaded(self, running: Running, loaded: wire.Loaded) -> None:
@@ -275,8 +278,11 @@ class Pool:
                 f"the engine of {running.name} ended unexpectedly", retry_after_s=1.0
             )
             effects = self._scheduler.on_failed(running.id, None, time.monotonic())
+            again = self._take_unbegun(running)
             self._fail_streams(running, died)
             self._do(effects)
+            for request in again:
+                self._place(request)
         self._task(self._see_off(running))
 
     async def _see_off(self, running: Running) -> None:
@@ -359,7 +365,15 @@ class Pool:
             self._ledger.of(request.name).failures += 1
         if not request.cancelled:
             request.client.finish(as_failure(error))
-        _log_end(request, as_failure(error), time.monotonic())
+        request.log_end(as_failure(error), time.monotonic())
+
+    def _take_unbegun(self, running: Running) -> list[Request]:
+        """Take out who got nothing yet: asking the next engine harms nobody, once."""
+        unbegun = {n: r for n, r in running.streams.items() if r.may_ask_again}
+        for number, request in unbegun.items():
+            del running.streams[number]
+            request.ask_again()
+        return [*unbegun.values()]
 
     def _fail_streams(self, running: Running, error: HubError) -> None:
         streams, running.streams = running.streams, {}
@@ -378,15 +392,6 @@ class Pool:
         self._tasks.discard(task)
         if not task.cancelled() and (error := task.exception()):
             log.error("a task of the node failed", exc_info=error)
-
-
-def _log_end(request: Request, message: wire.Done | wire.Failure, now: float) -> None:
-    """One line for each request; what was asked and answered is nobody's business here."""
-    how = "cancelled" if request.cancelled else "served"
-    if isinstance(message, wire.Failure):
-        how = message.code
-    tags = {"request_id": request.tag, "model": request.name}
-    log.info("%s: %s after %.3f s", request.name, how, now - request.since, extra=tags)
 
 
 def as_failure(error: HubError) -> wire.Failure:

@@ -1,6 +1,7 @@
 """One engine instance as the pool sees it: its process, the streams in it, whether it still lives."""
 
 import itertools
+import logging
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -9,6 +10,8 @@ from typing import Protocol
 from inference import wire
 from inference.node.effects import Start
 from inference.node.process import EngineProcess
+
+log = logging.getLogger(__name__)
 
 
 class Client(Protocol):
@@ -35,6 +38,24 @@ class Request:
     stream: int = 0
     cancelled: bool = False
     told: bool = False  # that it waits
+    repeated: bool = False
+
+    @property
+    def may_ask_again(self) -> bool:
+        return not (self.first_at or self.repeated or self.cancelled)
+
+    def ask_again(self) -> None:
+        """Wait once more, after the engine ended before it said a word."""
+        self.running, self.stream, self.repeated = None, 0, True
+        self.granted_at = 0.0
+
+    def log_end(self, message: wire.Done | wire.Failure, now: float) -> None:
+        """One line for each request; what was asked and answered is nobody's business here."""
+        how = "cancelled" if self.cancelled else "served"
+        if isinstance(message, wire.Failure):
+            how = message.code
+        tags = {"request_id": self.tag, "model": self.name}
+        log.info("%s: %s after %.3f s", self.name, how, now - self.since, extra=tags)
 
     @property
     def name(self) -> str:

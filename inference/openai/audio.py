@@ -1,13 +1,13 @@
 """POST /v1/audio/transcriptions and /v1/audio/translations: what a form may say."""
 
 import math
-import re
 from typing import Literal
 
 import msgspec
 
 from inference import wire
 from inference.errors import MissingParameter, UnknownParameter
+from inference.openai import languages
 from inference.openai.fields import invalid, unsupported
 from inference.openai.form import Form
 
@@ -18,7 +18,6 @@ Format = Literal["json", "text", "srt", "vtt", "verbose_json"]
 Task = Literal["transcribe", "translate"]
 FORMATS: tuple[Format, ...] = ("json", "text", "srt", "vtt", "verbose_json")
 GRANULARITIES = ("word", "segment")
-_LANGUAGE = re.compile(r"[a-zA-Z]{2,3}\Z")
 _LISTS = {"timestamp_granularities", "include", "known_speaker_names"} | {
     "known_speaker_references", "keywords", "languages",
 }  # fmt: skip
@@ -139,8 +138,8 @@ def _granularities(fields: _Fields, shape: Format) -> tuple[bool, bool]:
 def _language(text: str | None) -> str | None:
     if not text:
         return None
-    if not _LANGUAGE.match(text):
-        raise invalid("language", "it must be a code of ISO 639, such as en")
+    if text.lower() not in languages.NAMES:
+        raise invalid("language", "it must be a code of ISO 639-1 that is known, such as en")
     return text.lower()
 
 

@@ -18,6 +18,7 @@ T = TypeVar("T", bound=msgspec.Struct)
 
 MAX_TOKENS = 1_048_576
 INT64 = 2**63
+SHOWN_CHARS = 100  # of a strange field's name
 
 ModelName = Annotated[str, Meta(min_length=1, max_length=256)]
 Tokens = Annotated[int, Meta(ge=1, le=MAX_TOKENS)]
@@ -47,7 +48,8 @@ def _fault(text: str) -> HubError:
     field = _FIELD.match(what)
     if field is None:
         return invalid(path or None, what)
-    param = f"{path}.{field.group(1)}" if path else field.group(1)
+    name = field.group(1)[:SHOWN_CHARS]
+    param = f"{path}.{name}" if path else name
     if "unknown" in what[:24]:
         return UnknownParameter(f"Unknown parameter: '{param}'.", param=param)
     return MissingParameter(f"Missing required parameter: '{param}'.", param=param)

@@ -80,6 +80,18 @@ def test_it_shows_metrics_to_those_who_may_see_them(url: str, key: str) -> None:
     assert "django_http_requests_total" in answer.text
 
 
+def test_it_tells_caches_to_keep_nothing(url: str) -> None:
+    for path in ("/login/", "/", "/healthz", "/api/v1/me"):
+        kept = get(f"{url}{path}").headers["cache-control"]
+        assert {"no-store", "private"} <= {*kept.split(", ")}, path
+
+
+def test_it_answers_a_wrong_method_of_a_probe_with_the_right_ones(url: str) -> None:
+    answer = httpx.put(f"{url}/healthz", timeout=30)
+    assert (answer.status_code, answer.headers["allow"]) == (405, "GET, HEAD")
+    assert httpx.head(f"{url}/healthz", timeout=30).status_code == 200
+
+
 def test_it_refuses_a_large_body_before_reading_it(url: str) -> None:
     answer = raw(
         url,

@@ -88,8 +88,9 @@ def test_it_refuses_an_absurd_sample_rate() -> None:
         decode(bytes(data))
 
 
-def test_a_file_without_a_single_sample_is_empty_not_an_error() -> None:
-    assert len(decode(empty_wav())) == 0
+def test_it_refuses_a_file_without_a_single_sample() -> None:
+    with pytest.raises(InvalidMedia, match="too short"):
+        decode(empty_wav())
 
 
 @pytest.mark.parametrize("seed", range(30))

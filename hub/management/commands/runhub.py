@@ -3,9 +3,11 @@
 import sys
 from typing import Any
 
+from django.conf import settings
 from django.core.management.base import BaseCommand
 
 from hub.supervisor import claims, start
+from inference.node import devices
 
 
 class Command(BaseCommand):
@@ -13,6 +15,7 @@ class Command(BaseCommand):
 
     def handle(self, *_args: Any, **_options: Any) -> None:
         try:
+            devices.require(settings.HUB_DEVICE)
             start.run()
-        except (claims.Taken, TimeoutError) as error:
+        except (claims.Taken, devices.NoGpu, TimeoutError) as error:
             sys.exit(f"The hub cannot start: {error}.")

@@ -7,6 +7,7 @@ from typing import Any
 from django.conf import settings
 from django.core.management.base import BaseCommand
 
+from inference.node import devices
 from inference.node.server import BadAddress, NodeSettings, serve
 
 
@@ -15,8 +16,9 @@ class Command(BaseCommand):
 
     def handle(self, *_args: Any, **_options: Any) -> None:
         try:
+            devices.require(settings.HUB_DEVICE)
             asyncio.run(serve(node_settings()))
-        except (BadAddress, OSError) as error:
+        except (BadAddress, devices.NoGpu, OSError) as error:
             sys.exit(f"The node cannot start: {error}.")
 
 

@@ -69,6 +69,18 @@ async def test_unknown_routes_and_methods(client: httpx.AsyncClient) -> None:
     check_envelope(await client.delete("/models/chat"), 405, "method_not_allowed")
 
 
+async def test_a_wrong_method_hears_the_right_ones(client: httpx.AsyncClient) -> None:
+    assert (await client.put("/models")).headers["allow"] == "GET, HEAD, OPTIONS"
+    assert (await client.get("/embeddings")).headers["allow"] == "POST, OPTIONS"
+
+
+async def test_head_is_a_get_without_its_body(client: httpx.AsyncClient) -> None:
+    whole = await client.get("/models")
+    head = await client.head("/models")
+    assert (head.status_code, head.content) == (200, b"")
+    assert head.headers["content-length"] == whole.headers["content-length"]
+
+
 async def test_content_types(client: httpx.AsyncClient) -> None:
     for path in POSTS:
         for content_type in ("text/plain", "application/x-www-form-urlencoded", ""):

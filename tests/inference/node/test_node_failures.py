@@ -47,6 +47,27 @@ async def test_a_killed_engine_fails_only_its_own_requests(node: Node) -> None:
     assert (await status(node, "doomed", lambda _: True)).failures_total == 1
 
 
+async def test_a_request_that_got_nothing_yet_is_asked_of_the_next_engine(
+    start: Callable[..., Node],
+) -> None:
+    node, spec = start(), fake("replaced")
+    await ask(node, wire.Load(spec=spec))
+    (engine,) = node.engines()
+    os.kill(engine.pid, signal.SIGSTOP)  # so that it takes the request and says nothing
+    async with node.talk() as talk:
+        talk.send(generate(spec, "still here", 2))
+        await status(node, "replaced", lambda m: m.running == 1)
+        os.kill(engine.pid, signal.SIGKILL)
+        assert text(await talk.rest()) == "still here"
+
+
+async def test_a_request_that_ends_two_engines_fails(node: Node) -> None:
+    spec = fake("poisoned", crash_after_tokens=0)
+    frames = await ask(node, generate(spec, "x", 5))
+    assert frames[-1].code == "engine_failed"
+    assert (await status(node, "poisoned", lambda _: True)).loads_total == 2
+
+
 async def test_those_who_wait_outlive_a_crash(node: Node) -> None:
     spec = fake("frail", max_concurrency=1, crash_after_tokens=3, tokens_per_s=50)
     async with node.talk() as first, node.talk() as second:

@@ -101,6 +101,8 @@ def test_it_reads_every_field() -> None:
         ("temperature", "nan"),
         ("temperature", "x"),
         ("language", "english!"),
+        ("language", "eng"),
+        ("language", "xx"),
         ("stream", "maybe"),
         ("include[]", "logprobs"),
         ("chunking_strategy", '{"type": "server_vad"}'),
