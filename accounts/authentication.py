@@ -172,7 +172,9 @@ def _slot(credential: Credential) -> str | bytes:
         return hashlib.sha256(credential.session.encode()).digest()
     public_id = crypto.public_id_of(credential.key)
     if public_id is None:
-        raise Refused("invalid", "Incorrect API key provided: it is mistyped or no key of ours.")
+        raise Refused(
+            "invalid", "Incorrect API key provided: it is mistyped, or it is no key of this hub."
+        )
     return public_id
 
 

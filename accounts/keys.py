@@ -2,11 +2,13 @@
 
 import datetime as dt
 from collections.abc import Iterable, Sequence
+from difflib import get_close_matches
 from ipaddress import ip_network
 
 from django.conf import settings
 from django.db import transaction
 from django.utils import timezone
+from django.utils.module_loading import import_string
 
 from accounts import crypto, epoch, scopes
 from accounts.models import ApiKey, ApiKeys, User
@@ -50,6 +52,7 @@ def issue(
     _check_owner(owner, by)
     _check_expiry(expires_at)
     _check_limits_of(by, expires_at, names, allowed)
+    _check_known(names)
     new = crypto.new_key()
     key = ApiKey.objects.create(
         public_id=new.public_id,
@@ -125,6 +128,17 @@ def _models(names: Iterable[str]) -> list[str]:
         if not name or len(name) > MODEL_CHARS or not name.isprintable():
             raise KeyRefused("A model's name has 1 to 128 printable characters.", "models")
     return chosen
+
+
+def _check_known(names: Iterable[str]) -> None:
+    """A key for a model that is not there would be refused everywhere. `accounts` knows no models."""
+    wanted = [*names]
+    known: set[str] = import_string(settings.HUB_KNOWN_MODELS)() if wanted else set()
+    for name in wanted:
+        if name not in known:
+            near = get_close_matches(name, sorted(known), n=3)
+            advice = f" Did you mean {', '.join(near)}?" if near else ""
+            raise KeyRefused(f"There is no model or alias named {name}.{advice}", "models")
 
 
 def _networks(texts: Iterable[str]) -> list[Network]:

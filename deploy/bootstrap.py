@@ -19,6 +19,8 @@ PYTHON = VENV / "bin" / "python"
 REQUIREMENTS = ROOT / "requirements"
 CONSTRAINTS = REQUIREMENTS / "constraints.txt"
 APART = {"clip.txt": VENV / "extra" / "clip"}  # installed alone, seen by one process only
+LOG = ROOT / ".cache" / "setup.log"
+SHOWN_LINES, TICK_S = 25, 1.0
 OLDEST = (3, 11)
 NEWER = ("python3.11", "python3.12", "python3.13")
 DEFAULT_TIMEOUT_S = "180"
@@ -34,8 +36,46 @@ def say(text: str) -> None:
 
 
 def run(command: list[str], env: dict[str, str] | None = None) -> bool:
-    """Run with its output shown; tell whether it went well."""
-    return subprocess.call(command, cwd=ROOT, env={**os.environ, **(env or {})}) == 0
+    """Run with its output in the log, and the time shown while it lasts; tell whether it went well."""
+    LOG.parent.mkdir(parents=True, exist_ok=True)
+    with os.fdopen(os.open(LOG, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600), "ab") as log:
+        shown = ("***" if "@" in word else word for word in command)  # an address with a password
+        log.write(f"$ {' '.join(shown)}\n".encode())
+        log.flush()
+        at = log.tell()
+        options = {"cwd": ROOT, "env": {**os.environ, **(env or {})}}
+        process = subprocess.Popen(command, stdout=log, stderr=log, **options)  # type: ignore[call-overload]
+        code = _watch(process)
+    if code:
+        sys.stderr.write(_end_of(LOG, at))
+    return bool(code == 0)
+
+
+def _watch(process: "subprocess.Popen[bytes]") -> int:
+    """Wait; on a terminal show that time passes."""
+    started_s = time.monotonic()
+    while True:
+        try:
+            code = process.wait(TICK_S)
+        except subprocess.TimeoutExpired:
+            _tick(f"\r       {time.monotonic() - started_s:.0f} s")
+        except KeyboardInterrupt:
+            process.terminate()
+            raise
+        else:
+            _tick("\r\x1b[K")
+            return code
+
+
+def _tick(text: str) -> None:
+    if sys.stdout.isatty():
+        sys.stdout.write(text)
+        sys.stdout.flush()
+
+
+def _end_of(log: Path, at: int) -> str:
+    lines = log.read_bytes()[at:].decode(errors="replace").splitlines()
+    return "\n".join(["", *lines[-SHOWN_LINES:], f"(all of it is in {log.relative_to(ROOT)})", ""])
 
 
 def main() -> None:
@@ -152,10 +192,10 @@ def _install_by_uv(files: list[Path], settings: dict[str, str]) -> bool:
     base = [str(PYTHON), "-m", "uv", "pip", "install", "--python", str(PYTHON), *flags]
     base += ["-c", str(CONSTRAINTS), "--override", str(REQUIREMENTS / "overrides.txt")]
     torch, *others = files
-    say(f"installing torch ({torch.stem})")
+    say(f"installing torch ({torch.stem}), the largest part")
     if not run([*base, "-r", str(torch)], env) and not _default_torch(base, torch, env):
         return False
-    say("installing " + ", ".join(str(file.relative_to(ROOT)) for file in others))
+    say("installing everything else: " + ", ".join(str(f.relative_to(ROOT)) for f in others))
     return run([*base, *_as_files(others)], env)
 
 

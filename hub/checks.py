@@ -9,13 +9,15 @@ from django.core.exceptions import ImproperlyConfigured
 
 from hub import env, keyring
 
+TAG = "hub"  # what processes of the hub check at their start; Django's own checks cost them 1 s
 
-@register()
+
+@register(TAG)
 def check_variables(**_kwargs: Any) -> list[CheckMessage]:
     return [Error(str(problem), id="hub.E001") for problem in env.problems]
 
 
-@register()
+@register(TAG)
 def check_names(**_kwargs: Any) -> list[CheckMessage]:
     """A misspelt variable would have no effect and no error."""
     return [
@@ -28,7 +30,7 @@ def check_names(**_kwargs: Any) -> list[CheckMessage]:
     ]
 
 
-@register()
+@register(TAG)
 def check_config_file(**_kwargs: Any) -> list[CheckMessage]:
     return [
         Error(f"{settings.HUB_CONFIG_FILE}: {message}", id="hub.E002")
@@ -36,7 +38,7 @@ def check_config_file(**_kwargs: Any) -> list[CheckMessage]:
     ]
 
 
-@register()
+@register(TAG)
 def check_secrets(**_kwargs: Any) -> list[CheckMessage]:
     """Secrets that others can read are an error: whoever reads them can forge a login."""
     return [
@@ -49,7 +51,7 @@ def check_secrets(**_kwargs: Any) -> list[CheckMessage]:
     ]
 
 
-@register()
+@register(TAG)
 def check_exposure(**_kwargs: Any) -> list[CheckMessage]:
     """Off loopback, the names that the hub answers to must be said."""
     if is_loopback(settings.HUB_HOST):

@@ -87,7 +87,7 @@ def parse(content: bytes) -> HubConfig:
     try:
         tree = msgspec.json.decode(content, type=dict[str, Any])
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
-        raise ConfigError([f"is no JSON object: {error}"]) from error
+        raise ConfigError([f"is not a JSON object: {error}"]) from error
     fields = {field.name: field.type for field in msgspec.structs.fields(HubConfig)}
     sections: dict[str, Any] = {}
     messages: list[str] = []

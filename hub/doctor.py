@@ -28,6 +28,7 @@ from inference.models import Alias, Model
 OLDEST_PYTHON = (3, 11)
 LEAST_DISK_BYTES = 2 * 2**30
 LEAST_MEMORY_BYTES = 2 * 2**30
+MANAGE = "python3 manage.py"
 PIN = re.compile(r"^([A-Za-z0-9._-]+)(?:\[[^\]]*\])?==([^\s#;]+)")
 
 
@@ -162,8 +163,9 @@ def _database() -> Iterator[Finding]:
         yield Finding("database", f"{vendor}: {str(error).splitlines()[0]}", cure)
         return
     if pending:
-        detail = f"{vendor}: {len(pending)} migrations wait"
-        yield Finding("database", detail, "Run: manage.py migrate (runhub does it itself)")
+        running = claims.is_claimed(settings.HUB_DATA)
+        detail = f"{vendor}: {len(pending)} migrations wait; make run applies them"
+        yield Finding("database", detail, "Stop the hub and run: make run" if running else "")
     else:
         yield Finding("database", f"{vendor}, all migrations applied")
 
@@ -202,12 +204,22 @@ def _node() -> Iterator[Finding]:
 
 def _starters() -> Iterator[Finding]:
     for starter in starters.chosen(settings.HUB_MODEL_SIZE):
-        if not starter.is_present(settings.HUB_MODELS):
-            made = bool(starter.converted_from)
-            detail = "is made at the first start" if made else "files are missing"
-            yield Finding(starter.name, detail, "" if made else "Run: manage.py fetch_models")
-        else:
+        if starter.is_present(settings.HUB_MODELS):
             yield _starter_files(starter)
+        else:
+            yield _absent(starter)
+
+
+def _absent(starter: starters.Starter) -> Finding:
+    """Before the first start nothing is wrong with that; in a running hub there is."""
+    if starter.converted_from:
+        return Finding(starter.name, "not made yet; the running hub makes it")
+    missing = claims.is_claimed(settings.HUB_DATA)
+    return Finding(
+        starter.name,
+        "its files are missing" if missing else "not fetched yet; make run fetches it",
+        f"Run: {MANAGE} fetch_models" if missing else "",
+    )
 
 
 def _starter_files(starter: starters.Starter) -> Finding:
@@ -218,7 +230,7 @@ def _starter_files(starter: starters.Starter) -> Finding:
         if downloads.sha256_of(folder / file.name) != file.sha256
     ]
     if wrong:
-        cure = f"Run: rm -r '{folder}' && manage.py fetch_models"
+        cure = f"Run: rm -r '{folder}' && {MANAGE} fetch_models"
         return Finding(starter.name, f"not the pinned files: {', '.join(wrong)}", cure)
     return Finding(starter.name, f"{len(starter.files) or 'converted'} files, digests checked")
 

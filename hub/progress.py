@@ -22,7 +22,8 @@ class Progress:
     def __call__(self, what: str, done: int, total: int) -> None:
         now_s = time.monotonic()
         if what != self._what:
-            self._what, self._first, self._shown_s = what, (now_s, done), 0.0
+            self._what, self._first = what, (now_s, done)
+            self._shown_s = 0.0 if self.is_terminal else now_s  # a log wants no line of 0 %
         finished = bool(total) and done >= total
         pause_s = BAR_EVERY_S if self.is_terminal else LINE_EVERY_S
         if finished or now_s - self._shown_s >= pause_s:
@@ -51,5 +52,5 @@ def describe(what: str, done: int, total: int, bytes_per_s: float) -> str:
     head = f"{what}: [{bar}] {100 * done / total:3.0f} % of {total / 1e6:.1f} MB, {speed}"
     if done >= total:
         return head
-    left = f"{(total - done) / bytes_per_s:.0f} s left" if bytes_per_s > 0 else "waiting"
-    return f"{head}, {left}"
+    left = f", {(total - done) / bytes_per_s:.0f} s left" if bytes_per_s > 0 else ""
+    return head + left

@@ -52,6 +52,7 @@ except config.ConfigError as error:
 
 # --- secrets ------------------------------------------------------------------------------------
 
+HUB_KNOWN_MODELS = "inference.catalog.every_name"  # asked where a key names models
 SECRET_KEY = env.secret("SECRET_KEY") or keyring.load_or_make(HUB_SECRETS, "secret_key")
 HUB_KEY_PEPPER = (
     env.secret("KEY_PEPPER") or keyring.load_or_make(HUB_SECRETS, "key_pepper")

@@ -92,6 +92,15 @@ def resolve_now(name: str) -> Resolved:
     return _resolve(_store.current(), name)
 
 
+def every_name() -> set[str]:
+    """Give the names of all models and aliases, read from the database now."""
+    names = {*Model.objects.values_list("name", flat=True)}
+    return names | {
+        *Alias.objects.values_list("name", flat=True),
+        *settings.HUB_CONFIG.model_mapping,
+    }
+
+
 def available_now() -> list[Resolved]:
     return _available(_store.current())
 
@@ -234,7 +243,7 @@ def _starter_state(starter: starters.Starter, root: Path) -> tuple[str, str]:
         return Model.State.AVAILABLE, ""
     if starter.converted_from:
         return Model.State.PREPARING, f"it is converted from {starter.converted_from}"
-    return Model.State.FAILED, "its files are missing; run `manage.py fetch_models`"
+    return Model.State.FAILED, "its files are missing; run `python3 manage.py fetch_models`"
 
 
 def _digest(starter: starters.Starter) -> str:

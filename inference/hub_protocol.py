@@ -166,7 +166,7 @@ def _why(status: int, model_id: str) -> str:
     if status in {401, 403}:
         return (
             f"{model_id} is private, gated or not there: the hub wants a token that may read it"
-            " (manage.py set_secret huggingface_token)"
+            " (python3 manage.py set_secret huggingface_token)"
         )
     return f"the hub knows no {model_id} at this revision"
 

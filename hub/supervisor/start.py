@@ -44,8 +44,9 @@ async def _run(terminal: Terminal, listener: socket.socket) -> None:
         if settings.HUB_REDIS_IS_EMBEDDED:
             supervisor.add(_valkey())
             await asyncio.to_thread(valkey.wait_ready, settings.HUB_REDIS_URL)
+        supervisor.add(_child("node", "serve_models"))  # it has no database to wait for
         if await supervisor.run_once(_child("prepare", "prepare")):
-            for child in _children(listener):
+            for child in (*_web(listener), _child("worker", "run_worker")):
                 supervisor.add(child)
             await supervisor.while_running(_announce(terminal))
             await supervisor.stopping.wait()
@@ -63,10 +64,6 @@ def _valkey() -> Child:
     folder.mkdir(mode=0o700, exist_ok=True)
     argv = valkey.command(settings.HUB_RUNTIME / "valkey.sock", folder)
     return Child("valkey", tuple(argv), last=True)
-
-
-def _children(listener: socket.socket) -> list[Child]:
-    return [_child("node", "serve_models"), *_web(listener), _child("worker", "run_worker")]
 
 
 def _web(listener: socket.socket) -> list[Child]:

@@ -14,6 +14,7 @@ from pytest_django import DjangoAssertNumQueries, Settings
 
 from accounts import keys, scopes
 from accounts.models import ApiKey
+from inference.models import Alias, Model
 from tests.accounts.conftest import MakeUser, session_of
 
 
@@ -113,11 +114,23 @@ def test_it_does_not_widen_a_limited_key(person: MakeUser) -> None:
     with pytest.raises(keys.NotHeld):
         keys.issue(owner, "k", by=by)
     assert keys.issue(owner, "k", by=by, expires_at=soon)
+    Model.objects.create(name="m", kind="llm", engine="fake", path="/m")
     by = replace(session_of(owner), models=frozenset({"m"}))
     for models in ([], ["n"], ["m", "n"]):
         with pytest.raises(keys.NotHeld):
             keys.issue(owner, "k", by=by, models=models)
     assert keys.issue(owner, "k", by=by, models=["m"])
+
+
+def test_it_names_only_models_that_are_there(person: MakeUser) -> None:
+    owner = person()
+    mistral = Model.objects.create(name="mistral-7b", kind="llm", engine="fake", path="/m")
+    Alias.objects.create(name="gpt-4o", target=mistral)
+    with pytest.raises(keys.KeyRefused, match=r"named mistral-7\. Did you mean mistral-7b\?") as no:
+        keys.issue(owner, "k", by=session_of(owner), models=["gpt-4o", "mistral-7"])
+    assert no.value.field == "models"
+    key, _ = keys.issue(owner, "k", by=session_of(owner), models=["gpt-4o", "mistral-7b"])
+    assert key.models_allowed == ["gpt-4o", "mistral-7b"]
 
 
 @given(st.integers(0, 32), st.integers(0, 32), st.integers(0, 2**32 - 1))

@@ -17,6 +17,7 @@ from django.utils import timezone
 from accounts import authentication, crypto, keys
 from accounts.authentication import Refused, authenticate_now
 from accounts.models import ApiKey, User
+from inference.models import Model
 from tests.accounts.conftest import MakeUser, session_of
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -163,6 +164,8 @@ def test_it_keeps_to_the_networks(person: MakeUser, address: str, inside: bool) 
 
 def test_it_says_which_models_are_allowed(person: MakeUser) -> None:
     owner = person()
+    for name in "ab":
+        Model.objects.create(name=name, kind="llm", engine="fake", path="/m")
     some = authenticate_now({"x-api-key": key_of(owner, models=["a", "b"])}, None)
     every = authenticate_now({"x-api-key": key_of(owner)}, None)
     assert [some.allows_model(name) for name in "abc"] == [True, True, False]

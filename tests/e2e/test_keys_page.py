@@ -28,7 +28,7 @@ def test_it_makes_shows_and_revokes_a_key(hub: Hub, as_person: Open) -> None:
     assert done.stdout.strip()
 
     page.get_by_role("link", name="back to the keys").click()
-    expect(page.get_by_role("heading", level=1)).to_have_text("1 key works.")
+    expect(page.get_by_role("heading", level=1)).to_have_text("1 active key.")
     assert key not in page.content()
     expect(page.locator("#keys-table")).to_contain_text("Use models")
     page.get_by_role("button", name=f"Revoke {HOSTILE}").click()

@@ -1,5 +1,6 @@
 """Doctor names each problem with its cure, and ends with 1 when there is one."""
 
+import os
 import shutil
 from pathlib import Path
 
@@ -7,6 +8,7 @@ import pytest
 from django.conf import settings
 
 from hub import config, doctor
+from hub.supervisor import claims
 from inference import starters
 from inference.models import Model
 from tests.hub import processes
@@ -18,11 +20,11 @@ def report(data: Path, **variables: str) -> tuple[int, str]:
     return done.returncode, done.stdout
 
 
-def test_it_finds_what_a_new_folder_lacks(tmp_path: Path) -> None:
-    code, text = report(tmp_path, AI_HUB_MODELS=str(tmp_path / "none"))
-    assert code == 1
-    assert "PROBLEM  database: sqlite" in text
-    assert "manage.py fetch_models" in text
+def test_it_calls_nothing_wrong_that_the_first_start_does(tmp_path: Path) -> None:
+    _code, text = report(tmp_path, AI_HUB_MODELS=str(tmp_path / "none"))
+    assert "ok       database: sqlite" in text
+    assert "make run applies them" in text
+    assert "ok       smollm2-135m-instruct: not fetched yet; make run fetches it" in text
     assert "ok       Python" in text
     assert "ok       Redis: embedded" in text
 
@@ -60,7 +62,13 @@ def test_it_finds_a_changed_model_file(tmp_path: Path, monkeypatch: pytest.Monke
     assert str(chat.folder(tmp_path)) in finding.cure
     shutil.rmtree(chat.folder(tmp_path))
     (finding,) = [found for found in doctor.CHECKS[-1]() if found.what == chat.name]
-    assert finding.detail == "files are missing"
+    assert finding.detail == "not fetched yet; make run fetches it"
+    assert not finding.cure
+    monkeypatch.setattr(settings, "HUB_DATA", tmp_path)
+    claim = claims.claim_folder(tmp_path)
+    (finding,) = [found for found in doctor.CHECKS[-1]() if found.what == chat.name]
+    os.close(claim)
+    assert (finding.detail, finding.ok) == ("its files are missing", False)
 
 
 @pytest.mark.django_db

@@ -12,6 +12,7 @@ from accounts.models import User
 
 class Command(BaseCommand):
     help = "Make an admin account; the password is asked for, or read from stdin."
+    requires_system_checks = ("hub",)
 
     def add_arguments(self, parser: CommandParser) -> None:
         parser.add_argument("--username", required=True)

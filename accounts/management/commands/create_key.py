@@ -14,6 +14,7 @@ MAX_DAYS = 3650
 
 class Command(BaseCommand):
     help = "Issue an API key and print it; it cannot be shown again."
+    requires_system_checks = ("hub",)
 
     def add_arguments(self, parser: CommandParser) -> None:
         names = ", ".join(scopes.SCOPES)

@@ -15,6 +15,7 @@ from inference.downloads import DownloadFailed
 
 class Command(BaseCommand):
     help = __doc__ or ""
+    requires_system_checks = ("hub",)
 
     def handle(self, *_args: Any, **_options: Any) -> None:
         self._migrate()
@@ -35,4 +36,4 @@ class Command(BaseCommand):
             sources.fetch(chosen, settings.HUB_MODELS, Progress(self.stdout))  # type: ignore[arg-type]
         except (DownloadFailed, OSError) as error:
             self.stderr.write(f"Starter models are missing: {error}")
-            self.stderr.write("Everything else starts; later run: manage.py fetch_models")
+            self.stderr.write("Everything else starts; later run: python3 manage.py fetch_models")

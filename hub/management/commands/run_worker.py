@@ -14,6 +14,7 @@ THREADS = 4
 
 class Command(BaseCommand):
     help = __doc__ or ""
+    requires_system_checks = ("hub",)
 
     def add_arguments(self, parser: CommandParser) -> None:
         parser.add_argument("--threads", type=int, default=THREADS)

@@ -12,6 +12,7 @@ from inference.node import devices
 
 class Command(BaseCommand):
     help = __doc__ or ""
+    requires_system_checks = ("hub",)
 
     def handle(self, *_args: Any, **_options: Any) -> None:
         try:

@@ -13,6 +13,7 @@ from inference.node.server import BadAddress, NodeSettings, serve
 
 class Command(BaseCommand):
     help = __doc__ or ""
+    requires_system_checks = ("hub",)
 
     def handle(self, *_args: Any, **_options: Any) -> None:
         try:

@@ -9,6 +9,7 @@ from hub import web
 
 class Command(BaseCommand):
     help = __doc__ or ""
+    requires_system_checks = ("hub",)
 
     def add_arguments(self, parser: CommandParser) -> None:
         parser.add_argument(
