@@ -77,7 +77,7 @@ class Answer:
         while not self.ended:
             batch = await self._next_batch()
             last = batch[-1] if batch else None
-            self.ended = isinstance(last, wire.Done | wire.Failure | wire.Loaded)
+            self.ended = isinstance(last, wire.Done | wire.Failure | wire.Loaded | wire.Planned)
             if not isinstance(last, wire.Failure):
                 yield batch
                 continue
@@ -164,6 +164,15 @@ async def unload(name: str, *, force: bool = False) -> None:
     async with _asked(wire.Unload(model=name, force=force), TICK_S) as answer:
         async for _ in answer:
             pass
+
+
+async def plan(spec: wire.ModelSpec) -> wire.Planned:
+    """Say what loading this model now would do. Raises: HubError."""
+    async with _asked(wire.Plan(spec=spec), TICK_S) as answer:
+        async for message in answer:
+            if isinstance(message, wire.Planned):
+                return message
+    raise NodeUnavailable("the node did not say what would happen")
 
 
 async def snapshot() -> wire.Snapshot:

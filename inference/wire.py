@@ -16,6 +16,7 @@ MAX_FRAME_BYTES = 64 * 1024 * 1024
 READ_CHUNK_BYTES = 64 * 1024
 
 Kind = Literal["llm", "embed", "asr", "vlm", "clip", "tts"]
+Verdict = Literal["loaded", "loading", "fits", "fits_after_unloading", "waits", "does_not_fit"]
 FinishReason = Literal["stop", "length", "tool_calls", "content_filter"]
 ModelState = Literal["cold", "loading", "ready", "draining", "failed"]
 
@@ -184,6 +185,12 @@ class Unload(Message, frozen=True):
     force: bool = False
 
 
+class Plan(Message, frozen=True):
+    """Ask what loading this model now would do; answered by `Planned`, and nothing is done."""
+
+    spec: ModelSpec
+
+
 class Watch(Message, frozen=True):
     """Answered by a `Snapshot` at once and then every `interval_s` until the connection closes."""
 
@@ -344,6 +351,31 @@ class ModelStatus(msgspec.Struct, kw_only=True, omit_defaults=True, frozen=True)
     pinned: bool = False
 
 
+class Victim(msgspec.Struct, kw_only=True, omit_defaults=True, frozen=True):
+    """Who would be unloaded for a model, and what speaks for that choice."""
+
+    name: str
+    claim_bytes: int
+    running: int = 0  # these are finished first
+    priority: int = 0
+    idle_s: float = 0.0
+    chance: float = 0.0  # of being wanted again within a minute
+    load_s: float = 0.0  # that this would cost
+
+
+class Planned(Message, kw_only=True, frozen=True):
+    """`waits` names whom patience would unload; sizes are of `device`."""
+
+    verdict: Verdict
+    reason: str = ""
+    device: str = ""
+    needed_bytes: int = 0
+    free_bytes: int = 0
+    limit_bytes: int = 0
+    victims: list[Victim] = []
+    eta_s: float | None = None
+
+
 class Decision(msgspec.Struct, kw_only=True, omit_defaults=True, frozen=True):
     """One act of the scheduler and why; the newest of them are kept for the dashboard."""
 
@@ -351,6 +383,7 @@ class Decision(msgspec.Struct, kw_only=True, omit_defaults=True, frozen=True):
     action: str  # load, unload, wait, refuse, fail
     model: str
     reason: str
+    detail: str = ""  # why this model and no other
 
 
 class Moment(msgspec.Struct, kw_only=True, omit_defaults=True, frozen=True):
@@ -414,8 +447,8 @@ class LoadProgress(Message, frozen=True):
 
 Any = (
     ChatPrompt | TextPrompt | TokenPrompt | Generate | Embed | Classify | Transcribe
-    | Probe | Submit | Load | Unload | Watch
-    | Progress | Delta | Vectors | Segment | Done | Failure | Loaded | Snapshot
+    | Probe | Submit | Load | Unload | Plan | Watch
+    | Progress | Delta | Vectors | Segment | Done | Failure | Loaded | Planned | Snapshot
     | Start | Run | Cancel | Stats | LoadProgress
 )  # fmt: skip
 

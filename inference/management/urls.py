@@ -9,6 +9,7 @@ urlpatterns = [
     path("models/add", adding.Add.as_view(), name="api-model-add"),
     path("models/<path:name>/cancel", adding.Cancel.as_view(), name="api-model-cancel"),
     path("models/<path:name>/load", views.Load.as_view(), name="api-model-load"),
+    path("models/<path:name>/plan", views.Plan.as_view(), name="api-model-plan"),
     path("models/<path:name>/unload", views.Unload.as_view(), name="api-model-unload"),
     path("models/<path:name>", views.OneModel.as_view(), name="api-model"),
     path("aliases", aliases.Aliases.as_view(), name="api-aliases"),

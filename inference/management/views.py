@@ -89,6 +89,20 @@ class Load(APIView):
         return Response({"model": row.name, "state": "ready", **body})
 
 
+class Plan(APIView):
+    scopes = {"GET": "status:read"}
+
+    @extend_schema(responses=OpenApiTypes.OBJECT)
+    def get(self, request: Request, name: str) -> Response:
+        """Say what loading this model now would do: whether it fits, and who would be unloaded."""
+        row = model_of(request, name)
+        found = async_to_sync(router.plan)(catalog.resolve_now(row.name).spec)
+        mine = allowed(request)
+        body = {"model": row.name, **_whole(found)}
+        body["victims"] = [one for one in body["victims"] if mine is None or one["name"] in mine]
+        return Response(body)
+
+
 class Unload(APIView):
     scopes = {"POST": "models:load"}
 

@@ -65,6 +65,7 @@ class Record:
     action: str
     model: str
     reason: str
+    detail: str = ""  # why it and no other
 
 
 Effect = Grant | Announce | Start | Stop | Refuse | Tell | Record

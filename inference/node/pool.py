@@ -17,7 +17,6 @@ from inference.errors import (
     ERRORS,
     EngineFailed,
     HubError,
-    LoadFailed,
     NodeUnavailable,
     NotFound,
     from_code,
@@ -36,9 +35,11 @@ from inference.node.effects import (
 )
 from inference.node.eviction import Limits, Placement
 from inference.node.fleet import Fleet
+from inference.node.foresight import what_if
 from inference.node.history import STEP_S, History
+from inference.node.placing import Placing
 from inference.node.residents import Policy, Ticket
-from inference.node.running import Client, Request, Running
+from inference.node.running import Client, Request, Running, as_failure
 from inference.node.scheduler import Scheduler
 from inference.node.settings import NodeSettings
 from inference.node.standby import PROFILES
@@ -47,7 +48,6 @@ from inference.node.status import Gauges, Ledger, snapshot
 TICK_S = 0.25
 MEASURE_S = 2.0
 CALM_S = 3.0  # nothing loads for so long before a spare process is made
-KEPT_PLACEMENTS = 512
 
 log = logging.getLogger(__name__)
 
@@ -69,7 +69,7 @@ class Pool:
         self._ledger = Ledger()
         self.history = History()
         self._requests: dict[int, Request] = {}
-        self._placements: dict[bytes, list[Placement]] = {}
+        self._placing = Placing(self._fleet)
         self._unloaders: dict[int, list[Client]] = {}
         self._numbers = itertools.count(1)
         self._tasks: set[asyncio.Task[None]] = set()
@@ -139,30 +139,33 @@ class Pool:
         )
 
     def _place(self, request: Request) -> None:
-        key = msgspec.msgpack.encode(request.question.spec)
-        known = self._placements.get(key)
+        known = self._placing.known(request.question.spec)
         if known is None:
-            self._task(self._examine(request, key))
+            self._task(self._examine(request))
         else:
             self._enqueue(request, known)
 
-    async def _examine(self, request: Request, key: bytes) -> None:
+    async def _examine(self, request: Request) -> None:
         """Read the model's headers before it enters the queue."""
-        spec, fleet = request.question.spec, self._fleet
         try:
-            found = await asyncio.to_thread(memory.placements, spec, fleet.devices, fleet.peaks)
+            found = await self._placing.of(request.question.spec)
         except HubError as error:
             self._finish(request, error)
             return
-        except Exception as error:
-            log.exception("the files of %s cannot be read", request.name)
-            self._finish(request, LoadFailed(f"{request.name} cannot be read: {error!r}"))
-            return
-        if len(self._placements) >= KEPT_PLACEMENTS:
-            self._placements.clear()
-        self._placements[key] = found
         if request.id in self._requests:
             self._enqueue(request, found)
+
+    def plan(self, client: Client, question: wire.Plan) -> None:
+        """Say what loading this model now would do."""
+        self._task(self._foresee(client, question.spec))
+
+    async def _foresee(self, client: Client, spec: wire.ModelSpec) -> None:
+        try:
+            found = await self._placing.of(spec)
+        except HubError as error:
+            client.finish(as_failure(error))
+            return
+        client.finish(what_if(self._scheduler, spec, found, time.monotonic()))
 
     def _enqueue(self, request: Request, placements: list[Placement]) -> None:
         question = request.question
@@ -288,7 +291,7 @@ class Pool:
     async def _see_off(self, running: Running) -> None:
         await self._fleet.gone(running)
         self._ledger.gauges.pop(running.id, None)
-        self._placements.clear()  # what was measured counts from the next load on
+        self._placing.forget()
         self._do(self._scheduler.on_gone(running.id, time.monotonic()))
         for client in self._unloaders.pop(running.id, []):
             client.finish(wire.Done())
@@ -392,12 +395,3 @@ class Pool:
         self._tasks.discard(task)
         if not task.cancelled() and (error := task.exception()):
             log.error("a task of the node failed", exc_info=error)
-
-
-def as_failure(error: HubError) -> wire.Failure:
-    return wire.Failure(
-        code=error.code,
-        message=error.message,
-        param=error.param,
-        retry_after_s=error.retry_after_s,
-    )

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from typing import Protocol
 
 from inference import wire
+from inference.errors import HubError
 from inference.node.effects import Start
 from inference.node.process import EngineProcess
 
@@ -182,3 +183,12 @@ class Running:
             self.events.on_loaded(self, message)
         elif isinstance(message, wire.Failure):
             self.events.on_load_failed(self, message)
+
+
+def as_failure(error: HubError) -> wire.Failure:
+    return wire.Failure(
+        code=error.code,
+        message=error.message,
+        param=error.param,
+        retry_after_s=error.retry_after_s,
+    )

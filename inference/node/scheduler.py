@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 
 from inference.errors import DeadlineExceeded, HubError, LoadFailed, NotFound, OutOfMemory
 from inference.node import waits
-from inference.node.effects import Announce, Effect, Grant, Record, Refuse, Start, Stop, Tell
+from inference.node.effects import Announce, Effect, Grant, Record, Refuse, Start, Stop
 from inference.node.eviction import Bytes, Impossible, Resident, Target, Wait, plan
 from inference.node.residents import Instance, Model, Policy, Ticket
 
@@ -44,7 +44,7 @@ class Scheduler:
         self._waiting[ticket.id] = model
         self._advance(now, out)
         if ticket.id in self._waiting:
-            self._tell_one(model, ticket, now, out)
+            out += waits.tell_one(model, ticket, now)
         return out
 
     def on_cancel(self, ticket_id: int, now: float) -> list[Effect]:
@@ -154,7 +154,7 @@ class Scheduler:
         self._shrink(now, out)
         self._advance(now, out)
         for model in self.models.values():
-            self._tell_all(model, now, out)
+            out += waits.tell_all(model, now)
         return out
 
     # --- queries --------------------------------------------------------------------------------
@@ -206,7 +206,7 @@ class Scheduler:
         oldest = min(ticket.since for ticket in model.queue)
         waited_s = sum(now - ticket.since for ticket in model.queue)
         target = Target(model.name, model.placements, now - oldest, waited_s)
-        verdict = plan(target, self._residents(now), self.free(), now, self.policy.limits)
+        verdict = plan(target, self.residents(now), self.free(), now, self.policy.limits)
         if isinstance(verdict, Impossible):
             error = OutOfMemory(f"{model.name} does not fit: {verdict.reason}")
             self._refuse_all(model, error, out)
@@ -218,7 +218,8 @@ class Scheduler:
         else:
             why = f"wanted by {first.spec.name} ({len(model.queue)} waiting)"
             for victim in verdict.victims:
-                self._drain(self.instances[victim.id], f"makes room, {why}", now, out)
+                detail = waits.sacrifice(victim, now)
+                self._drain(self.instances[victim.id], f"makes room, {why}", now, out, detail)
             number = next(self._numbers)
             instance = Instance(
                 number, model.spec, verdict.placement, dict(verdict.placement.claim)
@@ -242,14 +243,21 @@ class Scheduler:
         out.append(Start(instance.id, instance.spec, instance.placement))
 
     def _drain(
-        self, instance: Instance, why: str, now: float, out: list[Effect], *, force: bool = False
+        self,
+        instance: Instance,
+        why: str,
+        now: float,
+        out: list[Effect],
+        detail: str = "",
+        *,
+        force: bool = False,
     ) -> None:
         """Take no more requests; stop when none is left. Never taken back."""
         model = self.models[instance.name]
         if model.instance is instance:
             model.instance = None
         was, instance.state, instance.why = instance.state, "draining", why
-        out.append(Record("unload", model.name, why))
+        out.append(Record("unload", model.name, why, detail))
         if was == "committed":
             del self.instances[instance.id]
         else:
@@ -363,7 +371,7 @@ class Scheduler:
         model.queue.remove(ticket)
         self._waiting.pop(ticket.id, None)
 
-    def _residents(self, now: float) -> list[Resident]:
+    def residents(self, now: float) -> list[Resident]:
         return [
             self.models[i.name].resident(i, now, favoured=i.name in self.policy.favoured)
             for i in self.instances.values()
@@ -377,21 +385,3 @@ class Scheduler:
             - sum(i.claim.get(device, 0) for i in instances)
             for device, limit in self.policy.limits.bytes.items()
         }
-
-    # --- what those who wait are told ---------------------------------------------------------------
-
-    def _tell_all(self, model: Model, now: float, out: list[Effect]) -> None:
-        for place, ticket in enumerate(sorted(model.queue, key=waits.rank), 1):
-            self._tell(model, ticket, place, now, out)
-
-    def _tell_one(self, model: Model, ticket: Ticket, now: float, out: list[Effect]) -> None:
-        place = 1 + sum(waits.rank(other) < waits.rank(ticket) for other in model.queue)
-        self._tell(model, ticket, place, now, out)
-
-    def _tell(
-        self, model: Model, ticket: Ticket, place: int, now: float, out: list[Effect]
-    ) -> None:
-        progress = waits.progress(model, place, now)
-        if progress != ticket.told:
-            ticket.told = progress
-            out.append(Tell(ticket.id, progress))

@@ -100,6 +100,9 @@ class Connection(asyncio.Protocol):
         elif isinstance(message, wire.Unload):
             self._asked = True
             self._pool.unload(self, message)
+        elif isinstance(message, wire.Plan):
+            self._asked = True
+            self._pool.plan(self, message)
         elif isinstance(message, wire.Watch):
             self._show(message.interval_s)
         else:

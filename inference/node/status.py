@@ -82,7 +82,11 @@ class Ledger:
     def record(self, record: Record) -> None:
         self.decisions.append(
             wire.Decision(
-                at=time.time(), action=record.action, model=record.model, reason=record.reason
+                at=time.time(),
+                action=record.action,
+                model=record.model,
+                reason=record.reason,
+                detail=record.detail,
             )
         )
 

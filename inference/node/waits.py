@@ -2,6 +2,7 @@
 
 from inference import wire
 from inference.errors import DeadlineExceeded, HubError, QueueFull
+from inference.node.effects import Effect, Tell
 from inference.node.eviction import Resident
 from inference.node.residents import Model, Ticket
 
@@ -50,6 +51,14 @@ def room_reason(victims: tuple[Resident, ...]) -> str:
     return f"waits until {names} has left the memory" if names else ""
 
 
+def sacrifice(victim: Resident, now: float) -> str:
+    """Say what made this one the least to lose."""
+    return (
+        f"priority {victim.priority}, idle for {max(0.0, now - victim.last_used_at):.0f} s, "
+        f"{victim.chance:.0%} likely to be wanted within a minute, loads in {victim.load_s:.1f} s"
+    )
+
+
 def urgency(model: Model, now: float, ageing_s: float) -> tuple[float, float]:
     """The lowest is loaded first."""
     first = model.next_ticket(now, ageing_s)
@@ -75,3 +84,22 @@ def refusal(model: Model, ticket: Ticket, now: float) -> HubError | None:
             retry_after_s=eta_s,
         )
     return None
+
+
+def tell_all(model: Model, now: float) -> list[Effect]:
+    """Tell everybody in the queue whose wait has changed."""
+    ranked = enumerate(sorted(model.queue, key=rank), 1)
+    return [told for place, ticket in ranked for told in _tell(model, ticket, place, now)]
+
+
+def tell_one(model: Model, ticket: Ticket, now: float) -> list[Effect]:
+    place = 1 + sum(rank(other) < rank(ticket) for other in model.queue)
+    return _tell(model, ticket, place, now)
+
+
+def _tell(model: Model, ticket: Ticket, place: int, now: float) -> list[Effect]:
+    told = progress(model, place, now)
+    if told == ticket.told:
+        return []
+    ticket.told = told
+    return [Tell(ticket.id, told)]

@@ -27,6 +27,13 @@ async def answers(line: Line, question: wire.Any) -> None:
         case wire.Load():
             await line.send(wire.Progress(state="loading"))
             await line.send(wire.Loaded(memory_bytes=9, device="cpu", load_s=0.5))
+        case wire.Plan():
+            victims = [
+                wire.Victim(name=name, claim_bytes=5, idle_s=60.0) for name in ("chat", "speech")
+            ]
+            await line.send(
+                wire.Planned(verdict="fits_after_unloading", device="cpu", victims=victims)
+            )
         case wire.Unload(model="chat"):
             await line.send(wire.Done())
         case wire.Unload():
@@ -158,3 +165,20 @@ async def test_it_says_that_the_node_is_away(web: servers.Hub) -> None:
     for refused in (state, load):
         assert (refused.status_code, refused.json()["error"]["code"]) == (503, "node_unavailable")
         assert int(refused.headers["retry-after"]) >= 1
+
+
+async def test_it_says_what_a_load_would_do(web: servers.Hub, node: Nodes) -> None:
+    async with node(answers) as started:
+        body = (await call(web, "GET", "/models/vectors/plan")).json()
+    assert (body["model"], body["verdict"]) == ("vectors", "fits_after_unloading")
+    assert [(one["name"], one["idle_s"]) for one in body["victims"]] == [
+        ("chat", 60.0),
+        ("speech", 60.0),
+    ]
+    assert not [one for one in started.questions if isinstance(one, wire.Load)]
+
+
+async def test_a_key_of_some_models_hears_of_no_others(web: servers.Hub, node: Nodes) -> None:
+    async with node(answers):
+        answer = await call(web, "GET", "/models/vectors/plan", key="one-model-operator")
+    assert answer.json()["victims"] == []

@@ -96,7 +96,7 @@ class Talk:
     async def rest(self) -> list[Any]:
         """Read up to the last frame."""
         found = [await self.next()]
-        while not isinstance(found[-1], wire.Done | wire.Failure | wire.Loaded):
+        while not isinstance(found[-1], wire.Done | wire.Failure | wire.Loaded | wire.Planned):
             found.append(await self.next())
         return found
 
