@@ -386,6 +386,16 @@ class Decision(msgspec.Struct, kw_only=True, omit_defaults=True, frozen=True):
     detail: str = ""  # why this model and no other
 
 
+class Waiting(msgspec.Struct, kw_only=True, omit_defaults=True, frozen=True):
+    """One request in a queue: its place among those of its model, and why it waits."""
+
+    model: str
+    position: int
+    age_s: float
+    reason: str
+    eta_s: float | None = None
+
+
 class Moment(msgspec.Struct, kw_only=True, omit_defaults=True, frozen=True):
     """Two seconds of the node's past."""
 
@@ -402,6 +412,7 @@ class Snapshot(Message, frozen=True):
     devices: list[DeviceInfo] = []
     models: list[ModelStatus] = []
     decisions: list[Decision] = []
+    queue: list[Waiting] = []  # the oldest first; of many only these
     history: list[Moment] = []  # what a lasting `Watch` has not been sent yet
 
 

@@ -7,6 +7,7 @@ from functools import cached_property
 import msgspec
 from django.conf import settings
 
+from hub.config import ModelConfig
 from hub.dashboard import memory, rows
 from hub.dashboard.memory import DeviceMap
 from hub.dashboard.rows import ModelRow
@@ -145,6 +146,18 @@ class Board:
     def decisions(self) -> list[wire.Decision]:
         found = self.snapshot.decisions if self.snapshot else []
         return sorted(found, key=lambda decision: -decision.at)
+
+    @property
+    def queue(self) -> list[wire.Waiting]:
+        return self.snapshot.queue if self.snapshot else []
+
+    @property
+    def pinned(self) -> list[str]:
+        return [row.name for row in self.rows if row.model.settings.get("pinned")]
+
+    @property
+    def rules(self) -> ModelConfig:
+        return settings.HUB_CONFIG.model_config
 
     @cached_property
     def concerns(self) -> list[Concern]:

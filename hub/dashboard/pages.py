@@ -45,7 +45,12 @@ NAVIGATION = (
     ),
     Group(
         gettext_lazy("Operate"),
-        (Link("overview", gettext_lazy("Overview"), icon="layout-dashboard", scope="status:read"),),
+        (
+            Link(
+                "overview", gettext_lazy("Overview"), icon="layout-dashboard", scope="status:read"
+            ),
+            Link("scheduler", gettext_lazy("Scheduler"), icon="stack-2", scope="status:read"),
+        ),
     ),
     Group(
         gettext_lazy("Govern"),

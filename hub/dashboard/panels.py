@@ -31,6 +31,8 @@ PANELS = {
         Panel("activity", "status:read"),
         Panel("traffic", "status:read"),
         Panel("decisions", "status:read"),
+        Panel("queue", "status:read"),
+        Panel("rules", "status:read"),
         Panel("models", "models:read"),
         Panel("starters", "models:manage"),
     )

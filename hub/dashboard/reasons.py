@@ -13,6 +13,18 @@ SENTENCES = {
     r"makes room, wanted by (?P<name>.+) \((?P<n>\d+) waiting\)": _(
         "makes room, wanted by %(name)s (%(n)s waiting)"
     ),
+    r"priority (?P<priority>-?\d+), idle for (?P<time>\d+) s, (?P<chance>\d+)% likely to be wanted "
+    r"within a minute, loads in (?P<load>[\d.]+) s": _(
+        "priority %(priority)s, idle for %(time)s s, %(chance)s%% likely to be wanted within a "
+        "minute, loads in %(load)s s"
+    ),
+    r"(?P<name>.+) is loading": _("%(name)s is loading"),
+    r"(?P<name>.+) is about to be loaded": _("%(name)s is about to be loaded"),
+    r"(?P<name>.+) is busy with (?P<n>\d+) requests": _("%(name)s is busy with %(n)s requests"),
+    r"waits until (?P<name>.+) has left the memory": _("waits until %(name)s has left the memory"),
+    r"waits a little: (?P<name>.+) would have to go, and will probably be wanted again": _(
+        "waits a little: %(name)s would have to go, and will probably be wanted again"
+    ),
     r"replaced by a newer version": _("replaced by a newer version"),
     r"idle for (?P<time>\d+) s": _("idle for %(time)s s"),
     r"nobody waits for it any more": _("nobody waits for it any more"),

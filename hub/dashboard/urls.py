@@ -5,7 +5,16 @@ from django.urls import URLPattern, URLResolver, path
 from django.views.decorators.http import require_POST
 from django.views.i18n import set_language
 
-from hub.dashboard.views import entry, keys, models, overview, playground, setup, system
+from hub.dashboard.views import (
+    entry,
+    keys,
+    models,
+    overview,
+    playground,
+    scheduler,
+    setup,
+    system,
+)
 
 urlpatterns: list[URLPattern | URLResolver] = [
     path("", overview.overview, name="overview"),
@@ -24,5 +33,6 @@ urlpatterns: list[URLPattern | URLResolver] = [
     path("keys/", keys.keys, name="keys"),
     path("keys/new/", keys.new, name="key_new"),
     path("keys/<slug:public_id>/revoke/", keys.revoke, name="key_revoke"),
+    path("scheduler/", scheduler.scheduler, name="scheduler"),
     path("system/", system.system, name="system"),
 ]

@@ -7,12 +7,14 @@ from dataclasses import dataclass, field
 import msgspec
 
 from inference import wire
+from inference.node import waits
 from inference.node.devices import Device
 from inference.node.effects import Record
 from inference.node.residents import Instance, Model
 from inference.node.scheduler import Scheduler
 
 DECISIONS = 200
+SHOWN_WAITING = 100
 
 
 @dataclass(slots=True)
@@ -101,6 +103,7 @@ def snapshot(
             _model(model, scheduler, ledger, now) for _, model in sorted(scheduler.models.items())
         ],
         decisions=list(ledger.decisions),
+        queue=waits.queue(scheduler.models.values(), now, SHOWN_WAITING),
     )
 
 

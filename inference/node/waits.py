@@ -1,5 +1,7 @@
 """Who waits for what: refusals, position, reason and time left. Pure functions over the scheduler's rows."""
 
+from collections.abc import Iterable
+
 from inference import wire
 from inference.errors import DeadlineExceeded, HubError, QueueFull
 from inference.node.effects import Effect, Tell
@@ -84,6 +86,28 @@ def refusal(model: Model, ticket: Ticket, now: float) -> HubError | None:
             retry_after_s=eta_s,
         )
     return None
+
+
+def queue(models: Iterable[Model], now: float, most: int) -> list[wire.Waiting]:
+    """Give who waits, the oldest first."""
+    ranked = (
+        (model, place, ticket)
+        for model in models
+        for place, ticket in enumerate(sorted(model.queue, key=rank), 1)
+    )
+    oldest = sorted(ranked, key=lambda one: one[2].since)[:most]
+    return [_waiting(model, place, ticket, now) for model, place, ticket in oldest]
+
+
+def _waiting(model: Model, place: int, ticket: Ticket, now: float) -> wire.Waiting:
+    told = progress(model, place, now)
+    return wire.Waiting(
+        model=model.name,
+        position=place,
+        age_s=round(now - ticket.since, 1),
+        reason=told.reason,
+        eta_s=told.eta_s,
+    )
 
 
 def tell_all(model: Model, now: float) -> list[Effect]:

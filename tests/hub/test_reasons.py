@@ -19,6 +19,12 @@ KNOWN = [
     "it needs 1.2 GB on cpu; the limit is 900 MB",
     "it needs 1.2 GB on cuda:0; the limit is 900 MB, of which pinned models hold 10 MB",
     "all 2 model places are held by pinned models",
+    "priority -3, idle for 40 s, 3% likely to be wanted within a minute, loads in 4.1 s",
+    "a is loading",
+    "a is about to be loaded",
+    "a is busy with 2 requests",
+    "waits until a, b has left the memory",
+    "waits a little: a would have to go, and will probably be wanted again",
 ]
 
 

@@ -1,0 +1,36 @@
+"""The scheduler's page: who waits and why, what a load would do, and why a model left."""
+
+from playwright.sync_api import expect
+
+from tests.e2e.browsing import axe
+from tests.e2e.conftest import Open
+from tests.e2e.test_overview import talking
+from tests.servers import Hub
+
+
+def test_it_shows_what_a_load_would_do_and_does_nothing(hub: Hub, as_person: Open) -> None:
+    page = as_person("vera")
+    page.goto("/scheduler/")
+    page.get_by_label("Model", exact=True).select_option("lonely")
+    page.get_by_role("button", name="Show the plan").click()
+    plan = page.get_by_role("status").filter(has_text="lonely")
+    expect(plan).to_contain_text("lonely fits beside what is loaded now.")
+    expect(plan).to_contain_text("Not reserved")
+    page.goto("/models/about/lonely/")
+    expect(page.locator("main [data-state=cold]")).to_be_visible()
+
+
+def test_it_shows_a_loaded_model_as_loaded(hub: Hub, as_person: Open) -> None:
+    page = as_person("vera")
+    with talking(hub, "slow"):
+        page.goto("/scheduler/?model=slow")
+        expect(page.get_by_text("slow is loaded already.")).to_be_visible()
+        expect(page.get_by_text("Nothing waits")).to_be_visible()
+        assert axe(page) == []
+
+
+def test_it_tells_a_model_that_is_none(hub: Hub, as_person: Open) -> None:
+    page = as_person("vera")
+    page.goto("/scheduler/?model=no%20such%20model")
+    expect(page.get_by_role("alert")).to_contain_text("That did not work")
+    assert axe(page) == []
