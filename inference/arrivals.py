@@ -56,6 +56,11 @@ def _bring_once(pk: int) -> None:
             places.remove_owned(places.own_folder(row.name, pk))
     except (HubError, DownloadFailed, preparation.PreparationFailed, OSError) as error:
         _fail(row, error)
+    except (
+        Exception
+    ) as error:  # a row that says nothing would wait for ever, and so would its reader
+        log.exception("model not added", extra={"model": row.name})
+        _fail(row, RuntimeError(f"unexpected {type(error).__name__}; the worker's log says more"))
 
 
 def waiting() -> list[int]:

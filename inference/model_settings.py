@@ -3,7 +3,7 @@
 `entries.change` validates against it; `catalog.spec_of` puts the result into the spec.
 """
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, get_args, get_type_hints
 
 import msgspec
 from msgspec import Meta
@@ -34,10 +34,17 @@ class _None(msgspec.Struct, omit_defaults=True, forbid_unknown_fields=True):
 
 class _Gguf(msgspec.Struct, omit_defaults=True, forbid_unknown_fields=True):
     kv_tokens: Annotated[int, Meta(ge=256, le=2**24)] | None = None
+    kv_type: Literal["f16", "q8_0"] | None = None
 
 
-class _Transformers(msgspec.Struct, omit_defaults=True, forbid_unknown_fields=True):
+class _Vision(msgspec.Struct, omit_defaults=True, forbid_unknown_fields=True):
     prefix_cache_bytes: Annotated[int, Meta(ge=0, le=2**50)] | None = None
+
+
+class _Transformers(_Vision, omit_defaults=True, forbid_unknown_fields=True):
+    quantization: Literal["none", "int8", "nf4"] | None = None
+    attention: Literal["auto", "sdpa", "eager", "flash_attention_2"] | None = None
+    torch_compile: bool | None = None
 
 
 class _Embed(msgspec.Struct, omit_defaults=True, forbid_unknown_fields=True):
@@ -60,7 +67,7 @@ class _Vllm(msgspec.Struct, omit_defaults=True, forbid_unknown_fields=True):
 OPTIONS: dict[str, type[msgspec.Struct]] = {
     "llm_gguf": _Gguf,
     "llm_transformers": _Transformers,
-    "vlm_transformers": _Transformers,
+    "vlm_transformers": _Vision,
     "llm_vllm": _Vllm,
     "embed_text": _Embed,
     "embed_clip": _Embed,
@@ -94,4 +101,13 @@ def _convert(values: dict[str, Any], kind: type[Any], prefix: str) -> Any:
     except msgspec.ValidationError as error:
         what, _, where = str(error).partition(" - at `$.")
         place = prefix + where.rstrip("`").partition("[")[0]
-        raise InvalidValue(f"{place}: {what}", param=place or None) from error
+        raise InvalidValue(
+            f"{place}: {what}{_choices(kind, place)}", param=place or None
+        ) from error
+
+
+def _choices(kind: type[Any], place: str) -> str:
+    """Name what a field takes, where that is a short list."""
+    hint = get_type_hints(kind).get(place.rpartition(".")[2])
+    found = [name for part in get_args(hint) for name in get_args(part) if isinstance(name, str)]
+    return f"; choose one of {', '.join(found)}" if found else ""

@@ -21,7 +21,8 @@ from transformers import (
     PreTrainedConfig,
 )
 
-from inference.engines import llama_decoder
+from inference.engines import llama_decoder, quantized
+from inference.engines.build import Build
 from inference.engines.decoder import Decoder
 from inference.engines.hf_decoder import HfDecoder
 from inference.engines.llama_decoder import LlamaDecoder
@@ -59,6 +60,7 @@ class Checkpoint:
             )
         except (OSError, ValueError, KeyError, TypeError) as error:
             raise LoadFailed(f"the config of {folder.name} cannot be used: {error}") from error
+        _refuse_packed(folder, config)
         return cls(folder, config, files)
 
     @property
@@ -85,27 +87,37 @@ class Checkpoint:
         except (OSError, ValueError):
             return None
 
-    def decoder(self, dtype: torch.dtype, device: torch.device, progress: Progress) -> Decoder:
-        """Place the weights. Raises: LoadFailed."""
+    def decoder(
+        self,
+        dtype: torch.dtype,
+        device: torch.device,
+        progress: Progress,
+        build: Build = Build(),  # noqa: B008 (frozen)
+    ) -> Decoder:
+        """Place the weights, quantized while they are read. Raises: LoadFailed."""
         total = self.total_bytes
         progress(0, total)
         try:
-            if llama_decoder.can_serve(self.config):
-                made: Decoder = self._llama(dtype, device, progress)
+            if llama_decoder.can_serve(self.config) and not build.by_library:
+                made: Decoder = self._llama(dtype, device, progress, build.quantization)
             else:
-                made = HfDecoder(self._model(AutoModelForCausalLM, dtype, device))
+                made = HfDecoder(self._language_model(dtype, device, build))
         except BROKEN as error:
             raise LoadFailed(f"{self.folder.name} cannot be loaded: {error}") from error
         progress(total, total)
         return made
 
-    def _llama(self, dtype: torch.dtype, device: torch.device, progress: Progress) -> LlamaDecoder:
+    def _llama(
+        self, dtype: torch.dtype, device: torch.device, progress: Progress, mode: quantized.Mode
+    ) -> LlamaDecoder:
         total = self.total_bytes
+
+        def placed(done: int) -> None:
+            progress(min(done, total), total)
+
         with ExitStack() as stack:
             weights = _Weights(self.files, stack)
-            return LlamaDecoder(
-                self.config, weights, dtype, device, lambda done: progress(min(done, total), total)
-            )
+            return LlamaDecoder(self.config, weights, dtype, device, placed, mode)
 
     def image_text_model(self, dtype: torch.dtype, device: torch.device, progress: Progress) -> Any:
         """Give the whole model, vision included. Raises: LoadFailed."""
@@ -118,11 +130,23 @@ class Checkpoint:
         progress(total, total)
         return model
 
-    def _model(self, auto: Any, dtype: torch.dtype, device: torch.device) -> Any:
+    def _language_model(self, dtype: torch.dtype, device: torch.device, build: Build) -> Any:
+        attention = build.library_attention
+        model = self._model(AutoModelForCausalLM, dtype, device, attention)
+        if build.quantization != "none":
+            quantized.replace(model, build.quantization)
+        if build.torch_compile:
+            model.compile(dynamic=True)
+        return model
+
+    def _model(
+        self, auto: Any, dtype: torch.dtype, device: torch.device, attention: str | None = None
+    ) -> Any:
         return auto.from_pretrained(
             self.folder,
             config=self.config,
             dtype=dtype,
+            attn_implementation=attention,
             device_map={"": device},
             local_files_only=True,
             use_safetensors=True,
@@ -145,6 +169,17 @@ class _Weights:
             return None
         tensor: Tensor = source.get_tensor(name)
         return tensor
+
+
+def _refuse_packed(folder: Path, config: PreTrainedConfig) -> None:
+    """Raises: LoadFailed for weights that were quantized in a way that nothing here computes."""
+    packed: Any = getattr(config, "quantization_config", None) or {}
+    method = packed.get("quant_method") if isinstance(packed, dict) else str(packed)
+    if packed and method != "bitsandbytes":
+        raise LoadFailed(
+            f"{folder.name} is quantized as {method or 'something unknown'}, which this engine does not"
+            " compute; serve it by llm_vllm on a GPU, or take the model's plain weights"
+        )
 
 
 def _weight_files(folder: Path) -> list[Path]:

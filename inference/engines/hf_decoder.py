@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 from transformers.cache_utils import Cache, DynamicLayer
 
+from inference.engines import quantized
 from inference.engines.decoder import Decode, DecodeIndex, Decoder, Prefill, PrefillIndex
 from inference.engines.kv_cache import KvPool, Layout, Stage
 from inference.errors import LoadFailed
@@ -75,7 +76,7 @@ class HfDecoder(Decoder):
         self._keeps = "logits_to_keep" in named
         self._places = "position_ids" in named
         self.vocab_tokens = int(model.config.get_text_config().vocab_size)
-        self.weights_bytes = sum(p.numel() * p.element_size() for p in model.parameters())
+        self.weights_bytes = quantized.kept_bytes(model)
         self.layout = self._probe_layout()
         self.together = self._places and self._masks() is not None
         self._check()

@@ -14,6 +14,7 @@ from torch import Tensor
 from transformers import PreTrainedConfig
 from transformers.models.llama.modeling_llama import LlamaRotaryEmbedding
 
+from inference.engines import quantized
 from inference.engines.decoder import Decode, DecodeIndex, Decoder, Prefill, PrefillIndex
 from inference.engines.kv_cache import Layout
 
@@ -58,12 +59,13 @@ class LlamaDecoder(Decoder):
         dtype: torch.dtype,
         device: torch.device,
         on_layer: Callable[[int], None] = lambda _bytes: None,
+        quantization: quantized.Mode = "none",
     ) -> None:
         """`on_layer` gets how many bytes of weights are placed so far.
 
         Raises: KeyError naming a tensor that the checkpoint lacks.
         """
-        self._read = _Reader(weights, dtype, device)
+        self._read = _Reader(weights, dtype, device, quantization)
         self._heads = config.num_attention_heads
         kv_heads = config.num_key_value_heads
         head_dim = getattr(config, "head_dim", None) or config.hidden_size // self._heads
@@ -75,10 +77,10 @@ class LlamaDecoder(Decoder):
         self._layers: list[_Layer] = []
         for at in range(config.num_hidden_layers):
             self._layers.append(self._read.layer(f"model.layers.{at}."))
-            on_layer(self._read.nbytes)
+            on_layer(self._read.read_bytes)
         self._norm = self._read.tensor("model.norm.weight")
         self._head = self._make_head(config)
-        on_layer(self._read.nbytes)
+        on_layer(self._read.read_bytes)
         self.vocab_tokens = self._embedding.shape[0]
         self.weights_bytes = self._read.nbytes
         del self._read
@@ -86,7 +88,7 @@ class LlamaDecoder(Decoder):
     def _make_head(self, config: PreTrainedConfig) -> Linear:
         if config.tie_word_embeddings:
             return self._read.pack(self._embedding, None)
-        return self._read.linear("lm_head")
+        return self._read.head("lm_head")
 
     @torch.inference_mode()
     def step(self, decodes: Sequence[Decode], prefills: Sequence[Prefill]) -> Tensor:
@@ -207,17 +209,24 @@ def _picks(
 class _Reader:
     """Places weights: fused, on the device, and packed where that is faster."""
 
-    def __init__(self, weights: Weights, dtype: torch.dtype, device: torch.device) -> None:
+    def __init__(
+        self,
+        weights: Weights,
+        dtype: torch.dtype,
+        device: torch.device,
+        quantization: quantized.Mode,
+    ) -> None:
         self._weights = weights
-        self._dtype, self._device = dtype, device
-        self.nbytes = 0
+        self._dtype, self._device, self._quantization = dtype, device, quantization
+        self.read_bytes = self.nbytes = 0  # nbytes: what is kept of it
 
     def _mapped(self, name: str) -> Tensor | None:
         """Give a tensor that may still be a view of the file."""
         found = self._weights(name)
         if found is None:
             return None
-        self.nbytes += found.numel() * self._dtype.itemsize
+        size = found.numel() * self._dtype.itemsize
+        self.nbytes, self.read_bytes = self.nbytes + size, self.read_bytes + size
         return found.to(device=self._device, dtype=self._dtype)
 
     def optional(self, name: str) -> Tensor | None:
@@ -233,6 +242,19 @@ class _Reader:
 
     def linear(self, *names: str) -> Linear:
         """Make one projection of several that have the same input."""
+        weight, bias = self._joined(names)
+        if self._quantization == "none":
+            return self.pack(weight, bias)
+        run, kept = quantized.linear(weight, bias, self._quantization)
+        self.nbytes += kept - weight.nbytes
+        return run
+
+    def head(self, name: str) -> Linear:
+        """Make the last projection, which stays as it is: its errors would reach every token."""
+        return self.pack(*self._joined((name,)))
+
+    def _joined(self, names: Sequence[str]) -> tuple[Tensor, Tensor | None]:
+        """Raises: KeyError naming a tensor that is not there."""
         weights = [self._mapped(f"{name}.weight") for name in names]
         placed = [weight for weight in weights if weight is not None]
         if len(placed) < len(names):
@@ -240,7 +262,7 @@ class _Reader:
         weight = torch.cat(placed)
         biases = [self.optional(f"{name}.bias") for name in names]
         given = [bias for bias in biases if bias is not None]
-        return self.pack(weight, torch.cat(given) if given else None)
+        return weight, torch.cat(given) if given else None
 
     def pack(self, weight: Tensor, bias: Tensor | None) -> Linear:
         packed = _packed(weight, bias)

@@ -20,6 +20,7 @@ from inference.engines.llama_lanes import Lane
 from inference.errors import ContextLengthExceeded, EngineFailed, HubError, LoadFailed
 
 QUIET = 1  # errors only
+KV_TYPES = {"f16": 1, "q8_0": 8}  # Source: enum ggml_type of ggml.h
 REQUEST_TIMEOUT_S = 600.0
 PREFIX, SOCKET = "hub-llama-", "s.sock"
 
@@ -31,6 +32,7 @@ class Settings:
     threads: int
     batch_tokens: int  # most prompt tokens computed in one step
     gpu: int | None  # the GPU's number, or None for the CPU
+    kv_type: str = "f16"
 
 
 class Timings(msgspec.Struct):
@@ -198,6 +200,7 @@ def _params(settings: Settings, socket_path: str) -> Any:
     params = xllamacpp.CommonParams()
     params.model.path = settings.path
     params.n_ctx = settings.lane.allocated_tokens
+    params.cache_type_k = params.cache_type_v = KV_TYPES[settings.kv_type]
     params.kv_unified = settings.lane.shared
     params.n_parallel = settings.lane.slots
     params.n_batch = max(settings.batch_tokens, settings.lane.slots)

@@ -30,6 +30,7 @@ OTHER_BYTES = 300 * 1024**2  # process, compute buffers
 DEFAULT_KV_BYTES = 2 * 1024**3  # where the node sets no limit
 CPU_BATCH_TOKENS = 256  # others wait for a batch of a long prompt; more wins little on a CPU
 CUDA_BATCH_TOKENS = 2_048
+KV_SHARES = {"f16": 1.0, "q8_0": 17 / 32}  # of 16 bits; others changed answers (docs/decisions.md)
 
 
 @dataclass(slots=True)
@@ -89,7 +90,7 @@ class LlmGguf(Engine):
         self._prepare(spec, setting, header, lanes)
         setting.progress(header.weights_bytes, header.weights_bytes)
         self._start_threads(sum(lane.running for lane in lanes))
-        self._kv_bytes_per_token = header.kv_bytes_per_token()
+        self._kv_bytes_per_token = _kv_token_bytes(spec, header)
         return wire.Loaded(
             memory_bytes=footprint.total_bytes,
             weights_bytes=header.weights_bytes,
@@ -321,7 +322,20 @@ def _settings(spec: wire.ModelSpec, setting: Setting, lane: Lane) -> Settings:
         threads=max(1, setting.threads),
         batch_tokens=CPU_BATCH_TOKENS if gpu is None else CUDA_BATCH_TOKENS,
         gpu=gpu,
+        kv_type=_kv_type(spec),
     )
+
+
+def _kv_type(spec: wire.ModelSpec) -> str:
+    """Raises: LoadFailed."""
+    asked = spec.options.get("kv_type", "f16")
+    if asked not in KV_SHARES:
+        raise LoadFailed(f"option kv_type {asked!r} is not one of {', '.join(KV_SHARES)}")
+    return str(asked)
+
+
+def _kv_token_bytes(spec: wire.ModelSpec, header: GgufHeader) -> int:
+    return int(header.kv_bytes_per_token() * KV_SHARES[_kv_type(spec)])
 
 
 def _lanes(spec: wire.ModelSpec, setting: Setting, header: GgufHeader, gpu: bool) -> list[Lane]:
@@ -331,7 +345,7 @@ def _lanes(spec: wire.ModelSpec, setting: Setting, header: GgufHeader, gpu: bool
     free_bytes = DEFAULT_KV_BYTES
     if setting.memory_bytes:
         free_bytes = setting.memory_bytes - header.weights_bytes - OTHER_BYTES
-    fits = free_bytes // max(1, header.kv_bytes_per_token())
+    fits = free_bytes // max(1, _kv_token_bytes(spec, header))
     most = spec.options.get("kv_tokens", MAX_KV_TOKENS)
     if isinstance(most, bool | str | float) or most < 1:
         raise LoadFailed(f"option kv_tokens must be a number of tokens, not {most!r}")

@@ -102,7 +102,7 @@ class TokenEngine(Engine):
         checkpoint = Checkpoint.open(spec.path)
         dtype = choose_dtype(spec.dtype, self._device)
         self._vocabulary = Vocabulary.load(checkpoint.folder)
-        self._open(checkpoint, dtype, setting)
+        self._open(checkpoint, spec, dtype, setting)
         tuning = TUNING[self._device.type]
         own = checkpoint.context_tokens or DEFAULT_CONTEXT_TOKENS
         self._context = min(spec.context_tokens or own, own)
@@ -167,7 +167,9 @@ class TokenEngine(Engine):
     # --- loading --------------------------------------------------------------------------------
 
     @abstractmethod
-    def _open(self, checkpoint: Checkpoint, dtype: torch.dtype, setting: Setting) -> None:
+    def _open(
+        self, checkpoint: Checkpoint, spec: wire.ModelSpec, dtype: torch.dtype, setting: Setting
+    ) -> None:
         """Make the decoder and what encodes its prompts. Raises: LoadFailed."""
 
     def _make_memory(self, tuning: Tuning) -> KvMemory:

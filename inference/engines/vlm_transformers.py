@@ -32,7 +32,9 @@ class VlmTransformers(TokenEngine):
         self._looking.shutdown()
         super().close()
 
-    def _open(self, checkpoint: Checkpoint, dtype: torch.dtype, setting: Setting) -> None:
+    def _open(
+        self, checkpoint: Checkpoint, _spec: wire.ModelSpec, dtype: torch.dtype, setting: Setting
+    ) -> None:
         model = checkpoint.image_text_model(dtype, self._device, setting.progress)
         decoder = VisionDecoder(model)
         self._eyes = VisionPrompts(checkpoint.folder, self._vocabulary, decoder)

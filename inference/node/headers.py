@@ -5,6 +5,7 @@ is no plain number in range counts as absent, so that no claim of memory is nega
 """
 
 import json
+import re
 import struct
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -26,6 +27,7 @@ GGUF_NUMBERS = {0: "<B", 1: "<b", 2: "<H", 3: "<h", 4: "<I", 5: "<i", 6: "<f", 7
 }  # Source: ggml's gguf.md, value types
 GGUF_STRING, GGUF_ARRAY = 8, 9
 KV_ELEMENT_BYTES = 2  # float16 or bfloat16
+PLAIN = re.compile(r"embed|lm_head|wte|wpe")
 
 
 class UnreadableModel(ValueError):
@@ -39,6 +41,8 @@ class Shape:
     weights_bytes: int
     kv_token_bytes: int = 0
     context_tokens: int = 0
+    plain_bytes: int = 0  # of the weights, those that no engine quantizes: embeddings and head
+    family: str = ""  # `model_type` of a folder's config
 
 
 def read(path: str) -> Shape:
@@ -79,8 +83,11 @@ def _token_bytes(layers: int, kv_heads: int, both: int, file: Path) -> int:
 # --- Hugging Face and CTranslate2 folders -----------------------------------------------------------
 
 
-def safetensors_bytes(file: Path) -> int:
-    """Sum the tensors' sizes by the header. Raises: UnreadableModel."""
+def safetensors_bytes(file: Path) -> tuple[int, int]:
+    """Sum the sizes of all tensors, and of embeddings and head, by the header.
+
+    Raises: UnreadableModel.
+    """
     with file.open("rb") as stream:
         prefix = stream.read(8)
         size = int.from_bytes(prefix, "little")
@@ -88,8 +95,8 @@ def safetensors_bytes(file: Path) -> int:
             raise UnreadableModel(f"{file.name} is no safetensors file")
         try:
             header: dict[str, Any] = bounded_json(stream.read(size))
-            spans = [v["data_offsets"] for k, v in header.items() if k != "__metadata__"]
-            return sum(_span(*span) for span in spans)
+            sizes = {k: _span(*v["data_offsets"]) for k, v in header.items() if k != "__metadata__"}
+            return sum(sizes.values()), sum(n for k, n in sizes.items() if PLAIN.search(k))
         except (ValueError, KeyError, TypeError, AttributeError) as error:
             raise UnreadableModel(f"the header of {file.name} is broken: {error}") from error
 
@@ -102,8 +109,10 @@ def _span(begin: object, end: object) -> int:
 
 
 def _folder(folder: Path) -> Shape:
-    files = sorted(folder.glob("*.safetensors"))
-    weights = sum(safetensors_bytes(file) for file in files)
+    files = sorted(folder.glob("*.safetensors"))  # open_clip's file repeats the library's
+    files = [file for file in files if not file.name.startswith("open_clip")] or files
+    sizes = [safetensors_bytes(file) for file in files]
+    weights, plain = (sum(size[part] for size in sizes) for part in (0, 1))
     if not weights:
         weights = sum(file.stat().st_size for file in folder.glob("*.bin"))
     if not weights:
@@ -111,7 +120,8 @@ def _folder(folder: Path) -> Shape:
     file = folder / "config.json"
     config = _config(file)
     context = whole(config.get("max_position_embeddings"), MAX_CONTEXT_TOKENS)
-    return Shape(weights, _kv_token_bytes(config, file), context)
+    family = str(config.get("model_type", ""))
+    return Shape(weights, _kv_token_bytes(config, file), context, plain, family)
 
 
 def _config(file: Path) -> dict[str, Any]:

@@ -33,6 +33,9 @@ WITHOUT_FILES = frozenset({"fake", "remote_openai"})
 CUDA_HOST_FLOOR_BYTES = 1_500 * MB  # libraries, context and pinned buffers in main memory
 CUDA_FLOOR_BYTES = 600 * MB  # context and kernels on the device
 ACTIVATIONS_BYTES = 200 * MB
+QUANTIZED_SHARES = {"int8": 0.51, "nf4": 0.27}  # of 16-bit weights, scales included
+PACKED_WHILE_READ = frozenset({"llama", "mistral", "qwen2", "qwen3"})  # others are read whole first
+KV_SHARES = {"q8_0": 17 / 32}  # of 16 bits: 34 bytes for 32 numbers
 WEIGHTS_MARGIN = 1.05  # measured after load: 4.3 % above the header's sum
 USUAL_CONTEXT_TOKENS = 4096
 KV_REQUESTS = 8  # running requests that the KV memory is planned for
@@ -55,7 +58,7 @@ class Need:
 
 
 class Peaks:
-    """Measured needs by (model, engine, dtype, context, device); survives restarts."""
+    """Measured needs by (model, engine, dtype, context, options, device); survives restarts."""
 
     def __init__(self, file: Path) -> None:
         self._file = file
@@ -93,15 +96,24 @@ def need(spec: wire.ModelSpec, shape: Shape, *, cuda: bool) -> Need:
     context = min(spec.context_tokens or own, own)
     planned = max(context, min(spec.max_concurrency, KV_REQUESTS) * min(context, KV_REQUEST_TOKENS))
     least = min(context, KV_REQUEST_TOKENS)
-    kv_bytes, kv_min_bytes = shape.kv_token_bytes * planned, shape.kv_token_bytes * least
+    token_bytes = int(shape.kv_token_bytes * KV_SHARES.get(str(spec.options.get("kv_type")), 1.0))
+    kv_bytes, kv_min_bytes = token_bytes * planned, token_bytes * least
     if spec.engine == "llm_vllm":  # it counts whole GiB on a CPU
         kv_bytes, kv_min_bytes = max(GIB, kv_bytes), max(GIB, kv_min_bytes)
     return Need(
-        fixed_bytes=floor + extra + activations + int(shape.weights_bytes * WEIGHTS_MARGIN),
+        fixed_bytes=floor + extra + activations + int(_kept_bytes(spec, shape) * WEIGHTS_MARGIN),
         kv_bytes=kv_bytes,
         kv_min_bytes=kv_min_bytes,
         weights_bytes=shape.weights_bytes,
     )
+
+
+def _kept_bytes(spec: wire.ModelSpec, shape: Shape) -> int:
+    """Give the most that is held of the weights while and after they are quantized."""
+    if shape.family not in PACKED_WHILE_READ:
+        return shape.weights_bytes
+    share = QUANTIZED_SHARES.get(str(spec.options.get("quantization")), 1.0)
+    return shape.plain_bytes + int((shape.weights_bytes - shape.plain_bytes) * share)
 
 
 def settled(
@@ -168,7 +180,8 @@ def _shape(spec: wire.ModelSpec) -> Shape:
 
 def _key(spec: wire.ModelSpec, device: str) -> str:
     context = f"{spec.context_tokens}x{spec.max_concurrency}"
-    return "|".join((spec.key, spec.engine, spec.dtype, context, device))
+    options = ",".join(f"{name}={value}" for name, value in sorted(spec.options.items()))
+    return "|".join((spec.key, spec.engine, spec.dtype, context, options, device))
 
 
 def _load(file: Path) -> dict[str, int]:

@@ -7,7 +7,7 @@ import tempfile
 from pathlib import Path
 
 HUB_BENCHES = ("chat", "vllm", "overhead", "soak", "cold")
-ENGINE_BENCHES = ("transformers",)
+ENGINE_BENCHES = ("transformers", "quant")
 
 
 def main() -> None:

@@ -178,6 +178,14 @@ def _on_disk() -> int:
     return parts[0].stat().st_size if parts else 0
 
 
+def test_a_row_that_nobody_foresaw_fails_and_says_so(hub: Behaviour) -> None:
+    row = wanted()
+    Model.objects.filter(pk=row.pk).update(settings={"options": "broken"})
+    brought(row)
+    assert (row.state, row.settings) == ("failed", {"options": "broken"})
+    assert "unexpected" in row.state_reason
+
+
 def test_a_hostile_listing_writes_nowhere_else(hub: Behaviour) -> None:
     hub.models["org/tiny"] = {**REPOSITORY, "../../../escaped.json": b"{}"}
     row = brought(wanted())

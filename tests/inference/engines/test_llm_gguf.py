@@ -23,7 +23,7 @@ SPACE, NEWLINE, EOS = 216, 198, 2  # ids of SmolLM2's vocabulary
 COUNTING = "1 2 3 4 1 2 3 4 1 2 3 4 1 2 3"
 
 
-def spec(context_tokens: int = 0, concurrency: int = 16, **options: int) -> wire.ModelSpec:
+def spec(context_tokens: int = 0, concurrency: int = 16, **options: int | str) -> wire.ModelSpec:
     return wire.ModelSpec(
         name="smollm2",
         kind="llm",
@@ -394,6 +394,20 @@ def test_a_full_cache_makes_requests_wait_and_none_fail() -> None:
 
 
 @pytest.mark.usefixtures("small_shares")
+def test_keys_and_values_in_8_bits_take_half_and_say_the_same(driver: Driver) -> None:
+    packed = Driver(LlmGguf(), spec(context_tokens=2_048, kv_type="q8_0"))
+    try:
+        assert packed.loaded.kv_bytes == driver.loaded.kv_bytes * 17 // 32
+        assert text(packed.ask(complete(COUNTING))) == text(driver.ask(complete(COUNTING)))
+    finally:
+        packed.engine.close()
+
+
+def test_it_refuses_a_type_of_keys_and_values_that_changes_answers() -> None:
+    with pytest.raises(LoadFailed, match="f16, q8_0"):
+        Driver(LlmGguf(), spec(kv_type="q4_0"))
+
+
 def test_an_answer_that_outgrows_its_slot_goes_on_in_the_shared_cache() -> None:
     driver = Driver(LlmGguf(), spec(context_tokens=1_024, kv_tokens=4_096, concurrency=8))
     assert [road.lane.room_tokens for road in driver.engine._tools.roads] == [255, 1_024]  # type: ignore[attr-defined]
