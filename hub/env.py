@@ -11,13 +11,14 @@ from dataclasses import dataclass
 from difflib import get_close_matches
 from ipaddress import IPv4Network, IPv6Network, ip_network
 from pathlib import Path
-from typing import TypeVar
+from typing import Literal, TypeVar
 
 PREFIX = "AI_HUB_"
 NOT_OURS = (PREFIX + "TEST_", PREFIX + "KEY")  # the tests' own, and a client's in our examples
 UNITS_BYTES = {"": 1, "K": 2**10, "M": 2**20, "G": 2**30, "T": 2**40}
 
 Value = TypeVar("Value")
+Source = Literal["default", "variable", "file"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,8 +32,18 @@ class Problem:
         return f"{self.name}: {self.message}"
 
 
+@dataclass(frozen=True, slots=True)
+class Setting:
+    """What a variable came to, without its secrets, and where that was said."""
+
+    name: str
+    value: str  # empty: nothing is set, or it is a secret
+    source: Source
+
+
 problems: list[Problem] = []
 asked: set[str] = set()  # names that were read: all others are nobody's
+in_effect: dict[str, Setting] = {}
 
 
 def raw(name: str) -> str | None:
@@ -56,7 +67,7 @@ def unknown() -> dict[str, str]:
 
 
 def text(name: str, default: str = "") -> str:
-    return raw(name) or default
+    return _kept(name, raw(name) or default)
 
 
 def integer(name: str, default: int, *, low: int, high: int) -> int:
@@ -81,15 +92,14 @@ def choice(name: str, default: str, options: Collection[str]) -> str:
 def path(name: str, default: Path) -> Path:
     """Give an absolute path; a relative one counts from the current folder."""
     value = raw(name)
-    return Path(value).expanduser().absolute() if value else default
+    return _kept(name, Path(value).expanduser().absolute() if value else default)
 
 
 def names(name: str, default: Collection[str] = ()) -> list[str]:
     """Read a comma-separated list."""
     value = raw(name)
-    if value is None:
-        return list(default)
-    return [part.strip() for part in value.split(",") if part.strip()]
+    found = list(default) if value is None else [part.strip() for part in value.split(",")]
+    return _kept(name, [part for part in found if part])
 
 
 def networks(name: str) -> list[IPv4Network | IPv6Network]:
@@ -110,7 +120,10 @@ def byte_size(name: str, default: int = 0) -> int:
             raise ValueError(value)
         return int(float(match[1]) * UNITS_BYTES[match[2]])
 
-    return _read(name, default, parse, "a size such as 800M or 24G")
+    def show(value: int) -> str:
+        return f"{value:,} B" if value else ""
+
+    return _read(name, default, parse, "a size such as 800M or 24G", show=show)
 
 
 def url(name: str, default: str, schemes: Collection[str]) -> str:
@@ -122,7 +135,7 @@ def url(name: str, default: str, schemes: Collection[str]) -> str:
 
     # The value may hold a password: it is not shown.
     wanted = "an address that starts with " + ", ".join(f"{scheme}:" for scheme in sorted(schemes))
-    return _read(name, default, parse, wanted, secret=True)
+    return _read(name, default, parse, wanted, secret=True, show=_without_password)
 
 
 def secret(name: str) -> str | None:
@@ -133,21 +146,49 @@ def secret(name: str) -> str | None:
             raise ValueError
         return value
 
-    return _read(name, None, parse, "at least 32 characters long", secret=True)
+    wanted = "at least 32 characters long"
+    return _read(name, None, parse, wanted, secret=True, show=lambda _secret: "")
+
+
+def _shown(value: object) -> str:
+    return ", ".join(map(str, value)) if isinstance(value, list) else str(value)
+
+
+def _without_password(address: str) -> str:
+    """Cut who signs in, and the query, out of an address."""
+    return re.sub(r"//.*@", "//", address).partition("?")[0]
 
 
 def _read(
-    name: str, default: Value, parse: Callable[[str], Value], wanted: str, *, secret: bool = False
+    name: str,
+    default: Value,
+    parse: Callable[[str], Value],
+    wanted: str,
+    *,
+    secret: bool = False,
+    show: Callable[[Value], str] = _shown,
 ) -> Value:
     value = raw(name)
     if value is None:
-        return default
+        return _kept(name, default, show)
     try:
-        return parse(value.strip())
+        return _kept(name, parse(value.strip()), show)
     except ValueError:
         shown = "its value" if secret else repr(value)
         _complain(name, f"must be {wanted}; {shown} is not")
-        return default
+        return _kept(name, default, show)
+
+
+def _kept(name: str, value: Value, show: Callable[[Value], str] = _shown) -> Value:
+    """Remember what a page may show of a setting."""
+    in_effect[PREFIX + name] = Setting(PREFIX + name, show(value), _source(PREFIX + name))
+    return value
+
+
+def _source(full_name: str) -> Source:
+    if os.environ.get(full_name):
+        return "variable"
+    return "file" if os.environ.get(f"{full_name}_FILE") else "default"
 
 
 def _from_file(name: str, file: Path) -> str | None:

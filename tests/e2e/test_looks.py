@@ -2,6 +2,7 @@
 
 from playwright.sync_api import Page, expect
 
+from hub import env
 from tests.e2e.browsing import axe, missing_icons, overflow_px
 from tests.e2e.conftest import Open
 from tests.servers import Hub
@@ -82,6 +83,23 @@ def test_it_remembers_theme_and_language(hub: Hub, as_person: Open) -> None:
     page.goto("/system/")
     expect(page.locator("html")).to_have_attribute("lang", "vi")
     expect(page.locator("html")).to_have_attribute("data-bs-theme", "dark")
+
+
+def test_the_system_page_shows_every_setting_and_no_secret(hub: Hub, as_person: Open) -> None:
+    page = as_person("ada")
+    page.goto("/system/")
+    rows = page.locator("#settings-table tbody tr")
+    shown = {name.strip() for name in rows.locator("code").all_inner_texts()}
+    assert shown == set(env.in_effect)
+    expect(rows.filter(has_text="AI_HUB_PORT")).to_contain_text(str(hub.port))
+    expect(rows.filter(has_text="AI_HUB_SECRET_KEY")).to_contain_text("hidden")
+    secrets = list((hub.data / "secrets").iterdir())
+    assert secrets
+    assert not any(file.read_text().strip() in page.content() for file in secrets)
+    viewer = as_person("vera")
+    viewer.goto("/system/")
+    expect(viewer.get_by_role("heading", name="Versions")).to_be_visible()
+    expect(viewer.locator("#settings-table")).to_have_count(0)
 
 
 def test_it_works_by_keyboard_alone(hub: Hub, as_person: Open) -> None:

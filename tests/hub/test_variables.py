@@ -83,3 +83,35 @@ def test_it_takes_words_in_any_case_and_no_others(
     monkeypatch.setenv("AI_HUB_DEVICE", "tpu")
     assert env.choice("DEVICE", "auto", ("auto", "cpu", "cuda")) == "auto"
     assert "auto, cpu, cuda" in problems[0].message
+
+
+def test_it_remembers_what_is_in_effect_and_who_said_so(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr(env, "in_effect", found := {})
+    (tmp_path / "host").write_text("hub.local")
+    monkeypatch.setenv("AI_HUB_HOST_FILE", str(tmp_path / "host"))
+    monkeypatch.setenv("AI_HUB_MEMORY_LIMIT", "1K")
+    env.text("HOST"), env.byte_size("MEMORY_LIMIT"), env.names("TRUSTED_PROXIES", ["a", "b"])
+    assert found["AI_HUB_HOST"] == env.Setting("AI_HUB_HOST", "hub.local", "file")
+    assert found["AI_HUB_MEMORY_LIMIT"] == env.Setting("AI_HUB_MEMORY_LIMIT", "1,024 B", "variable")
+    assert found["AI_HUB_TRUSTED_PROXIES"] == env.Setting(
+        "AI_HUB_TRUSTED_PROXIES", "a, b", "default"
+    )
+
+
+@pytest.mark.parametrize(
+    "address",
+    [
+        "redis://user:hunter2@redis/0",
+        "redis://:hun@ter2@redis/0",
+        "redis://:hunter2?x@redis/0?a=hunter2",
+    ],
+)
+def test_what_is_in_effect_holds_no_secret(monkeypatch: pytest.MonkeyPatch, address: str) -> None:
+    monkeypatch.setattr(env, "in_effect", found := {})
+    monkeypatch.setenv("AI_HUB_REDIS_URL", address)
+    monkeypatch.setenv("AI_HUB_SECRET_KEY", "hunter2" * 8)
+    env.url("REDIS_URL", "", ("redis",)), env.secret("SECRET_KEY")
+    assert found["AI_HUB_REDIS_URL"].value == "redis://redis/0"
+    assert "ter2" not in str(found)

@@ -10,15 +10,17 @@ from django.conf import settings
 from django.db import connection
 from django.http import HttpRequest, HttpResponse
 from django.utils.translation import gettext as _
+from django.utils.translation import pgettext
 from django.views.decorators.http import require_safe
 
-from hub import health
+from hub import env, health
 from hub.dashboard import guards, pages, units
 
 LIBRARIES = (
     "django", "uvicorn", "channels", "torch", "transformers", "xllamacpp", "faster-whisper",
     "ctranslate2", "tokenizers", "msgspec",
 )  # fmt: skip
+SECRETS = {"AI_HUB_SECRET_KEY", "AI_HUB_KEY_PEPPER", "AI_HUB_FIELD_KEY"}
 
 
 @require_safe
@@ -34,6 +36,7 @@ def system(request: HttpRequest) -> HttpResponse:
     }
     if guards.principal(request).allows("system:manage"):
         context["settings"] = _settings()
+        context["hub_file"] = settings.HUB_CONFIG_FILE
         context["hub_json"] = msgspec.json.format(msgspec.json.encode(settings.HUB_CONFIG)).decode()
     return pages.show(request, "pages/system.html", _("System"), ["memory"], context=context)
 
@@ -48,16 +51,18 @@ def _versions() -> list[tuple[str, str]]:
     return found
 
 
-def _settings() -> list[tuple[str, str]]:
-    """Give what AI_HUB_* variables set; addresses with passwords are left out."""
-    return [
-        ("AI_HUB_HOST", settings.HUB_HOST),
-        ("AI_HUB_PORT", str(settings.HUB_PORT)),
-        ("AI_HUB_PUBLIC_URL", settings.HUB_PUBLIC_URL or units.UNKNOWN),
-        ("AI_HUB_DATA", str(settings.HUB_DATA)),
-        ("AI_HUB_DEVICE", settings.HUB_DEVICE),
-        ("AI_HUB_MODEL_SIZE", settings.HUB_MODEL_SIZE),
-        ("AI_HUB_WEB_WORKERS", str(settings.HUB_WEB_WORKERS)),
-        ("AI_HUB_CONFIG", str(settings.HUB_CONFIG_FILE)),
-        ("AI_HUB_REDIS_URL", _("embedded") if settings.HUB_REDIS_IS_EMBEDDED else _("set")),
-    ]
+def _settings() -> list[tuple[str, str, str]]:
+    """Give each variable's value in effect, without its secrets, and where it comes from."""
+    words = {
+        "default": pgettext("setting", "default"),
+        "variable": pgettext("setting", "environment"),
+        "file": pgettext("setting", "file"),
+    }
+    found = sorted(env.in_effect.values(), key=lambda setting: setting.name)
+    return [(each.name, _value(each), words[each.source]) for each in found]
+
+
+def _value(setting: env.Setting) -> str:
+    if setting.name in SECRETS:
+        return _("hidden")
+    return setting.value or units.UNKNOWN
