@@ -88,7 +88,8 @@ def test_it_takes_words_in_any_case_and_no_others(
 def test_it_remembers_what_is_in_effect_and_who_said_so(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    monkeypatch.setattr(env, "in_effect", found := {})
+    found: dict[str, env.Setting] = {}
+    monkeypatch.setattr(env, "in_effect", found)
     (tmp_path / "host").write_text("hub.local")
     monkeypatch.setenv("AI_HUB_HOST_FILE", str(tmp_path / "host"))
     monkeypatch.setenv("AI_HUB_MEMORY_LIMIT", "1K")
@@ -109,7 +110,8 @@ def test_it_remembers_what_is_in_effect_and_who_said_so(
     ],
 )
 def test_what_is_in_effect_holds_no_secret(monkeypatch: pytest.MonkeyPatch, address: str) -> None:
-    monkeypatch.setattr(env, "in_effect", found := {})
+    found: dict[str, env.Setting] = {}
+    monkeypatch.setattr(env, "in_effect", found)
     monkeypatch.setenv("AI_HUB_REDIS_URL", address)
     monkeypatch.setenv("AI_HUB_SECRET_KEY", "hunter2" * 8)
     env.url("REDIS_URL", "", ("redis",)), env.secret("SECRET_KEY")
