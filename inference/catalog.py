@@ -19,7 +19,7 @@ from django.conf import settings
 from django.db import close_old_connections, transaction
 
 from accounts import connections
-from inference import errors, routes, starters, vault, wire
+from inference import errors, model_settings, routes, starters, vault, wire
 from inference.models import Alias, Model
 from inference.routes import Route, Target
 
@@ -388,7 +388,8 @@ def _upstream(row: Model) -> dict[str, Any]:
 
 def _version(row: Model) -> str:
     """Change when files or settings change, and only then."""
-    parts = (row.engine, row.path, row.sha256, str(row.context_tokens), row.settings)
+    loaded_with = model_settings.hard(row.settings)
+    parts = (row.engine, row.path, row.sha256, str(row.context_tokens), loaded_with)
     return hashlib.sha256(msgspec.json.encode(parts, order="sorted")).hexdigest()[:12]
 
 

@@ -12,10 +12,11 @@ from inference.errors import InvalidValue, UnknownParameter
 
 Count = Annotated[int, Meta(ge=1, le=4096)]
 Bytes = Annotated[int, Meta(ge=1, le=2**50)]
+SOFT = frozenset({"pinned", "priority", "idle_unload_s", "max_queue"})
 
 
 class Settings(msgspec.Struct, kw_only=True, omit_defaults=True, forbid_unknown_fields=True):
-    """None: the default. All but `SOFT` ones take effect by a reload at the next request."""
+    """None: the default. `SOFT` ones take effect at once, the others by a reload at the next request."""
 
     pinned: bool | None = None
     priority: Annotated[int, Meta(ge=-1000, le=1000)] | None = None
@@ -74,6 +75,11 @@ OPTIONS: dict[str, type[msgspec.Struct]] = {
     "remote_openai": _Remote,
 }
 FREE = frozenset({"fake"})  # the tests' engine reads whatever it is given
+
+
+def hard(settings: dict[str, Any]) -> dict[str, Any]:
+    """Give the settings that an engine is loaded with: a change of them is a new version."""
+    return {name: value for name, value in settings.items() if name not in SOFT}
 
 
 def changed(old: dict[str, Any], patch: dict[str, Any], engine: str) -> dict[str, Any]:

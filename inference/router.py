@@ -166,6 +166,13 @@ async def unload(name: str, *, force: bool = False) -> None:
             pass
 
 
+async def revise(spec: wire.ModelSpec) -> None:
+    """Let the node take settings that need no load. Raises: HubError."""
+    async with _asked(wire.Revise(spec=spec), TICK_S) as answer:
+        async for _ in answer:
+            pass
+
+
 async def plan(spec: wire.ModelSpec) -> wire.Planned:
     """Say what loading this model now would do. Raises: HubError."""
     async with _asked(wire.Plan(spec=spec), TICK_S) as answer:

@@ -185,6 +185,15 @@ class Unload(Message, frozen=True):
     force: bool = False
 
 
+class Revise(Message, frozen=True):
+    """Take a spec's new pin, priority, idle time and queue length now; answered by `Done`.
+
+    A spec of another version changes nothing: that takes a load, at the next request.
+    """
+
+    spec: ModelSpec
+
+
 class Plan(Message, frozen=True):
     """Ask what loading this model now would do; answered by `Planned`, and nothing is done."""
 
@@ -458,7 +467,7 @@ class LoadProgress(Message, frozen=True):
 
 Any = (
     ChatPrompt | TextPrompt | TokenPrompt | Generate | Embed | Classify | Transcribe
-    | Probe | Submit | Load | Unload | Plan | Watch
+    | Probe | Submit | Load | Unload | Revise | Plan | Watch
     | Progress | Delta | Vectors | Segment | Done | Failure | Loaded | Planned | Snapshot
     | Start | Run | Cancel | Stats | LoadProgress
 )  # fmt: skip

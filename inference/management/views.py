@@ -54,12 +54,13 @@ class OneModel(APIView):
 
     @extend_schema(request=serializers.Change, responses=serializers.ModelView)
     def patch(self, request: Request, name: str) -> Response:
-        """Change settings; null sets one back. The next request is served with them."""
+        """Change settings; null sets one back. What takes a load waits for the next request."""
         wanted = serializers.Change(data=request.data)
         wanted.is_valid(raise_exception=True)
         given = dict(wanted.validated_data)
         tags, key = given.pop("tags", None), given.pop("api_key", None)
         row = entries.change(model_of(request, name), serializers.settings_of(given), tags, key)
+        _revise(row)
         return Response(view(row, _live()))
 
     @extend_schema(parameters=[serializers.Force], request=None, responses={204: None})
@@ -157,6 +158,16 @@ def _fit(row: Model, state: wire.Snapshot | None) -> dict[str, Any] | None:
     if state is None or row.state != Model.State.AVAILABLE:
         return None
     return fit.of(catalog.spec_of(row), state)
+
+
+def _revise(row: Model) -> None:
+    """Pin, priority and idle time hold at once; without a node, from the next request on."""
+    if row.state != Model.State.AVAILABLE:
+        return
+    try:
+        async_to_sync(router.revise)(catalog.spec_of(row))
+    except HubError as error:
+        log.info("not revised", extra={"model": row.name, "reason": error.message})
 
 
 def _stop(row: Model) -> None:

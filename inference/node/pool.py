@@ -133,10 +133,8 @@ class Pool:
         self._do(effects)
 
     def snapshot(self) -> wire.Snapshot:
-        now = time.monotonic()
-        return snapshot(
-            self._scheduler, self._ledger, self._fleet.devices, self._standby_bytes, now
-        )
+        now, standby = time.monotonic(), self._standby_bytes
+        return snapshot(self._scheduler, self._ledger, self._fleet.devices, standby, now)
 
     def _place(self, request: Request) -> None:
         known = self._placing.known(request.question.spec)
@@ -154,6 +152,10 @@ class Pool:
             return
         if request.id in self._requests:
             self._enqueue(request, found)
+
+    def revise(self, client: Client, question: wire.Revise) -> None:
+        self._do(self._scheduler.on_revise(question.spec, time.monotonic()))
+        client.finish(wire.Done())
 
     def plan(self, client: Client, question: wire.Plan) -> None:
         """Say what loading this model now would do."""

@@ -8,6 +8,7 @@ import itertools
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
+from inference import wire
 from inference.errors import DeadlineExceeded, HubError, LoadFailed, NotFound, OutOfMemory
 from inference.node import waits
 from inference.node.effects import Announce, Effect, Grant, Record, Refuse, Start, Stop
@@ -140,6 +141,15 @@ class Scheduler:
             self._refuse_all(model, gone, out)
         self._drain(instance, "asked for by an operator", now, out, force=force)
         self._advance(now, out)
+        return out
+
+    def on_revise(self, spec: wire.ModelSpec, now: float) -> list[Effect]:
+        """Pin, priority and idle time hold at once; those who wait may go on."""
+        out: list[Effect] = []
+        model = self.models.get(spec.name)
+        if model and model.spec.version == spec.version:
+            model.spec = spec
+            self._advance(now, out)
         return out
 
     def on_tick(self, now: float) -> list[Effect]:
@@ -356,7 +366,7 @@ class Scheduler:
         ready = [
             i
             for i in self.instances.values()
-            if i.state == "ready" and not i.in_flight and not i.spec.pinned
+            if i.state == "ready" and not i.in_flight and not self.models[i.name].spec.pinned
         ]
         if over and ready:
             oldest = min(ready, key=lambda i: i.last_used_at)

@@ -100,6 +100,9 @@ class Connection(asyncio.Protocol):
         elif isinstance(message, wire.Unload):
             self._asked = True
             self._pool.unload(self, message)
+        elif isinstance(message, wire.Revise):
+            self._asked = True
+            self._pool.revise(self, message)
         elif isinstance(message, wire.Plan):
             self._asked = True
             self._pool.plan(self, message)

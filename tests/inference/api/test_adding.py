@@ -16,6 +16,7 @@ from tests.inference.engines import tiny_vision
 
 KEYS = {
     "default": {"scopes": ["models:read", "models:write", "inference"]},
+    "watcher": {"scopes": ["status:read"]},
     "reader": {"scopes": ["models:read", "inference"]},
     "loader": {"scopes": ["models:read", "models:load"]},
     "old": {"scopes": ["models:read", "models:manage"]},
@@ -46,6 +47,11 @@ def call(hub: servers.Hub, method: str, to: str, key: str = "default", /, **body
 
 def add(hub: servers.Hub, name: str, /, **fields: Any) -> Any:
     return call(hub, "POST", "models/add", **{"source": "local", "name": name, **fields})
+
+
+def seen_by_node(hub: servers.Hub, name: str) -> dict[str, Any]:
+    status = call(hub, "GET", "status", "watcher").json()
+    return next(row for row in status["models"] if row["name"] == name)
 
 
 def arrived(hub: servers.Hub, name: str) -> dict[str, Any]:
@@ -85,6 +91,11 @@ def test_it_serves_a_model_from_a_folder(hub: servers.Hub) -> None:
     with hub.client() as client:
         said = client.post("chat/completions", json={**body, "max_tokens": 4}).json()
     assert said["choices"][0]["message"]["content"]
+    before = seen_by_node(hub, "house/chat")
+    assert call(hub, "PATCH", "models/house/chat", pinned=True).status_code == 200
+    pinned = seen_by_node(hub, "house/chat")
+    assert (before["pinned"], pinned["pinned"], pinned["state"]) == (False, True, "ready")
+    assert pinned["version"] == before["version"], "a pin takes no reload"
     assert call(hub, "DELETE", "models/house/chat").status_code == 204
     assert Path(path).is_file(), "files of others stay"
     with hub.client() as client:

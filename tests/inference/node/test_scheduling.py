@@ -119,6 +119,28 @@ def test_it_keeps_pinned_models(world: World) -> None:
     assert resident(world) == ["rock"]
 
 
+def test_a_pin_holds_at_once_and_its_end_lets_others_go_on(world: World) -> None:
+    loaded(world, "rock", size=60)
+    world.revise(spec("rock", pinned=True))
+    assert isinstance(world.ended[world.request(B, 60)], OutOfMemory)
+    world.tick(10_000.0)
+    assert resident(world) == ["rock"]
+    world.revise(spec("rock", version="2"))  # what takes a load changes nothing yet
+    assert isinstance(world.ended[world.request(B, 60)], OutOfMemory)
+    world.revise(spec("rock"))
+    world.request(B, 60)
+    world.settle()
+    assert resident(world) == ["b"]
+
+
+def test_a_raised_priority_saves_a_model_at_once(world: World) -> None:
+    loaded(world, "a", "b")
+    world.revise(spec("a", priority=5))
+    world.request(spec("c"))
+    world.settle()
+    assert resident(world) == ["a", "c"]
+
+
 def test_it_keeps_to_the_number_of_models() -> None:
     world = World(Limits({"cpu": 100}, max_models=1))
     loaded(world, "a", size=10)

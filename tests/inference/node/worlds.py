@@ -91,6 +91,9 @@ class World:
     def unload(self, name: str, *, force: bool = False) -> None:
         self.do(self.scheduler.on_unload(name, self.now, force=force))
 
+    def revise(self, model: wire.ModelSpec) -> None:
+        self.do(self.scheduler.on_revise(model, self.now))
+
     def tick(self, seconds: float = 0.0) -> None:
         self.now += seconds
         self.do(self.scheduler.on_tick(self.now))
