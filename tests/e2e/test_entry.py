@@ -1,5 +1,7 @@
 """Signing in and out, and what a visitor without rights sees."""
 
+import time
+from collections.abc import Callable
 from contextlib import ExitStack
 
 import httpx
@@ -75,6 +77,18 @@ def test_it_lets_no_stranger_watch(hub: Hub) -> None:
     assert refused.value.response.status_code == 403
 
 
+def once_there_is_room(view: Callable[[], ClientConnection]) -> None:
+    """The page that signed in leaves its place a moment after it is closed."""
+    until_s = time.monotonic() + 10
+    while True:
+        try:
+            assert "panel-figures" in str(view().recv(timeout=10))
+            return
+        except ConnectionClosed:
+            assert time.monotonic() < until_s
+            time.sleep(0.05)
+
+
 def test_it_opens_no_more_than_twenty_live_views_of_one_person(hub: Hub, opened: Open) -> None:
     page = opened(hub.url)
     sign_in(page, "vera")
@@ -82,16 +96,16 @@ def test_it_opens_no_more_than_twenty_live_views_of_one_person(hub: Hub, opened:
     page.goto("about:blank")
     address = f"ws://127.0.0.1:{hub.port}/ws/live/?panels=figures"
     with ExitStack() as stack:
-        sockets = [
-            stack.enter_context(
-                connect(address, origin=Origin(hub.url), additional_headers={"Cookie": cookies})
-            )
-            for _ in range(21)
-        ]
-        for socket in sockets[:20]:
-            assert "panel-figures" in str(socket.recv(timeout=10))
+
+        def view() -> ClientConnection:
+            headers = {"Cookie": cookies}
+            opened = connect(address, origin=Origin(hub.url), additional_headers=headers)
+            return stack.enter_context(opened)
+
+        for _ in range(20):
+            once_there_is_room(view)
         with pytest.raises(ConnectionClosed) as closed:
-            read_on(sockets[20])
+            read_on(view())
     assert closed.value.rcvd is not None
     assert closed.value.rcvd.code == 4429
     assert "too many" in closed.value.rcvd.reason

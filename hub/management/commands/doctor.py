@@ -19,7 +19,8 @@ class Command(BaseCommand):
             mark = self.style.SUCCESS("ok     ") if finding.ok else self.style.ERROR("PROBLEM")
             self.stdout.write(f"{mark}  {finding.what}: {finding.detail}")
             if finding.cure:
-                self.stdout.write(f"         {finding.cure}.")
+                end = "" if finding.cure.endswith((".", "?")) else "."
+                self.stdout.write(f"         {finding.cure}{end}")
         if problems:
             sys.exit(f"{problems} problem{'s' if problems > 1 else ''} found.")
         self.stdout.write("Nothing is wrong.")
