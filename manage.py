@@ -8,6 +8,7 @@ VENV = Path(__file__).resolve().parent / ".venv"
 
 
 def main() -> None:
+    os.umask(0o077)  # what the hub keeps is its owner's alone
     os.environ.setdefault("DJANGO_SETTINGS_MODULE", "hub.settings")
     try:
         import django  # noqa: F401, PLC0415

@@ -19,8 +19,10 @@ def data_folder(folder: Path) -> Path:
     Raises: ImproperlyConfigured, in one line, where nothing can be kept there.
     """
     try:
-        folder.mkdir(parents=True, exist_ok=True)
+        folder.mkdir(mode=keyring.FOLDER_MODE, parents=True, exist_ok=True)
         keyring.private_folder(folder / "secrets")
+        for file in folder.glob("hub.sqlite3*"):  # it holds sessions and digests
+            file.chmod(0o600)
     except OSError as error:
         raise ImproperlyConfigured(
             f"AI_HUB_DATA: {folder} cannot be used: {error.strerror or error}"

@@ -24,7 +24,7 @@ from inference.engines.kv_memory import KvMemory
 from inference.engines.sampling import Chosen, Sampler, choose, logprob_table, read_logprobs
 from inference.engines.text import TextStream
 from inference.engines.vocabulary import Vocabulary
-from inference.errors import EngineFailed, HubError, OutOfMemory
+from inference.errors import ContextLengthExceeded, EngineFailed, HubError
 
 Parameters = ParamSpec("Parameters")
 
@@ -284,7 +284,7 @@ class Batch:
                 self._wait_again(choice)
 
     def _seat(self, choice: Choice, stage: Stage) -> bool:
-        """Give a choice its row; False if it must wait for others to leave. Raises: OutOfMemory."""
+        """Give a choice its row; False if it must wait for others to leave. Raises: ContextLengthExceeded."""
         try:
             choice.seat = self._memory.seat(stage, stage.tokens)
         except NoRoom:
@@ -376,8 +376,9 @@ def _told(logits: Tensor, targets: Sequence[int], top: int) -> list[Chosen]:
     return told
 
 
-def _too_large(tokens: int) -> OutOfMemory:
-    return OutOfMemory(
+def _too_large(tokens: int) -> ContextLengthExceeded:
+    """It was alone and did not fit: to try again would not help."""
+    return ContextLengthExceeded(
         f"a sequence of {tokens} tokens does not fit into the memory that this model was given"
     )
 

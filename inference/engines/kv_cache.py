@@ -5,6 +5,7 @@ memory nor attention. A sequence moves to the next table when it outgrows its ow
 batching loop and, for one step at a time, by the decoders.
 """
 
+import sys
 from dataclasses import dataclass, field
 
 import torch
@@ -98,16 +99,23 @@ class Table:
     def row_bytes(self) -> int:
         return self.capacity * self.layout.token_bytes
 
-    def rows_to_add(self) -> int:
-        """Count the rows that one more sequence makes necessary."""
-        if len(self.seats) < self.rows:
-            return 0
-        return max(FIRST_ROWS, self.rows)
+    @property
+    def is_full(self) -> bool:
+        return len(self.seats) == self.rows
 
-    def add(self, length: int) -> Seat:
-        extra = self.rows_to_add()
-        if extra:
-            self._resize(self.rows + extra)
+    def rows_to_add(self, free_bytes: int) -> int:
+        """Count the rows to add for one more sequence: as many again, but half of the room is left.
+
+        A table of long rows must not take the room that its sequences need to grow out of it.
+        """
+        rows = max(FIRST_ROWS, self.rows)
+        while rows > 1 and 2 * rows * self.row_bytes > free_bytes:
+            rows //= 2
+        return rows
+
+    def add(self, length: int, free_bytes: int) -> Seat:
+        if self.is_full:
+            self._resize(self.rows + self.rows_to_add(free_bytes))
         seat = Seat(self, len(self.seats), length)
         self.seats.append(seat)
         return seat
@@ -165,6 +173,10 @@ class KvPool:
     def nbytes(self) -> int:
         return self.other_bytes + sum(table.nbytes for table in self.tables)
 
+    @property
+    def free_bytes(self) -> int:
+        return self.limit_bytes - self.nbytes if self.limit_bytes else sys.maxsize
+
     def seat(self, stage: Stage, tokens: int) -> Seat:
         """Give a sequence its row, with one token of room at least.
 
@@ -172,15 +184,15 @@ class KvPool:
         """
         self.need(self.row_bytes(tokens))
         table = self._table_for(tokens + 1)
-        seat = table.add(tokens)
+        seat = table.add(tokens, self.free_bytes)
         table.write(seat, stage.keys[:, 0], stage.values[:, 0], tokens)
         seat.exact_tokens = stage.exact_tokens
         return seat
 
     def row_bytes(self, tokens: int) -> int:
-        """Give what a row for so many tokens and one more adds."""
+        """Give what a row for so many tokens and one more adds at least."""
         table = self._table_for(min(tokens + 1, self.tables[-1].capacity))
-        return table.rows_to_add() * table.row_bytes
+        return table.row_bytes if table.is_full else 0
 
     def make_room(self, seat: Seat) -> None:
         """Make sure that one more token fits; may move the sequence to a larger table.
@@ -193,7 +205,7 @@ class KvPool:
         self.need(self.row_bytes(seat.length))
         new = self._table_for(seat.length + 1)
         keys, values = old.read(seat)
-        placed = new.add(seat.length)
+        placed = new.add(seat.length, self.free_bytes)
         new.write(placed, keys, values, seat.length)
         leaving = Seat(old, row, seat.length)
         old.seats[row] = leaving

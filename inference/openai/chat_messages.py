@@ -7,7 +7,8 @@ import msgspec
 from msgspec import Meta
 
 from inference import wire
-from inference.errors import UnsupportedParameter
+from inference.errors import HubError, UnsupportedParameter
+from inference.openai import bounded_json
 from inference.openai.fields import invalid
 from inference.openai.pictures import ImageUrl, Pictures
 
@@ -191,8 +192,8 @@ def _call(call: FunctionCall | CustomCall) -> str:
 
 def _called(called: Called) -> str:
     try:
-        arguments = json.loads(called.arguments)
-    except (ValueError, RecursionError):
+        arguments: bounded_json.JSON = bounded_json.parse(called.arguments.encode())
+    except HubError:
         arguments = called.arguments
     return _tagged(called.name, arguments)
 

@@ -58,3 +58,13 @@ def test_its_sockets_fit_under_a_deep_data_folder(tmp_path: Path) -> None:
     folder.rmdir()
     (shallow / "run").rmdir()
     shallow.rmdir()
+
+
+def test_no_other_user_reads_the_database(tmp_path: Path) -> None:
+    """It holds sessions: also one that an earlier version left open to all."""
+    database = tmp_path / "data" / "hub.sqlite3"
+    places.data_folder(database.parent)
+    assert stat.S_IMODE(database.parent.stat().st_mode) == 0o700
+    database.touch(mode=0o644)
+    places.data_folder(database.parent)
+    assert stat.S_IMODE(database.stat().st_mode) == 0o600

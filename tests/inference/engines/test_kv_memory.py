@@ -75,8 +75,24 @@ def test_it_never_passes_its_limit() -> None:
     assert memory.nbytes <= pool.limit_bytes
 
 
+def test_a_sequence_of_the_whole_context_fits_into_twice_its_size() -> None:
+    """What the node plans at least: the prompt while it is computed, and its row."""
+    context = SIZES[-1]
+    pool = KvPool(LAYOUT, SIZES, limit_bytes=2 * context * LAYOUT.token_bytes)
+    memory = KvMemory(pool, PrefixCache(10**9))
+    for first in range(1, context - 1):
+        stage, _ = memory.start(list(range(first)), reuse=False)
+        seat = memory.seat(stage, first)
+        memory.release(stage)
+        for length in range(first, context):
+            seat.length = length
+            memory.extend(seat)
+        memory.free(seat)
+        assert memory.nbytes == 0
+
+
 def test_kept_prefixes_give_way_to_running_sequences() -> None:
-    pool = KvPool(LAYOUT, [32], limit_bytes=6 * 32 * LAYOUT.token_bytes)
+    pool = KvPool(LAYOUT, [32], limit_bytes=5 * 32 * LAYOUT.token_bytes)
     prefixes = PrefixCache(10**9)
     memory = KvMemory(pool, prefixes)
     for first in range(5):

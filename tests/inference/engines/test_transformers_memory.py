@@ -54,10 +54,10 @@ def test_it_answers_rightly_when_sequences_must_give_way(folder: Path, driver: D
 def test_it_refuses_a_sequence_that_can_never_fit(driver: Driver) -> None:
     tighten(driver, 4 * 128 + 100)
     failure = driver.failure(ask_tokens(some_tokens(300), 10))
-    assert failure.code == "insufficient_memory"
+    assert failure.code == "context_length_exceeded"
     assert "300 tokens" in failure.message
     growing = driver.failure(ask_tokens(some_tokens(60), 300))
-    assert growing.code == "insufficient_memory"
+    assert growing.code == "context_length_exceeded"
     assert usage_of(driver.ask(ask_tokens(some_tokens(60), 10))).completion_tokens == 10
 
 

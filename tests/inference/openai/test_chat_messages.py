@@ -94,10 +94,13 @@ def test_it_renders_legacy_function_calls() -> None:
     assert [m.content for m in history[1:]] == [RENDERED, "42"]
 
 
-def test_it_keeps_arguments_that_are_no_json() -> None:
-    call = {**CALL, "function": {"name": "f", "arguments": "[" * 5000}}
+@pytest.mark.parametrize("text", ["[" * 5000, r'"\ud800"', r'"\u0000"', "[NaN]", "1e999"])
+def test_it_keeps_arguments_that_are_no_json(text: str) -> None:
+    call = {**CALL, "function": {"name": "f", "arguments": text}}
     history = read(USER, {"role": "assistant", "tool_calls": [call]})
-    assert "[" * 5000 in history[1].content
+    shown = json.dumps({"name": "f", "arguments": text})
+    assert history[1].content == f"<tool_call>\n{shown}\n</tool_call>"
+    history[1].content.encode()
 
 
 def test_it_takes_its_own_answers_back() -> None:
