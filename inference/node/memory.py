@@ -58,7 +58,10 @@ class Need:
 
 
 class Peaks:
-    """Measured needs by (model, engine, dtype, context, options, device); survives restarts."""
+    """Measured needs by (model and version, engine, dtype, context, device); survives restarts.
+
+    The version stands for the options: they may hold a key of another server, and this is a file.
+    """
 
     def __init__(self, file: Path) -> None:
         self._file = file
@@ -180,8 +183,7 @@ def _shape(spec: wire.ModelSpec) -> Shape:
 
 def _key(spec: wire.ModelSpec, device: str) -> str:
     context = f"{spec.context_tokens}x{spec.max_concurrency}"
-    options = ",".join(f"{name}={value}" for name, value in sorted(spec.options.items()))
-    return "|".join((spec.key, spec.engine, spec.dtype, context, options, device))
+    return "|".join((spec.key, spec.engine, spec.dtype, context, device))
 
 
 def _load(file: Path) -> dict[str, int]:

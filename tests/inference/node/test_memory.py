@@ -3,6 +3,7 @@
 import json
 import struct
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -235,6 +236,16 @@ def test_a_smaller_peak_or_a_broken_file_changes_nothing(tmp_path: Path) -> None
     peaks.remember(spec(), "cpu", 100)
     peaks.remember(spec(), "cpu", 50)
     assert Peaks(file).get(spec(), "cpu") == 100
+
+
+def test_the_file_of_peaks_holds_no_key_of_another_server(tmp_path: Path) -> None:
+    file = tmp_path / "peaks.json"
+    options: dict[str, str | int | float | bool] = {"api_key": "sk-of-theirs"}
+    fields: dict[str, Any] = {"kind": "llm", "engine": "remote_openai", "path": ""}
+    far = wire.ModelSpec(name="far", version="1", options=options, **fields)
+    Peaks(file).remember(far, "cpu", 100)
+    assert Peaks(file).get(far, "cpu") == 100
+    assert "sk-of-theirs" not in file.read_text()
 
 
 def test_room_to_grow_stays_reserved_after_a_load(tmp_path: Path, peaks: Peaks) -> None:
