@@ -37,7 +37,7 @@ class Setting:
     """What a variable came to, without its secrets, and where that was said."""
 
     name: str
-    value: str  # empty: nothing is set, or it is a secret
+    value: str | None  # empty: nothing is set; None: a secret
     source: Source
 
 
@@ -147,7 +147,7 @@ def secret(name: str) -> str | None:
         return value
 
     wanted = "at least 32 characters long"
-    return _read(name, None, parse, wanted, secret=True, show=lambda _secret: "")
+    return _read(name, None, parse, wanted, secret=True, show=lambda _secret: None)
 
 
 def _shown(value: object) -> str:
@@ -166,20 +166,26 @@ def _read(
     wanted: str,
     *,
     secret: bool = False,
-    show: Callable[[Value], str] = _shown,
+    show: Callable[[Value], str | None] = _shown,
+) -> Value:
+    return _kept(name, _parsed(name, default, parse, wanted, secret=secret), show)
+
+
+def _parsed(
+    name: str, default: Value, parse: Callable[[str], Value], wanted: str, *, secret: bool
 ) -> Value:
     value = raw(name)
     if value is None:
-        return _kept(name, default, show)
+        return default
     try:
-        return _kept(name, parse(value.strip()), show)
+        return parse(value.strip())
     except ValueError:
         shown = "its value" if secret else repr(value)
         _complain(name, f"must be {wanted}; {shown} is not")
-        return _kept(name, default, show)
+        return default
 
 
-def _kept(name: str, value: Value, show: Callable[[Value], str] = _shown) -> Value:
+def _kept(name: str, value: Value, show: Callable[[Value], str | None] = _shown) -> Value:
     """Remember what a page may show of a setting."""
     in_effect[PREFIX + name] = Setting(PREFIX + name, show(value), _source(PREFIX + name))
     return value

@@ -3,6 +3,7 @@
 import hashlib
 import os
 import tempfile
+from contextlib import suppress
 from pathlib import Path
 
 from django.core.exceptions import ImproperlyConfigured
@@ -21,8 +22,9 @@ def data_folder(folder: Path) -> Path:
     try:
         folder.mkdir(mode=keyring.FOLDER_MODE, parents=True, exist_ok=True)
         keyring.private_folder(folder / "secrets")
-        for file in folder.glob("hub.sqlite3*"):  # it holds sessions and digests
-            file.chmod(0o600)
+        for file in folder.glob("hub.sqlite3*"):  # sessions and digests, and what SQLite has beside
+            with suppress(FileNotFoundError):  # which leaves when its last user does
+                file.chmod(keyring.FILE_MODE)
     except OSError as error:
         raise ImproperlyConfigured(
             f"AI_HUB_DATA: {folder} cannot be used: {error.strerror or error}"

@@ -56,9 +56,8 @@ def _bring_once(pk: int) -> None:
             places.remove_owned(places.own_folder(row.name, pk))
     except (HubError, DownloadFailed, preparation.PreparationFailed, OSError) as error:
         _fail(row, error)
-    except (
-        Exception
-    ) as error:  # a row that says nothing would wait for ever, and so would its reader
+    # Whatever it is: a row that says nothing would wait for ever, and so would its reader.
+    except Exception as error:
         log.exception("model not added", extra={"model": row.name})
         _fail(row, RuntimeError(f"unexpected {type(error).__name__}; the worker's log says more"))
 

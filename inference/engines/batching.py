@@ -284,7 +284,10 @@ class Batch:
                 self._wait_again(choice)
 
     def _seat(self, choice: Choice, stage: Stage) -> bool:
-        """Give a choice its row; False if it must wait for others to leave. Raises: ContextLengthExceeded."""
+        """Give a choice its row; False if it must wait for others to leave.
+
+        Raises: ContextLengthExceeded.
+        """
         try:
             choice.seat = self._memory.seat(stage, stage.tokens)
         except NoRoom:

@@ -23,14 +23,11 @@ class Build:
         attention = options.get("attention", "auto")
         if attention not in ATTENTIONS:
             raise LoadFailed(f"attention {attention!r} is not one of {', '.join(ATTENTIONS)}")
-        wants_gpu = [name for name in ("torch_compile",) if options.get(name)]
-        wants_gpu += ["flash_attention_2"] if attention == "flash_attention_2" else []
-        if wants_gpu and device.type != "cuda":
-            raise LoadFailed(
-                f"{wants_gpu[0]} gains nothing without a GPU; it is offered on CUDA only"
-            )
-        mode = quantized.mode_of(options)
-        return cls(mode, attention, bool(options.get("torch_compile", False)))
+        compiled = bool(options.get("torch_compile", False))
+        if device.type != "cuda" and (compiled or attention == "flash_attention_2"):
+            what = "torch_compile" if compiled else attention
+            raise LoadFailed(f"{what} gains nothing without a GPU; it is offered on CUDA only")
+        return cls(quantized.mode_of(options), attention, compiled)
 
     @property
     def by_library(self) -> bool:

@@ -87,11 +87,8 @@ def _int8(weight: Tensor, bias: Tensor | None) -> tuple[Linear, int]:
         if on_cpu and hidden.shape[0] <= FEW_ROWS:
             out: Tensor = torch._weight_int8pack_mm(hidden, packed, scale)  # noqa: SLF001 (no public name)
             return out if bias is None else out + bias
-        return (
-            F.linear(hidden, packed.to(hidden.dtype), None)
-            .mul_(scale)
-            .add_(0 if bias is None else bias)
-        )
+        out = F.linear(hidden, packed.to(hidden.dtype)).mul_(scale)
+        return out if bias is None else out.add_(bias)
 
     return run, packed.nbytes + scale.nbytes
 

@@ -15,6 +15,13 @@ def problems(monkeypatch: pytest.MonkeyPatch) -> list[env.Problem]:
     return found
 
 
+@pytest.fixture(autouse=True)
+def in_effect(monkeypatch: pytest.MonkeyPatch) -> dict[str, env.Setting]:
+    found: dict[str, env.Setting] = {}
+    monkeypatch.setattr(env, "in_effect", found)
+    return found
+
+
 def test_it_prefers_nothing_to_an_empty_value(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("AI_HUB_PORT", "")
     assert env.integer("PORT", 8000, low=1, high=65535) == 8000
@@ -86,17 +93,17 @@ def test_it_takes_words_in_any_case_and_no_others(
 
 
 def test_it_remembers_what_is_in_effect_and_who_said_so(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, in_effect: dict[str, env.Setting]
 ) -> None:
-    found: dict[str, env.Setting] = {}
-    monkeypatch.setattr(env, "in_effect", found)
     (tmp_path / "host").write_text("hub.local")
     monkeypatch.setenv("AI_HUB_HOST_FILE", str(tmp_path / "host"))
     monkeypatch.setenv("AI_HUB_MEMORY_LIMIT", "1K")
     env.text("HOST"), env.byte_size("MEMORY_LIMIT"), env.names("TRUSTED_PROXIES", ["a", "b"])
-    assert found["AI_HUB_HOST"] == env.Setting("AI_HUB_HOST", "hub.local", "file")
-    assert found["AI_HUB_MEMORY_LIMIT"] == env.Setting("AI_HUB_MEMORY_LIMIT", "1,024 B", "variable")
-    assert found["AI_HUB_TRUSTED_PROXIES"] == env.Setting(
+    assert in_effect["AI_HUB_HOST"] == env.Setting("AI_HUB_HOST", "hub.local", "file")
+    assert in_effect["AI_HUB_MEMORY_LIMIT"] == env.Setting(
+        "AI_HUB_MEMORY_LIMIT", "1,024 B", "variable"
+    )
+    assert in_effect["AI_HUB_TRUSTED_PROXIES"] == env.Setting(
         "AI_HUB_TRUSTED_PROXIES", "a, b", "default"
     )
 
@@ -109,11 +116,11 @@ def test_it_remembers_what_is_in_effect_and_who_said_so(
         "redis://:hunter2?x@redis/0?a=hunter2",
     ],
 )
-def test_what_is_in_effect_holds_no_secret(monkeypatch: pytest.MonkeyPatch, address: str) -> None:
-    found: dict[str, env.Setting] = {}
-    monkeypatch.setattr(env, "in_effect", found)
+def test_what_is_in_effect_holds_no_secret(
+    monkeypatch: pytest.MonkeyPatch, address: str, in_effect: dict[str, env.Setting]
+) -> None:
     monkeypatch.setenv("AI_HUB_REDIS_URL", address)
     monkeypatch.setenv("AI_HUB_SECRET_KEY", "hunter2" * 8)
     env.url("REDIS_URL", "", ("redis",)), env.secret("SECRET_KEY")
-    assert found["AI_HUB_REDIS_URL"].value == "redis://redis/0"
-    assert "ter2" not in str(found)
+    assert in_effect["AI_HUB_REDIS_URL"].value == "redis://redis/0"
+    assert "ter2" not in str(in_effect)

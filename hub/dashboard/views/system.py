@@ -20,7 +20,6 @@ LIBRARIES = (
     "django", "uvicorn", "channels", "torch", "transformers", "xllamacpp", "faster-whisper",
     "ctranslate2", "tokenizers", "msgspec",
 )  # fmt: skip
-SECRETS = {"AI_HUB_SECRET_KEY", "AI_HUB_KEY_PEPPER", "AI_HUB_FIELD_KEY"}
 
 
 @require_safe
@@ -63,6 +62,4 @@ def _settings() -> list[tuple[str, str, str]]:
 
 
 def _value(setting: env.Setting) -> str:
-    if setting.name in SECRETS:
-        return _("hidden")
-    return setting.value or units.UNKNOWN
+    return _("hidden") if setting.value is None else setting.value or units.UNKNOWN
