@@ -4,42 +4,32 @@ Rounds of all modes alternate in one process; memory is that of a fresh process 
 Quality: perplexity of a fixed text; for keys and values, the next token after pieces of that text.
 """
 
-import math
 import subprocess
 import sys
 import time
 from pathlib import Path
-from typing import Any
 
 import psutil
 import torch
 
 from inference import wire
-from inference.engines.decoder import Prefill
-from inference.engines.kv_cache import Stage
 from inference.engines.llm_gguf import LlmGguf
-from inference.engines.llm_transformers import LlmTransformers
-from tests import models
+from tests import models, servers
 from tests.bench import report
 from tests.bench.bench_transformers import NEW_TOKENS, prompts_of
 from tests.inference.engines.driving import Driver
+from tests.inference.engines.generating import drive, perplexity
 
 STREAMS, ROUNDS, TEXT_TOKENS = (1, 8, 32), 5, 1024
 MODES = ("none", "int8", "nf4")
 PIECES, PIECE_CHARACTERS = 20, 800
+README = (servers.ROOT / "README.md").read_text(encoding="utf-8")
 Figures = dict[tuple[str, int], list[float]]
 
 
 def transformers_engine(mode: str) -> Driver:
-    spec = wire.ModelSpec(
-        name="bench",
-        kind="llm",
-        engine="llm_transformers",
-        path=str(models.smollm2_folder()),
-        dtype="bfloat16",
-        options={"quantization": mode},
-    )
-    return Driver(LlmTransformers(), spec)
+    options = {"quantization": mode}
+    return drive(models.smollm2_folder(), dtype="bfloat16", options=options)
 
 
 def gguf_engine(kv_type: str) -> Driver:
@@ -76,33 +66,22 @@ def alternate(drivers: dict[str, Driver], streams: tuple[int, ...]) -> Figures:
     return found
 
 
-def perplexity(driver: Driver) -> float:
-    engine: Any = driver.engine
-    text = Path("README.md").read_text(encoding="utf-8")
-    tokens = engine._vocabulary.encode(text, special=False)[:TEXT_TOKENS]
-    stage = Stage(engine._decoder.layout, len(tokens))
-    logits = engine._decoder.step([], [Prefill(stage, tokens, 0, len(tokens))])
-    told = logits[:-1].float().log_softmax(-1).gather(1, torch.tensor(tokens[1:])[:, None])
-    return math.exp(-float(told.mean()))
-
-
 def next_tokens(driver: Driver) -> list[dict[str, float]]:
     """Give the log probabilities of the 20 likeliest next tokens after pieces of a text."""
-    text = Path("README.md").read_text(encoding="utf-8")
-    step = max(1, (len(text) - PIECE_CHARACTERS) // PIECES)
+    step = max(1, (len(README) - PIECE_CHARACTERS) // PIECES)
     rules = wire.Sampling(max_tokens=1, temperature=0.0)
     found = []
     for at in range(0, step * PIECES, step):
-        prompt = wire.TextPrompt(text=text[at : at + PIECE_CHARACTERS])
+        prompt = wire.TextPrompt(text=README[at : at + PIECE_CHARACTERS])
         answer = driver.ask(wire.Generate(prompt=prompt, sampling=rules, logprobs=20))
         first = answer.of(wire.Delta)[0].logprobs[0]
         found.append({str(choice.token): choice.logprob for choice in first.top})
     return found
 
 
-def memory_mb(kind: str, mode: str) -> float:
+def memory_mb(mode: str) -> float:
     """Measure a fresh process that has loaded this and answered once."""
-    command = [sys.executable, "-m", "tests.bench.bench_quant", kind, mode]
+    command = [sys.executable, "-m", "tests.bench.bench_quant", mode]
     return float(subprocess.run(command, check=True, capture_output=True).stdout.split()[-1])
 
 
@@ -110,9 +89,9 @@ def weights_rows() -> list[report.Row]:
     torch.set_num_threads(1)
     drivers = {mode: transformers_engine(mode) for mode in MODES}
     speed = alternate(drivers, STREAMS)
-    told = {mode: perplexity(driver) for mode, driver in drivers.items()}
+    told = {mode: perplexity(driver, README, TEXT_TOKENS) for mode, driver in drivers.items()}
     kept = {mode: driver.loaded.weights_bytes / 1e6 for mode, driver in drivers.items()}
-    memory = {mode: [memory_mb("transformers", mode) for _ in range(3)] for mode in MODES}
+    memory = {mode: [memory_mb(mode) for _ in range(3)] for mode in MODES}
     rows = []
     for mode in MODES[1:]:
         rows += [
@@ -172,6 +151,5 @@ def main(_data: Path) -> None:
 
 
 if __name__ == "__main__":
-    make = transformers_engine if sys.argv[1] == "transformers" else gguf_engine
-    tokens_per_s(make(sys.argv[2]), 1, 1)
+    tokens_per_s(transformers_engine(sys.argv[1]), 1, 1)
     print(psutil.Process().memory_full_info().pss / 1e6)  # noqa: T201

@@ -1,10 +1,16 @@
 """Ask a text engine and read its answers; used by the tests of llm_transformers."""
 
+import math
 import random
 from pathlib import Path
 from typing import Any
 
+import torch
+from torch import Tensor
+
 from inference import wire
+from inference.engines.decoder import Decoder, Prefill
+from inference.engines.kv_cache import Stage
 from inference.engines.llm_transformers import LlmTransformers
 from inference.engines.vocabulary import Vocabulary
 
@@ -56,3 +62,19 @@ def usage_of(answer: Answer) -> wire.Usage:
     last = answer.wait()
     assert isinstance(last, wire.Done), last
     return last.usage
+
+
+def logits_of(driver: Driver, tokens: list[int]) -> Tensor:
+    """Compute the logits after each of these tokens at once, (tokens, vocabulary), in float32."""
+    decoder = driver.engine._decoder  # type: ignore[attr-defined]
+    assert isinstance(decoder, Decoder)
+    stage = Stage(decoder.layout, len(tokens))
+    return decoder.step([], [Prefill(stage, tokens, 0, len(tokens))]).float()
+
+
+def perplexity(driver: Driver, text: str, count: int) -> float:
+    """Give how badly the first `count` tokens of a text are foreseen; 1 is perfect."""
+    vocabulary: Vocabulary = driver.engine._vocabulary  # type: ignore[attr-defined]
+    tokens = vocabulary.encode(text, special=False)[:count]
+    told = logits_of(driver, tokens)[:-1].log_softmax(-1)
+    return math.exp(-float(told.gather(1, torch.tensor(tokens[1:])[:, None]).mean()))

@@ -1,20 +1,17 @@
 """Weights in 8 and 4 bits: less memory, answers that stay right, and nothing offered that does not."""
 
 import json
-import math
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args, get_type_hints
 
 import pytest
 import torch
 import torch.nn.functional as F  # noqa: N812
 
-from inference import wire
-from inference.engines import llama_decoder, llm_gguf, quantized
-from inference.engines.decoder import Decoder, Prefill
+from inference import model_settings, wire
+from inference.engines import build, llama_decoder, llama_server, llm_gguf, quantized
 from inference.engines.hf_decoder import HfDecoder
-from inference.engines.kv_cache import Stage
 from inference.engines.llama_decoder import LlamaDecoder
 from inference.errors import LoadFailed
 from inference.node import memory
@@ -22,7 +19,7 @@ from tests import models, servers
 
 from . import tiny_models
 from .driving import Driver
-from .generating import ask_tokens, drive, some_tokens, text_of
+from .generating import ask_tokens, drive, logits_of, perplexity, some_tokens, text_of
 
 ERRORS: dict[quantized.Mode, float] = {"int8": 0.01, "nf4": 0.12}
 SHARES: dict[quantized.Mode, float] = {"int8": 0.51, "nf4": 0.27}
@@ -59,21 +56,14 @@ def folder(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFact
     return tiny_models.make(tmp_path_factory.mktemp("tiny"), str(request.param), None, **wide)
 
 
-def logits_of(decoder: Any, tokens: list[int]) -> torch.Tensor:
-    assert isinstance(decoder, Decoder)
-    stage = Stage(decoder.layout, len(tokens))
-    logits: torch.Tensor = decoder.step([], [Prefill(stage, tokens, 0, len(tokens))]).float()
-    return logits
-
-
 @pytest.mark.parametrize("mode", ERRORS)
 def test_every_path_computes_nearly_the_same(folder: Path, mode: quantized.Mode) -> None:
     tokens = some_tokens(40, seed=3)
     plain = drive(folder)
     packed = drive(folder, options={"quantization": mode})
     try:
-        exact = logits_of(plain.engine._decoder, tokens)  # type: ignore[attr-defined]
-        found = logits_of(packed.engine._decoder, tokens)  # type: ignore[attr-defined]
+        exact = logits_of(plain, tokens)
+        found = logits_of(packed, tokens)
         likeness = torch.cosine_similarity(exact.flatten(), found.flatten(), dim=0)
         assert float(likeness) > (0.999 if mode == "int8" else 0.9)
         assert packed.loaded.weights_bytes < plain.loaded.weights_bytes
@@ -129,6 +119,18 @@ def test_the_node_claims_what_the_engines_keep() -> None:
     assert {"none", *memory.QUANTIZED_SHARES} == set(quantized.MODES)
 
 
+def test_what_may_be_set_is_what_the_engines_offer() -> None:
+    transformers, gguf = (model_settings.OPTIONS[e] for e in ("llm_transformers", "llm_gguf"))
+    assert choices(transformers, "quantization") == set(quantized.MODES)
+    assert choices(transformers, "attention") == set(build.ATTENTIONS)
+    assert choices(gguf, "kv_type") == set(llm_gguf.KV_SHARES) == set(llama_server.KV_TYPES)
+
+
+def choices(options: type, name: str) -> set[str]:
+    literal, _none = get_args(get_type_hints(options)[name])
+    return set(get_args(literal))
+
+
 @pytest.mark.parametrize("method", ["gptq", "awq", "fp8"])
 def test_it_refuses_weights_packed_in_a_way_it_does_not_compute(
     tmp_path: Path, method: str
@@ -155,20 +157,14 @@ def real(mode: quantized.Mode) -> Driver:
     return drive(models.smollm2_folder(), dtype="auto", options={"quantization": mode})
 
 
-def perplexity(driver: Driver) -> float:
-    engine: Any = driver.engine
-    text = (servers.ROOT / "README.md").read_text(encoding="utf-8")
-    tokens = engine._vocabulary.encode(text, special=False)[:TEXT_TOKENS]
-    told = logits_of(engine._decoder, tokens)[:-1].log_softmax(-1)
-    return math.exp(-float(told.gather(1, torch.tensor(tokens[1:])[:, None]).mean()))
-
-
 @pytest.mark.models
 @pytest.mark.parametrize("mode", ERRORS)
 def test_the_real_model_stays_right(plain: Driver, mode: quantized.Mode) -> None:
     driver = real(mode)
     try:
-        assert perplexity(driver) < perplexity(plain) * PERPLEXITIES[mode]
+        text = (servers.ROOT / "README.md").read_text(encoding="utf-8")
+        exact, found = (perplexity(one, text, TEXT_TOKENS) for one in (plain, driver))
+        assert found < exact * PERPLEXITIES[mode]
         question = wire.ChatMessage("user", "What is the capital of France?")
         rules = wire.Sampling(max_tokens=16, temperature=0)
         body = wire.Generate(prompt=wire.ChatPrompt(messages=[question]), sampling=rules)
