@@ -79,6 +79,13 @@ def overflow_px(page: Page) -> int:
     return int(page.evaluate("document.documentElement.scrollWidth - window.innerWidth"))
 
 
+def cut_px(page: Page) -> int:
+    """Give by how much the widest table is wider than its frame."""
+    widths = "(all) => all.map((one) => one.scrollWidth - one.clientWidth)"
+    cut: list[int] = page.locator(".table-wrap").evaluate_all(widths)
+    return max(cut, default=0)
+
+
 def missing_icons(page: Page) -> list[str]:
     """Give the icons that the page names and the sprite does not have."""
     return list(

@@ -1,7 +1,7 @@
 """Change a running hub's people from outside: `python -m tests.e2e.prepare` with JSON on stdin.
 
-{"people": {name: role}} makes accounts; {"disable": name} ends one; {"nobody": url} removes all and
-prints a set-up link. The password is always PASSWORD.
+{"people": {name: role}} makes accounts; {"disable": name} ends one; {"key": [user, scope, ...]}
+makes a key; {"nobody": url} removes all and prints a set-up link. The password is always PASSWORD.
 """
 
 import json
@@ -20,6 +20,8 @@ def main() -> None:
         _make(name, role)
     if "disable" in wanted:
         _disable(wanted["disable"])
+    if "key" in wanted:
+        _issue(*wanted["key"])
     if "nobody" in wanted:
         sys.stdout.write(_link(wanted["nobody"]))
 
@@ -36,6 +38,14 @@ def _disable(name: str) -> None:
     user = User.objects.get(username=name)
     user.is_active = False
     user.save()
+
+
+def _issue(owner: str, *scopes: str) -> None:
+    from accounts import keys, principals  # noqa: PLC0415
+    from accounts.models import User  # noqa: PLC0415
+
+    user = User.objects.get(username=owner)
+    keys.issue(user, "a key with a rather long name", scopes, by=principals.operator_for(user))
 
 
 def _link(url: str) -> str:

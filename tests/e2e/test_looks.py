@@ -3,8 +3,8 @@
 from playwright.sync_api import Page, expect
 
 from hub import env
-from tests.e2e.browsing import axe, missing_icons, overflow_px
-from tests.e2e.conftest import Open
+from tests.e2e.browsing import axe, cut_px, missing_icons, overflow_px
+from tests.e2e.conftest import Open, tell
 from tests.servers import Hub
 
 PAGES = [
@@ -69,6 +69,15 @@ def test_it_speaks_vietnamese(hub: Hub, as_person: Open) -> None:
     page.goto("/")
     expect(page.locator("#live-word")).to_have_text("Trực tiếp")
     expect(page.get_by_role("heading", name="Bản đồ bộ nhớ")).to_be_visible()
+
+
+def test_no_table_is_cut_on_a_tablet(hub: Hub, as_person: Open) -> None:
+    tell(hub, key=["ada", "models:read", "inference", "models:write", "keys:manage", "status:read"])
+    page = as_person("ada", locale="vi-VN", viewport={"width": 1024, "height": 768})
+    for path in ("/", "/models/", "/keys/", "/system/"):
+        visit(page, path)
+        assert page.locator("table").count(), path
+        assert cut_px(page) == 0, path
 
 
 def test_it_remembers_theme_and_language(hub: Hub, as_person: Open) -> None:
