@@ -37,7 +37,8 @@ def _on(
     need = memory.need(spec, shape, cuda=device.name.startswith("cuda"))
     least = need.fixed_bytes + need.kv_min_bytes  # with the shortest useful cache
     claimed = sum(m.claim_bytes for m in state.models if m.device == device.name)
-    free = max(0, device.limit_bytes - claimed)
+    held = device.standby_bytes + device.others_bytes + claimed
+    free = max(0, device.limit_bytes - held)
     wanted = max(least, min(need.bytes, device.limit_bytes))
     verdict = "fits" if wanted <= free else "fits_after_unloading"
     if least > device.limit_bytes:

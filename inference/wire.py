@@ -328,7 +328,9 @@ class DeviceInfo(msgspec.Struct, kw_only=True, omit_defaults=True, frozen=True):
     label: str
     total_bytes: int
     limit_bytes: int  # what the hub may use
-    used_bytes: int  # by the hub's models, measured
+    used_bytes: int  # by the hub's models and spare processes, measured
+    standby_bytes: int = 0  # of these, by spare processes
+    others_bytes: int = 0  # of the limit, out of reach because other programs hold it
 
 
 class ModelStatus(msgspec.Struct, kw_only=True, omit_defaults=True, frozen=True):

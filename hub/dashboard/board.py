@@ -77,7 +77,7 @@ class Board:
 
     @property
     def used_bytes(self) -> int:
-        return sum(device.device.used_bytes for device in self.devices)
+        return sum(device.used_bytes for device in self.devices)
 
     @property
     def limit_bytes(self) -> int:

@@ -10,6 +10,12 @@ _ = gettext_lazy
 SENTENCES = {
     r"ready after (?P<time>[\d.]+) s": _("ready after %(time)s s"),
     r"asked for by an operator": _("asked for by an operator"),
+    r"asked for by an operator, priority (?P<priority>-?\d+)": _(
+        "asked for by an operator, priority %(priority)s"
+    ),
+    r"asked for by a request, priority (?P<priority>-?\d+)": _(
+        "asked for by a request, priority %(priority)s"
+    ),
     r"makes room, wanted by (?P<name>.+) \((?P<n>\d+) waiting\)": _(
         "makes room, wanted by %(name)s (%(n)s waiting)"
     ),

@@ -14,7 +14,9 @@ SHARES = {
     "weights": _("weights"),
     "kv": _("KV cache"),
     "other": _("other"),
-    "reserved": _("reserved for loading"),
+    "reserved": _("set aside for it"),
+    "standby": _("spare processes, ready for the next model"),
+    "others": _("held by other programs"),
 }
 DECISIONS = {
     "load": _("Load"),

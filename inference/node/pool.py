@@ -201,9 +201,9 @@ class Pool:
 
     def announce(self, effect: Announce) -> None:
         request = self._requests.pop(effect.ticket, None)
-        loaded = self._fleet.running[effect.instance].loaded
-        if request and loaded:
-            request.client.finish(loaded)
+        if request and (loaded := self._fleet.running[effect.instance].loaded):
+            load_s = self._scheduler.instances[effect.instance].load_s
+            request.client.finish(msgspec.structs.replace(loaded, load_s=load_s))
 
     def start(self, effect: Start) -> None:
         self._ledger.of(effect.spec.name).loads += 1

@@ -65,6 +65,7 @@ class Instance:
     running: dict[int, float] = field(default_factory=dict)  # ticket -> delivered at
     stopping: bool = False
     why: str = ""
+    asked: str = ""  # who wanted it loaded
 
     @property
     def name(self) -> str:
@@ -98,6 +99,11 @@ class Instance:
         left = max(0, self.placement.weights_bytes - self.loaded_bytes)
         grace_s = LOAD_GRACES_S.get(self.spec.engine, LOAD_GRACE_S)
         self.load_deadline = now + grace_s + left / SLOW_DISK_BYTES_PER_S
+
+    @property
+    def load_s(self) -> float:
+        """From the start of its process until it answered; the one load time that pages show."""
+        return max(0.0, self.ready_at - self.started_at)
 
     @property
     def progress(self) -> float:

@@ -93,8 +93,9 @@ class Scheduler:
         model = self.models[instance.name]
         instance.state, instance.claim = "ready", dict(claim)
         instance.ready_at = instance.last_used_at = now
-        model.load_s, model.reason = now - instance.started_at, ""
-        out: list[Effect] = [Record("load", model.name, f"ready after {model.load_s:.1f} s")]
+        model.load_s, model.reason = instance.load_s, ""
+        told = f"ready after {model.load_s:.1f} s"
+        out: list[Effect] = [Record("load", model.name, told, instance.asked)]
         self._advance(now, out)
         return out
 
@@ -234,6 +235,7 @@ class Scheduler:
             instance = Instance(
                 number, model.spec, verdict.placement, dict(verdict.placement.claim)
             )
+            instance.asked = waits.asked(model)
             self.instances[number] = model.instance = instance
             model.reason = waits.room_reason(verdict.victims)
 

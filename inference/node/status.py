@@ -43,14 +43,12 @@ class Gauges:
     context_tokens: int = 0
     tokens_per_s: float = 0.0
     device: str = ""
-    load_s: float = 0.0
     _seen: tuple[float, int] = (0.0, 0)
 
     def loaded(self, loaded: wire.Loaded) -> None:
         self.memory_bytes = max(self.memory_bytes, loaded.memory_bytes)
         self.weights_bytes, self.kv_bytes = loaded.weights_bytes, loaded.kv_bytes
         self.context_tokens, self.device = loaded.context_tokens, loaded.device
-        self.load_s = loaded.load_s
 
     def see(self, stats: wire.Stats, now: float) -> int:
         """Take an engine's own counters; the rate is that of the time since the last ones.
@@ -110,7 +108,8 @@ def snapshot(
 def _device(
     device: Device, scheduler: Scheduler, ledger: Ledger, standby_bytes: int
 ) -> wire.DeviceInfo:
-    used = standby_bytes if device.name == "cpu" else 0
+    spare = standby_bytes if device.name == "cpu" else 0
+    used, held = spare, scheduler.held_elsewhere.get(device.name, 0)
     for instance in scheduler.instances.values():
         gauges = ledger.gauges.get(instance.id)
         if gauges and instance.placement.device == device.name:
@@ -121,6 +120,8 @@ def _device(
         total_bytes=device.total_bytes,
         limit_bytes=device.limit_bytes,
         used_bytes=used,
+        standby_bytes=spare,
+        others_bytes=max(0, held - spare),
     )
 
 
@@ -163,7 +164,7 @@ def _with_instance(
         kv_bytes=gauges.kv_bytes,
         context_tokens=gauges.context_tokens,
         tokens_per_s=gauges.tokens_per_s,
-        load_s=gauges.load_s,
+        load_s=instance.load_s,
         running=len(instance.running),
         progress=1.0 if instance.state == "ready" else instance.progress,
         idle_s=now - instance.last_used_at if idle else 0.0,

@@ -53,6 +53,12 @@ def room_reason(victims: tuple[Resident, ...]) -> str:
     return f"waits until {names} has left the memory" if names else ""
 
 
+def asked(model: Model) -> str:
+    """Say who wants it loaded: an operator waits for no answer."""
+    who = "a request" if any(ticket.runs for ticket in model.queue) else "an operator"
+    return f"asked for by {who}, priority {model.spec.priority}"
+
+
 def sacrifice(victim: Resident, now: float) -> str:
     """Say what made this one the least to lose."""
     return (

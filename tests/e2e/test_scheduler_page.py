@@ -15,7 +15,7 @@ def test_it_shows_what_a_load_would_do_and_does_nothing(hub: Hub, as_person: Ope
     page.get_by_role("button", name="Show the plan").click()
     plan = page.get_by_role("status").filter(has_text="lonely")
     expect(plan).to_contain_text("lonely fits beside what is loaded now.")
-    expect(plan).to_contain_text("Not reserved")
+    expect(plan).to_contain_text("Free")
     page.goto("/models/about/lonely/")
     expect(page.locator("main [data-state=cold]")).to_be_visible()
 

@@ -50,7 +50,7 @@ def test_it_accounts_for_every_measured_byte(found: list[wire.ModelStatus], limi
 def test_it_lays_the_pieces_side_by_side(found: list[wire.ModelStatus], limit: int) -> None:
     for shown in memory.maps(snapshot(found, limit)):
         end = 0.0
-        for share in (share for tenant in shown.tenants for share in tenant.shares):
+        for share in (*(share for tenant in shown.tenants for share in tenant.shares), *shown.rest):
             assert share.width > 0
             assert share.start >= end * (1 - 1e-9)
             end = share.start + share.width
@@ -65,4 +65,23 @@ def test_it_reserves_room_for_a_model_that_loads() -> None:
     assert [(share.kind, share.n_bytes) for share in tenant.shares] == [
         ("weights", 10),
         ("reserved", 40),
+    ]
+
+
+def test_the_parts_add_up_to_the_limit() -> None:
+    """Spare processes, and what other programs hold, are parts like the models."""
+    ready = wire.ModelStatus(
+        name="m", version="", state="ready", kind="llm", engine="fake", device="cpu",
+        memory_bytes=10, claim_bytes=15, weights_bytes=10,
+    )  # fmt: skip
+    cpu = wire.DeviceInfo(
+        name="cpu", label="cpu", total_bytes=100, limit_bytes=100, used_bytes=17,
+        standby_bytes=7, others_bytes=3,
+    )  # fmt: skip
+    (shown,) = memory.maps(wire.Snapshot(at=0.0, devices=[cpu], models=[ready]))
+    assert (shown.used_bytes, shown.reserved_bytes, shown.free_bytes) == (17, 8, 75)
+    assert shown.used_bytes == cpu.used_bytes
+    assert [(share.kind, share.start, share.width) for share in shown.rest] == [
+        ("standby", 15.0, 7.0),
+        ("others", 22.0, 3.0),
     ]

@@ -8,6 +8,8 @@ from hub.dashboard import reasons
 KNOWN = [
     "ready after 1.2 s",
     "asked for by an operator",
+    "asked for by an operator, priority -1",
+    "asked for by a request, priority 0",
     "makes room, wanted by a/b (3 waiting)",
     "replaced by a newer version",
     "idle for 300 s",

@@ -19,6 +19,16 @@ async def test_it_loads_on_demand_and_streams(node: Node) -> None:
     assert done.timing.queue_s >= done.timing.load_s > 0.2
 
 
+async def test_every_page_shows_the_same_load_time(node: Node) -> None:
+    told = (await ask(node, wire.Load(spec=fake("timed", load_s=0.1))))[-1]
+    ready = await status(node, "timed", lambda m: m.state == "ready")
+    async with watching(node) as snapshots:
+        found = [d for d in (await anext(snapshots)).decisions if d.model == "timed"]
+    assert ready.load_s == told.load_s > 0.1
+    assert [d.reason for d in found] == [f"ready after {told.load_s:.1f} s"]
+    assert found[0].detail == "asked for by an operator, priority 0"
+
+
 async def test_a_loaded_model_answers_without_a_wait(node: Node) -> None:
     spec = fake("warm")
     async with node.talk() as talk:

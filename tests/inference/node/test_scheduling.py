@@ -47,6 +47,17 @@ def test_it_loads_once_for_all_who_wait(world: World) -> None:
     assert sorted(world.running) == tickets
 
 
+def test_it_says_who_asked_for_a_load(world: World) -> None:
+    world.request(spec("a", priority=2))
+    world.request(spec("a", priority=2))
+    world.request(B, runs=False)
+    world.settle()
+    assert [(r.action, r.model, r.detail) for r in world.records] == [
+        ("load", "a", "asked for by a request, priority 2"),
+        ("load", "b", "asked for by an operator, priority 0"),
+    ]
+
+
 def test_it_lets_no_load_hold_back_a_resident(world: World) -> None:
     loaded(world, "a")
     world.request(B)
