@@ -89,20 +89,20 @@ class Talk:
     def send(self, message: wire.Any) -> None:
         self.writer.write(wire.encode(message))
 
-    async def next(self) -> Any:
-        async with asyncio.timeout(WAIT_S):
+    async def next(self, wait_s: float = WAIT_S) -> Any:
+        async with asyncio.timeout(wait_s):
             return (await anext(self._frames)).decode()
 
-    async def rest(self) -> list[Any]:
+    async def rest(self, wait_s: float = WAIT_S) -> list[Any]:
         """Read up to the last frame."""
-        found = [await self.next()]
+        found = [await self.next(wait_s)]
         while not isinstance(found[-1], wire.Done | wire.Failure | wire.Loaded | wire.Planned):
-            found.append(await self.next())
+            found.append(await self.next(wait_s))
         return found
 
-    async def ask(self, message: wire.Any) -> list[Any]:
+    async def ask(self, message: wire.Any, wait_s: float = WAIT_S) -> list[Any]:
         self.send(message)
-        return await self.rest()
+        return await self.rest(wait_s)
 
     async def until(self, kind: type) -> Any:
         while not isinstance(message := await self.next(), kind):
