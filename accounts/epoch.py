@@ -58,10 +58,11 @@ async def refresh() -> None:
     if not _due():
         return
     try:
-        async with asyncio.timeout(POLL_S):
-            _learn(await connections.of_loop().get(REDIS_KEY))
+        async with asyncio.timeout(POLL_S), connections.on_loop() as client:
+            _learn(await client.get(REDIS_KEY))
     except connections.Away:
         _seen.reachable = False
+        connections.suspect()
 
 
 def refresh_now() -> None:
@@ -69,7 +70,8 @@ def refresh_now() -> None:
     if not _due():
         return
     try:
-        _learn(connections.blocking().get(REDIS_KEY))
+        with connections.in_thread() as client:
+            _learn(client.get(REDIS_KEY))
     except connections.Away:
         _seen.reachable = False
 
@@ -111,7 +113,8 @@ def _renew() -> bool:
     mark = secrets.token_bytes(12)
     _see(mark)
     try:
-        connections.blocking().set(REDIS_KEY, mark)
+        with connections.in_thread() as client:
+            client.set(REDIS_KEY, mark)
     except connections.Away:
         return False
     return True

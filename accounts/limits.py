@@ -7,7 +7,6 @@ import asyncio
 import logging
 import math
 import secrets
-import time
 from collections.abc import Coroutine
 from dataclasses import dataclass, field
 from types import ModuleType
@@ -24,7 +23,6 @@ logger = logging.getLogger(__name__)
 
 LEASE_S = 30.0  # a crashed process's places come back after this
 RENEW_S = 10.0
-RETRY_REDIS_S = 1.0  # how long to count locally before Redis is tried again
 
 Ledger = ModuleType | LocalLedger
 _NAMES = {
@@ -86,8 +84,8 @@ class Lease:
         end = Settlement(self.ask, self.granted.minute, used)
         try:
             await self.ledger.settle(end)
-        except connections.Away:
-            logger.warning("Redis is away: a lease ends by its time, its tokens stay reserved")
+        except connections.Away:  # the lease ends by its time, its tokens stay reserved
+            logger.debug("a lease could not be settled")
 
 
 async def admit(principal: Principal, model: str, tokens: int) -> Lease:
@@ -136,7 +134,6 @@ class _Held:
     live: set[Lease] = field(default_factory=set)
     ends: set[asyncio.Task[None]] = field(default_factory=set)
     local: LocalLedger = field(default_factory=LocalLedger)
-    away_until: float = 0.0
     renewer: asyncio.Task[None] | None = None
 
     def hold(self, lease: Lease) -> None:
@@ -156,13 +153,10 @@ def _of_loop() -> _Held:
 
 
 async def _ask(state: _Held, ask: Ask) -> tuple[Ledger, Granted | Denied]:
-    if time.monotonic() >= state.away_until:
-        try:
-            return limits_redis, await limits_redis.admit(ask)
-        except connections.Away:
-            logger.warning("Redis is away: this process counts limits by itself")
-            state.away_until = time.monotonic() + RETRY_REDIS_S
-    return state.local, await state.local.admit(ask)
+    try:
+        return limits_redis, await limits_redis.admit(ask)
+    except connections.Away:
+        return state.local, await state.local.admit(ask)
 
 
 async def _finish(work: Coroutine[Any, Any, None]) -> None:

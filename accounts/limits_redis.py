@@ -63,11 +63,12 @@ def _keys(subject: str) -> tuple[str, str, str]:
 
 
 async def _run(name: str, keys: Sequence[str], args: Sequence[str | int]) -> Any:
-    script, client = _script(name), connections.of_loop()
-    try:
-        return await client.evalsha(script.sha, len(keys), *keys, *args)
-    except NoScriptError:
-        return await client.eval(script.source, len(keys), *keys, *args)
+    script = _script(name)
+    async with connections.on_loop() as client:
+        try:
+            return await client.evalsha(script.sha, len(keys), *keys, *args)
+        except NoScriptError:
+            return await client.eval(script.source, len(keys), *keys, *args)
 
 
 @cache

@@ -52,7 +52,8 @@ def forgive(username: str, address: str) -> None:
     """Forget the attempts of a name that has signed in; those of the address stay."""
     names = [name for name, rule in _counters(username, address) if rule is not ADDRESS]
     try:
-        connections.blocking().delete(*(PREFIX + name for name in names))
+        with connections.in_thread() as client:
+            client.delete(*(PREFIX + name for name in names))
     except connections.Away:
         _local.delete(names)
 
@@ -81,7 +82,7 @@ def _digest(text: str) -> str:
 def _add(name: str, rule: Rule) -> tuple[int, int]:
     """Return the tries of this window and the seconds that it lasts."""
     try:
-        with connections.blocking().pipeline() as pipe:
+        with connections.in_thread() as client, client.pipeline() as pipe:
             pipe.incr(PREFIX + name)
             pipe.expire(PREFIX + name, rule.window_s, nx=True)
             pipe.ttl(PREFIX + name)
@@ -93,7 +94,7 @@ def _add(name: str, rule: Rule) -> tuple[int, int]:
 
 def _look(name: str) -> tuple[int, int]:
     try:
-        with connections.blocking().pipeline() as pipe:
+        with connections.in_thread() as client, client.pipeline() as pipe:
             pipe.get(PREFIX + name)
             pipe.ttl(PREFIX + name)
             tries, left_s = pipe.execute()

@@ -8,6 +8,7 @@ from typing import Any
 import structlog
 
 from accounts import redaction
+from inference import outages
 
 QUIET = ("httpx", "httpcore", "uvicorn.access", "django.channels.server", "asyncio")
 
@@ -37,7 +38,7 @@ def configure_logging(options: dict[str, str]) -> None:
     """Send every log line of this process to stderr, as JSON or for people."""
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(_formatter(options["format"]))
-    handler.addFilter(_without_strangers_traces)
+    handler.addFilter(_without_needless_traces)
     root = logging.getLogger()
     root.handlers[:] = [handler]
     root.setLevel(options["level"])
@@ -49,10 +50,16 @@ def configure_logging(options: dict[str, str]) -> None:
     _configure_structlog()
 
 
-def _without_strangers_traces(record: logging.LogRecord) -> bool:
-    """A wrong Host or an oversized form is its sender's mistake: one line is enough."""
-    if record.name.startswith("django.security"):
-        record.exc_info = record.exc_text = None
+def _without_needless_traces(record: logging.LogRecord) -> bool:
+    """One line is enough for a stranger's mistake (a wrong Host, an oversized form), and for a
+    full disk or a service that is away: no line of code is to blame.
+    """
+    error = record.exc_info[1] if record.exc_info else None
+    if error is not None and outages.of(error) is not None:
+        record.__dict__.setdefault("reason", f"{type(error).__name__}: {error}")
+    elif not record.name.startswith("django.security"):
+        return True
+    record.exc_info = record.exc_text = None
     return True
 
 

@@ -5,6 +5,7 @@ each process compares it at most once a second. While Redis is away, the rows ar
 """
 
 import asyncio
+import contextlib
 import hashlib
 import logging
 import threading
@@ -189,7 +190,8 @@ def invalidate() -> None:
 def _publish() -> None:
     _store.forget()
     try:
-        connections.blocking().set(VERSION_KEY, uuid.uuid4().hex)
+        with connections.in_thread() as client:
+            client.set(VERSION_KEY, uuid.uuid4().hex)
     except connections.Away as error:
         log.warning("catalog change not published", extra={"reason": str(error)})
 
@@ -338,12 +340,10 @@ def route_of(alias: Alias) -> Route:
 
 def _shared_version() -> str | None:
     """Give the token that changes with the rows, or None while Redis is away."""
-    try:
-        client = connections.blocking()
+    found = None
+    with contextlib.suppress(*connections.Away), connections.in_thread() as client:
         client.set(VERSION_KEY, uuid.uuid4().hex, nx=True)
         found = client.get(VERSION_KEY)
-    except connections.Away:
-        return None
     return found.decode() if isinstance(found, bytes) else None
 
 

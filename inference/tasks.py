@@ -5,6 +5,7 @@ import logging
 import dramatiq
 from django.conf import settings
 
+from accounts import connections
 from inference import arrivals, catalog, preparation, starters
 
 log = logging.getLogger(__name__)
@@ -40,8 +41,8 @@ def enqueue_arrival(pk: int) -> None:
     """Ask for a model; while Redis is away its row waits for the worker's next start."""
     try:
         bring_model.send(pk)
-    except dramatiq.errors.ConnectionError:
-        log.warning("arrival not announced", extra={"model_id": pk})
+    except connections.Away as error:
+        log.warning("arrival not announced", extra={"model_id": pk, "reason": str(error)})
 
 
 def enqueue_arrivals() -> None:
@@ -51,8 +52,14 @@ def enqueue_arrivals() -> None:
 
 
 def enqueue_preparations() -> list[str]:
-    """Ask for every starter model that still has to be made; give their names."""
+    """Ask for every starter model that still has to be made; give their names.
+
+    While Redis is away they wait for the worker's next start.
+    """
     waiting = [row.name for row in catalog.ensure_starters()]
     for name in waiting:
-        prepare_model.send(name)
+        try:
+            prepare_model.send(name)
+        except connections.Away as error:
+            log.warning("preparation not begun", extra={"model": name, "reason": str(error)})
     return waiting

@@ -273,7 +273,6 @@ class TestWithoutRedis:
         allow(concurrent_requests=1)
         local = await admit(DEV, "m", 0)
         settings.HUB_REDIS_URL = redis_url
-        limits._of_loop().away_until = 0
         assert len(await admitted(2)) == 1  # Redis knows nothing of the local one
         await local.release()
         assert not await admitted(1)

@@ -1,9 +1,11 @@
 """What a log line shows, for people and as JSON: never a token, whoever attached it."""
 
+import errno
 import logging
 import sys
 
 import pytest
+import redis
 from django.core.exceptions import DisallowedHost
 from django.test import RequestFactory
 
@@ -39,10 +41,31 @@ def test_a_strangers_mistake_is_one_line_without_a_trace() -> None:
         record = logging.LogRecord(
             "django.security.DisallowedHost", logging.ERROR, "", 0, "bad host", (), sys.exc_info()
         )
-    assert telemetry._without_strangers_traces(record)
+    assert telemetry._without_needless_traces(record)
     line = telemetry._formatter("console").format(record)
     assert "bad host" in line
     assert "Traceback" not in line
+
+
+@pytest.mark.parametrize(
+    "error", [OSError(errno.ENOSPC, "No space left on device"), redis.TimeoutError("no answer")]
+)
+def test_what_is_away_is_one_line_that_says_why(error: Exception) -> None:
+    record = logging.LogRecord("x", logging.ERROR, "", 0, "failed", (), (type(error), error, None))
+    assert telemetry._without_needless_traces(record)
+    for shape in ("console", "json"):
+        line = telemetry._formatter(shape).format(record)
+        assert str(error) in line
+        assert "Traceback" not in line
+
+
+def test_a_mistake_of_ours_keeps_its_trace() -> None:
+    try:
+        raise KeyError("x")
+    except KeyError:
+        record = logging.LogRecord("x", logging.ERROR, "", 0, "failed", (), sys.exc_info())
+    assert telemetry._without_needless_traces(record)
+    assert "Traceback" in telemetry._formatter("console").format(record)
 
 
 def test_a_path_with_control_characters_is_written_out(caplog: pytest.LogCaptureFixture) -> None:
