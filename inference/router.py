@@ -138,6 +138,7 @@ async def open(  # noqa: A001 (the room's contract: router.open)
     tick_s: float = TICK_S,
 ) -> AsyncIterator[Answer]:
     """Ask the node for an answer. Raises: HubError; NodeUnavailable when there is no node."""
+    spec, body = _apart(spec, body)
     submit = wire.Submit(request_id=request_id, spec=spec, body=body, deadline_s=deadline_s)
     async with _asked(submit, tick_s) as answer:
         yield answer
@@ -150,7 +151,7 @@ async def load(
     on_progress: Callable[[wire.Progress], None] | None = None,
 ) -> wire.Loaded:
     """Load a model without a request. Raises: HubError."""
-    async with _asked(wire.Load(spec=spec, deadline_s=deadline_s), TICK_S) as answer:
+    async with _asked(wire.Load(spec=_base(spec), deadline_s=deadline_s), TICK_S) as answer:
         async for message in answer:
             if isinstance(message, wire.Loaded):
                 return message
@@ -168,14 +169,14 @@ async def unload(name: str, *, force: bool = False) -> None:
 
 async def revise(spec: wire.ModelSpec) -> None:
     """Let the node take settings that need no load. Raises: HubError."""
-    async with _asked(wire.Revise(spec=spec), TICK_S) as answer:
+    async with _asked(wire.Revise(spec=_base(spec)), TICK_S) as answer:
         async for _ in answer:
             pass
 
 
 async def plan(spec: wire.ModelSpec) -> wire.Planned:
     """Say what loading this model now would do. Raises: HubError."""
-    async with _asked(wire.Plan(spec=spec), TICK_S) as answer:
+    async with _asked(wire.Plan(spec=_base(spec)), TICK_S) as answer:
         async for message in answer:
             if isinstance(message, wire.Planned):
                 return message
@@ -221,6 +222,17 @@ async def _connect(address: str) -> Connection:
         return await connect(address)
     except OSError as error:
         raise _no_node() from error
+
+
+def _apart(spec: wire.ModelSpec, body: wire.Body) -> tuple[wire.ModelSpec, wire.Body]:
+    """Let the body name the adapter, so that one resident serves the base and all of its adapters."""
+    if spec.adapter is not None and isinstance(body, wire.Generate):
+        body = msgspec.structs.replace(body, adapter=spec.adapter)
+    return _base(spec), body
+
+
+def _base(spec: wire.ModelSpec) -> wire.ModelSpec:
+    return spec if spec.adapter is None else msgspec.structs.replace(spec, adapter=None)
 
 
 def _no_node() -> NodeUnavailable:

@@ -28,6 +28,18 @@ class Message(msgspec.Struct, kw_only=True, omit_defaults=True, frozen=True, tag
 # --- what a request needs to know about its model ---------------------------------------------
 
 
+class Adapter(msgspec.Struct, kw_only=True, omit_defaults=True, frozen=True):
+    """A LoRA adapter that a resident base attaches at its first request."""
+
+    name: str
+    path: str  # a folder in PEFT's layout
+    version: str = ""  # of its files
+
+    @property
+    def key(self) -> str:
+        return f"{self.name}@{self.version}"
+
+
 class ModelSpec(msgspec.Struct, kw_only=True, omit_defaults=True, frozen=True):
     """Everything that node and engine need to serve a model; they have no database.
 
@@ -49,11 +61,14 @@ class ModelSpec(msgspec.Struct, kw_only=True, omit_defaults=True, frozen=True):
     pinned: bool = False
     memory_bytes: int = 0  # a measured peak from an earlier load; 0: not known yet
     options: dict[str, str | int | float | bool] = {}
+    adapters_bytes: int = 0  # of the adapters that it will probably hold
+    adapter: Adapter | None = None  # the router moves it to the body: a resident serves them all
 
     @property
     def key(self) -> str:
-        """Identify the resident that can serve this spec."""
-        return f"{self.name}@{self.version}"
+        """Identify what answers; without an adapter, also the resident that can serve this spec."""
+        own = f"{self.name}@{self.version}"
+        return own if self.adapter is None else f"{own}+{self.adapter.key}"
 
 
 # --- request bodies -----------------------------------------------------------------------------
@@ -121,6 +136,7 @@ class Generate(Message, frozen=True):
     n: int = 1
     logprobs: int | None = None  # None: none; 0: the chosen token only; k: with k alternatives
     echo: bool = False  # the prompt's text (and logprobs) comes first
+    adapter: Adapter | None = None
 
 
 class Embed(Message, frozen=True):

@@ -160,6 +160,7 @@ class Batch:
                 work.tokens,
                 reuse=not work.wants_logprobs,
                 block=self._limits.block_tokens if work.repeats else 0,
+                owner=work.request.owner,
             )
         except NoRoom:
             if self._running or self._computing:
@@ -199,7 +200,8 @@ class Batch:
             choices = [by_seat[id(seat)] for seat in table.seats]
             lengths = [seat.length for seat in table.seats]
             step.running.extend(choices)
-            step.decodes.append(Decode(table, [c.tokens[-1] for c in choices], lengths))
+            loras = [choice.request.lora for choice in choices]
+            step.decodes.append(Decode(table, [c.tokens[-1] for c in choices], lengths, loras))
         budget = self._limits.beside_tokens if step.decodes else self._limits.alone_tokens
         if not step.decodes and len(self._computing) == 1 and self._computing[0].repeats:
             budget = self._limits.block_tokens
@@ -276,7 +278,7 @@ class Batch:
                 choice.finish_empty()
             self._end_if_complete(work.request)
             return
-        self._memory.keep_prompt(work.tokens, work.stage)
+        self._memory.keep_prompt(work.tokens, work.stage, work.request.owner)
         for choice, chosen in zip(work.choices, first, strict=True):
             seated = self._seat(choice, work.stage)
             self._say(choice, chosen)
@@ -310,7 +312,7 @@ class Batch:
             return
         if choice.seat is not None and choice.index == 0:
             tokens = [*choice.request.prompt, *choice.tokens]
-            self._memory.keep(tokens[: choice.seat.length], choice.seat)
+            self._memory.keep(tokens[: choice.seat.length], choice.seat, choice.request.owner)
         self._leave(choice)
         self._end_if_complete(choice.request)
 
@@ -387,4 +389,9 @@ def _too_large(tokens: int) -> ContextLengthExceeded:
 
 
 def failure_of(error: HubError) -> wire.Failure:
-    return wire.Failure(code=error.code, message=error.message, param=error.param)
+    return wire.Failure(
+        code=error.code,
+        message=error.message,
+        param=error.param,
+        retry_after_s=error.retry_after_s,
+    )

@@ -8,6 +8,7 @@ from inference import wire
 from inference.engines.base import Job
 from inference.engines.decoder import Prefill
 from inference.engines.kv_cache import Seat, Stage
+from inference.engines.lora import Lora
 from inference.engines.prompts import check_context
 from inference.engines.sampling import Chosen, Sampler
 from inference.engines.text import Piece, TextStream
@@ -26,11 +27,17 @@ class Request:
     room: int
     silent: bool = False  # a probe: only the end is told
     held: object = None  # what must live as long as the request (its images)
+    lora: Lora | None = None
     choices: list["Choice"] = field(default_factory=list)
     cached_tokens: int = 0
     started_s: float = field(default_factory=time.monotonic)
     first_s: float = 0.0
     ended: bool = False
+
+    @property
+    def owner(self) -> str:
+        """Name whose keys and values these are: an adapter's, or the plain model's."""
+        return "" if self.lora is None else self.lora.key
 
     @property
     def unfinished(self) -> list["Choice"]:
@@ -164,7 +171,8 @@ class Computing:
             return None
         end = self.computed + count
         want = count if self.wants_logprobs else int(end == len(self.tokens))
-        return Prefill(self.stage, self.tokens[self.computed : end], self.computed, want)
+        piece = self.tokens[self.computed : end]
+        return Prefill(self.stage, piece, self.computed, want, self.request.lora)
 
     def echo(self, vocabulary: Vocabulary) -> None:
         """Send the prompt's text in front of each choice, with its log probabilities if asked."""

@@ -11,6 +11,8 @@ import torch
 from torch import Tensor
 
 from inference.engines.kv_cache import Layout, Stage, Table
+from inference.engines.lora import Lora, Place
+from inference.engines.lora_file import NotAttachable
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,6 +22,10 @@ class Decode:
     table: Table
     tokens: Sequence[int]
     lengths: Sequence[int]  # tokens already in each row: the new token's position
+    loras: Sequence[Lora | None] = ()  # of each row; empty: no row has one
+
+    def lora(self, row: int) -> Lora | None:
+        return self.loras[row] if self.loras else None
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,6 +36,7 @@ class Prefill:
     tokens: Sequence[int]
     start: int
     want: int  # how many of its last tokens get logits
+    lora: Lora | None = None
 
 
 class Decoder(ABC):
@@ -45,6 +52,10 @@ class Decoder(ABC):
 
         Writes the keys and values of every token into its table or stage.
         """
+
+    def place(self, module: str) -> Place:
+        """Say where an adapter's module is computed. Raises: NotAttachable."""
+        raise NotAttachable(f"no adapter is attached to models of this kind ({module})")
 
 
 class DecodeIndex:

@@ -9,12 +9,15 @@ from collections.abc import Sequence
 from typing import Any, Protocol
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from transformers.cache_utils import Cache, DynamicLayer
+from transformers.pytorch_utils import Conv1D
 
 from inference.engines import quantized
 from inference.engines.decoder import Decode, DecodeIndex, Decoder, Prefill, PrefillIndex
 from inference.engines.kv_cache import KvPool, Layout, Stage
+from inference.engines.lora import Group, Lora, Place, groups
+from inference.engines.lora_file import NotAttachable
 from inference.errors import LoadFailed
 
 TOLERANCE = {torch.float32: 1e-3, torch.float16: 5e-2, torch.bfloat16: 2e-1}  # of the logits' scale
@@ -71,6 +74,8 @@ class HfDecoder(Decoder):
     def __init__(self, model: Any) -> None:
         """Raises: LoadFailed where the model keeps other state than keys and values."""
         self._model = model.eval()
+        self._adapted: list[Group] = []  # of the forward at hand
+        self._hooked: set[str] = set()  # modules that look at them
         self._device = next(model.parameters()).device
         named = inspect.signature(model.forward).parameters
         self._keeps = "logits_to_keep" in named
@@ -96,16 +101,19 @@ class HfDecoder(Decoder):
         both = torch.tensor([decode.tokens, decode.lengths], device=self._device)
         given = {"attention_mask": self._mask(index, both[1]), "position_ids": both[1][:, None]}
         ids = {"input_ids": both[0][:, None]}
+        self._adapt([(decode.lora(row), 1) for row in range(index.rows)])
         return self._forward(ids, _Together(index), index.span - 1, 1, given)[:, -1]
 
     def _one_by_one(self, decode: Decode) -> list[Tensor]:
-        return [
-            self._solo([token], _Row(decode, row), decode.lengths[row], 1)
-            for row, token in enumerate(decode.tokens)
-        ]
+        parts = []
+        for row, token in enumerate(decode.tokens):
+            self._adapt([(decode.lora(row), 1)])
+            parts.append(self._solo([token], _Row(decode, row), decode.lengths[row], 1))
+        return parts
 
     def _prefill(self, prefill: Prefill) -> Tensor:
         want = prefill.want
+        self._adapt([(prefill.lora, 1)])
         logits = self._solo(prefill.tokens, PrefillIndex(prefill), prefill.start, max(want, 1))
         return logits[len(logits) - want :]
 
@@ -143,6 +151,36 @@ class HfDecoder(Decoder):
         )
         logits: Tensor = out.logits
         return logits
+
+    # --- adapters ---------------------------------------------------------------------------------
+
+    def place(self, module: str) -> Place:
+        if hasattr(self._model, "_compiled_call_impl") and self._model._compiled_call_impl:  # noqa: SLF001
+            raise NotAttachable("a compiled model takes none; set torch_compile to false")
+        try:
+            found = self._model.get_submodule(module)
+        except AttributeError:
+            found = None
+        sizes = None if found is None else _sizes(found)
+        if sizes is None:
+            raise NotAttachable(f"its base has no linear {module[:100]}")
+        return Place(module, *sizes)
+
+    def _adapt(self, spans: Sequence[tuple[Lora | None, int]]) -> None:
+        """Say whose the rows of the next forward are."""
+        self._adapted = groups(spans, self._device)
+        for group in self._adapted:
+            for name in group.lora.deltas:
+                if isinstance(name, str) and name not in self._hooked:
+                    self._hooked.add(name)
+                    self._hook(name)
+
+    def _hook(self, name: str) -> None:
+        def add(_module: nn.Module, given: tuple[Tensor, ...], out: Tensor) -> None:
+            for group in self._adapted:
+                group.add(name, given[0], out)
+
+        self._model.get_submodule(name).register_forward_hook(add)
 
     # --- masks ------------------------------------------------------------------------------------
 
@@ -223,6 +261,15 @@ class HfDecoder(Decoder):
             return self.step([Decode(pool.tables[0], last, lengths)], [])
         except (RuntimeError, ValueError, TypeError, KeyError, AttributeError, IndexError):
             return None  # a model that cannot take these masks says so in its own way
+
+
+def _sizes(module: nn.Module) -> tuple[int, int] | None:
+    """Give inputs and outputs of a linear layer; None for what is none."""
+    if isinstance(module, nn.Linear | quantized.Projection):
+        return module.in_features, module.out_features
+    if isinstance(module, Conv1D):
+        return module.nx, module.nf
+    return None
 
 
 def close(found: Tensor | None, expected: Tensor, dtype: torch.dtype) -> bool:

@@ -1,4 +1,4 @@
-"""The one account of a model's key-value memory: running rows, prompts in work, kept prefixes.
+"""The one account of a model's key-value memory: running rows, prompts in work, kept prefixes, adapters.
 
 Kept prefixes give way to everything else. Used by the batching loop.
 """
@@ -16,6 +16,7 @@ class KvMemory:
     def __init__(self, pool: KvPool, prefixes: PrefixCache) -> None:
         self._pool, self._prefixes = pool, prefixes
         self._staged: dict[int, Stage] = {}
+        self.beside: Callable[[], int] = lambda: 0  # bytes of what else takes from this memory
 
     @property
     def tables(self) -> list[Table]:
@@ -31,7 +32,9 @@ class KvMemory:
         """Bound everything (0: not at all), and the kept prefixes within it."""
         self._pool.limit_bytes, self._prefixes.limit_bytes = total_bytes, prefix_bytes
 
-    def start(self, tokens: list[int], reuse: bool, block: int = 0) -> tuple[Stage, int]:
+    def start(
+        self, tokens: list[int], reuse: bool, block: int = 0, owner: str = ""
+    ) -> tuple[Stage, int]:
         """Give room for a prompt, and how many of its tokens are there already.
 
         There must be room for its row too, or computing it would be in vain. With `block`, what is
@@ -39,7 +42,7 @@ class KvMemory:
 
         Raises: NoRoom.
         """
-        kept, shared = self._prefixes.find(tokens[:-1], block) if reuse else (None, 0)
+        kept, shared = self._prefixes.find(tokens[:-1], block, owner) if reuse else (None, 0)
         nbytes = len(tokens) * self._pool.layout.token_bytes
         self._yielding(lambda: self._pool.need(nbytes + self._pool.row_bytes(len(tokens))))
         stage = Stage(self._pool.layout, len(tokens))
@@ -53,8 +56,8 @@ class KvMemory:
         """A prompt is computed, or given up."""
         self._staged.pop(id(stage), None)
 
-    def keep_prompt(self, tokens: list[int], stage: Stage) -> None:
-        self._prefixes.keep(tokens, stage)
+    def keep_prompt(self, tokens: list[int], stage: Stage, owner: str = "") -> None:
+        self._prefixes.keep(tokens, stage, owner)
 
     def seat(self, stage: Stage, length: int) -> Seat:
         """Raises: NoRoom."""
@@ -67,7 +70,7 @@ class KvMemory:
     def free(self, seat: Seat) -> None:
         self._pool.free(seat)
 
-    def keep(self, tokens: list[int], seat: Seat) -> None:
+    def keep(self, tokens: list[int], seat: Seat, owner: str = "") -> None:
         """Keep a copy of a row for later prompts, if there is room without giving up others."""
         if len(tokens) * self._pool.layout.token_bytes > self._prefixes.limit_bytes:
             return
@@ -80,7 +83,7 @@ class KvMemory:
         keys, values = seat.table.read(seat)
         stage.keys[:, 0] = keys[:, :, : len(tokens)]
         stage.values[:, 0] = values[:, :, : len(tokens)]
-        self._prefixes.keep(tokens, stage)
+        self._prefixes.keep(tokens, stage, owner)
 
     def forget(self) -> None:
         """Give up all kept prefixes."""
@@ -98,4 +101,4 @@ class KvMemory:
 
     def _account(self) -> None:
         staged = sum(stage.nbytes for stage in self._staged.values())
-        self._pool.other_bytes = staged + self._prefixes.nbytes
+        self._pool.other_bytes = staged + self._prefixes.nbytes + self.beside()

@@ -4,6 +4,7 @@ Fused projections, packed weights on CPU, keys and values in our own tables. Sha
 step laid end to end, H heads, K key-value heads, D head dimension.
 """
 
+import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -17,11 +18,14 @@ from transformers.models.llama.modeling_llama import LlamaRotaryEmbedding
 from inference.engines import quantized
 from inference.engines.decoder import Decode, DecodeIndex, Decoder, Prefill, PrefillIndex
 from inference.engines.kv_cache import Layout
+from inference.engines.lora import Place, groups
+from inference.engines.lora_file import NotAttachable
 
 STATIC_ROPE = frozenset({"default", "linear", "llama3", "yarn"})
 FAMILY = frozenset({"llama", "mistral", "qwen2", "qwen3"})
 Weights = Callable[[str], Tensor | None]  # a tensor by its name in the checkpoint, or None
 Linear = Callable[[Tensor], Tensor]
+MODULE = re.compile(r"model\.layers\.(\d{1,5})\.(?:self_attn|mlp)\.([a-z]+)_proj")
 
 
 def can_serve(config: PreTrainedConfig) -> bool:
@@ -80,6 +84,7 @@ class LlamaDecoder(Decoder):
             on_layer(self._read.read_bytes)
         self._norm = self._read.tensor("model.norm.weight")
         self._head = self._make_head(config)
+        self._parts = _parts(config, self._heads * head_dim, kv_heads * head_dim)
         on_layer(self._read.read_bytes)
         self.vocab_tokens = self._embedding.shape[0]
         self.weights_bytes = self._read.nbytes
@@ -113,18 +118,20 @@ class LlamaDecoder(Decoder):
         self, at: int, layer: _Layer, hidden: Tensor, work: "_Work", cos: Tensor, sin: Tensor
     ) -> Tensor:
         normed = F.rms_norm(hidden, layer.norm_in.shape, layer.norm_in, self._eps)
-        attended = work.attend(at, *self._project(layer, normed, cos, sin))
-        hidden = hidden + layer.out(attended)
+        qkv = work.adapted((at, "qkv"), normed, layer.qkv(normed))
+        attended = work.attend(at, *self._rotate(layer, qkv, cos, sin))
+        hidden = hidden + work.adapted((at, "o"), attended, layer.out(attended))
         normed = F.rms_norm(hidden, layer.norm_mlp.shape, layer.norm_mlp, self._eps)
-        gate, up = layer.gate_up(normed).chunk(2, -1)
-        return hidden + layer.down(F.silu(gate).mul_(up))
+        gate, up = work.adapted((at, "gate_up"), normed, layer.gate_up(normed)).chunk(2, -1)
+        inner = F.silu(gate).mul_(up)
+        return hidden + work.adapted((at, "down"), inner, layer.down(inner))
 
-    def _project(
-        self, layer: _Layer, normed: Tensor, cos: Tensor, sin: Tensor
+    def _rotate(
+        self, layer: _Layer, projected: Tensor, cos: Tensor, sin: Tensor
     ) -> tuple[Tensor, Tensor, Tensor]:
         """Give queries (T, H, D), keys and values (T, K, D), rotated to their positions."""
         heads, kv_heads, dim = self._heads, self.layout.kv_heads, self.layout.key_dim
-        qkv = layer.qkv(normed).view(-1, heads + 2 * kv_heads, dim)
+        qkv = projected.view(-1, heads + 2 * kv_heads, dim)
         rotated = qkv[:, : heads + kv_heads]
         if layer.norm_q is not None and layer.norm_k is not None:
             queries = F.rms_norm(rotated[:, :heads], (dim,), layer.norm_q, self._eps)
@@ -132,6 +139,30 @@ class LlamaDecoder(Decoder):
             rotated = torch.cat((queries, keys), 1)
         rotated = torch.addcmul(rotated * cos, rotated.roll(dim // 2, -1), sin)
         return rotated[:, :heads], rotated[:, heads:], qkv[:, heads + kv_heads :]
+
+    def place(self, module: str) -> Place:
+        found = MODULE.fullmatch(module)
+        part = self._parts.get(found[2]) if found else None
+        if found is None or part is None or int(found[1]) >= len(self._layers):
+            raise NotAttachable(f"its base has no {module[:100]}")
+        name, inputs, outputs, offset = part
+        return Place((int(found[1]), name), inputs, outputs, offset)
+
+
+def _parts(
+    config: PreTrainedConfig, queries: int, keys: int
+) -> dict[str, tuple[str, int, int, int]]:
+    """Give each module's fused projection, inputs, outputs, and where it begins there."""
+    hidden, inner = config.hidden_size, config.intermediate_size
+    return {
+        "q": ("qkv", hidden, queries, 0),
+        "k": ("qkv", hidden, keys, queries),
+        "v": ("qkv", hidden, keys, queries + keys),
+        "o": ("o", queries, hidden, 0),
+        "gate": ("gate_up", hidden, inner, 0),
+        "up": ("gate_up", hidden, inner, inner),
+        "down": ("down", inner, hidden, 0),
+    }
 
 
 class _Work:
@@ -151,6 +182,15 @@ class _Work:
         self.tokens, self.positions = both[0], both[1]
         self.picks = _picks(self._decodes, prefills, layout.device)
         self._groups = layout.kv_heads
+        spans = [(decode.lora(row), 1) for decode in decodes for row in range(len(decode.tokens))]
+        spans += [(prefill.lora, len(prefill.tokens)) for prefill in prefills]
+        self._adapted = groups(spans, layout.device)
+
+    def adapted(self, key: tuple[int, str], hidden: Tensor, out: Tensor) -> Tensor:
+        """Let adapters change their own rows of a projection's output."""
+        for group in self._adapted:
+            group.add(key, hidden, out)
+        return out
 
     def attend(self, layer: int, queries: Tensor, keys: Tensor, values: Tensor) -> Tensor:
         """Give (T, H * D)."""

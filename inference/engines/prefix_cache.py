@@ -19,6 +19,7 @@ MAX_ENTRIES = 256  # a search looks at each entry
 class _Entry:
     tokens: NDArray[np.int64]
     stage: Stage
+    owner: str  # adapters change keys and values: each has its own
 
 
 class PrefixCache:
@@ -30,7 +31,7 @@ class PrefixCache:
         self._next = 0
         self.nbytes = 0
 
-    def find(self, tokens: list[int], block: int = 0) -> tuple[Stage | None, int]:
+    def find(self, tokens: list[int], block: int = 0, owner: str = "") -> tuple[Stage | None, int]:
         """Give the entry that shares the longest prefix, and how many tokens it shares.
 
         With `block`, only whole blocks that are exact count.
@@ -38,6 +39,8 @@ class PrefixCache:
         wanted = np.asarray(tokens, dtype=np.int64)
         best_key, best = -1, 0
         for key, entry in self._entries.items():
+            if entry.owner != owner:
+                continue
             shared = _common(entry.tokens, wanted)
             if block:
                 shared = min(shared, entry.stage.exact_tokens) // block * block
@@ -48,19 +51,19 @@ class PrefixCache:
         self._entries.move_to_end(best_key)
         return self._entries[best_key].stage, best
 
-    def keep(self, tokens: list[int], stage: Stage) -> None:
+    def keep(self, tokens: list[int], stage: Stage, owner: str = "") -> None:
         """Keep a prompt; entries that it begins with are replaced by it, unless they are more exact."""
         if len(tokens) < MIN_TOKENS or stage.nbytes > self.limit_bytes:
             return
         kept = np.asarray(tokens, dtype=np.int64)
-        for key, entry in list(self._entries.items()):
+        for key, entry in [(k, e) for k, e in self._entries.items() if e.owner == owner]:
             if _common(entry.tokens, kept) < min(len(entry.tokens), len(kept)):
                 continue
             if len(entry.tokens) > len(kept) and entry.stage.exact_tokens >= stage.exact_tokens:
                 return
             if len(entry.tokens) <= len(kept) and entry.stage.exact_tokens <= stage.exact_tokens:
                 self._drop(key)
-        self._entries[self._next] = _Entry(kept, stage)
+        self._entries[self._next] = _Entry(kept, stage, owner)
         self._next += 1
         self.nbytes += stage.nbytes
         while self.nbytes > self.limit_bytes or len(self._entries) > MAX_ENTRIES:

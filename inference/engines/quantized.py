@@ -40,6 +40,7 @@ class Projection(nn.Module):
 
     def __init__(self, layer: nn.Linear, mode: Mode) -> None:
         super().__init__()
+        self.in_features, self.out_features = layer.in_features, layer.out_features
         bias: Tensor | None = layer.bias
         kept = None if bias is None else bias.detach()
         self._run, self.kept_bytes = linear(layer.weight.detach(), kept, mode)

@@ -15,6 +15,7 @@ from typing import ClassVar
 import torch
 
 from inference import wire
+from inference.engines.adapters import AdapterStore
 from inference.engines.base import Engine, Job, Setting
 from inference.engines.batching import Batch, Limits, failure_of
 from inference.engines.checkpoint import Checkpoint, choose_dtype
@@ -23,6 +24,7 @@ from inference.engines.decoder import Decoder
 from inference.engines.footprint import Footprint
 from inference.engines.kv_cache import KvPool, capacities
 from inference.engines.kv_memory import KvMemory
+from inference.engines.lora import Lora, LoraFile
 from inference.engines.prefix_cache import PrefixCache
 from inference.engines.prompts import PromptEncoder, param_of
 from inference.engines.sampling import Sampler, make_sampler
@@ -39,6 +41,8 @@ from inference.errors import (
 DEFAULT_CONTEXT_TOKENS = 2048  # for a config that does not name its limit
 PREFIX_SHARE = 0.25  # of the memory for keys and values
 PREFIX_BYTES = 512 * 1024**2  # where no limit is given
+ADAPTER_SHARE = 0.25  # of the memory for keys and values, at least
+ADAPTER_BYTES = 1024**3  # where no limit is given
 RESERVE_BYTES = {"cpu": 64 * 1024**2, "cuda": 512 * 1024**2}  # for what a step computes with
 CUDA_SHARE = 0.9  # of the device's free memory, where no limit is given
 
@@ -88,7 +92,11 @@ class TokenEngine(Engine):
         self._cancelled: set[int] = set()  # before they arrived
         self._refusal: str | None = None  # why nothing is taken any more
         self._stopping = False
+        self._leases: dict[int, Lora] = {}  # by stream
         self._encoding = ThreadPoolExecutor(1, thread_name_prefix="encode")
+        self._attaching = ThreadPoolExecutor(
+            1, thread_name_prefix="attach", initializer=lambda: torch.set_num_threads(self._threads)
+        )
         self._thread = threading.Thread(target=self._serve, name="compute", daemon=True)
 
     # --- contract -------------------------------------------------------------------------------
@@ -107,6 +115,8 @@ class TokenEngine(Engine):
         own = checkpoint.context_tokens or DEFAULT_CONTEXT_TOKENS
         self._context = min(spec.context_tokens or own, own)
         self._memory = self._make_memory(tuning)
+        self._adapters = self._make_store(dtype)
+        self._memory.beside = lambda: self._adapters.nbytes
         limits = replace(tuning.limits, rows=max(tuning.limits.rows, spec.max_concurrency))
         ends = checkpoint.end_tokens(self._vocabulary.hf.eos_token_id)
         self._batch = Batch(self._decoder, self._vocabulary, ends, self._memory, limits)
@@ -153,6 +163,7 @@ class TokenEngine(Engine):
 
     def close(self) -> None:
         self._refuse("the model is being unloaded")
+        self._attaching.shutdown()
         self._encoding.shutdown()
         with self._wake:
             self._stopping = True
@@ -176,6 +187,14 @@ class TokenEngine(Engine):
         sizes = capacities(self._context, tuning.first_capacity, tuning.capacity_factor)
         return KvMemory(KvPool(self._decoder.layout, sizes), PrefixCache(PREFIX_BYTES))
 
+    def _make_store(self, dtype: torch.dtype) -> AdapterStore:
+        decoder, device = self._decoder, self._device
+        return AdapterStore(
+            lambda adapter: LoraFile(adapter, decoder.place, dtype),
+            lambda file: file.read(device),
+            ADAPTER_BYTES,
+        )
+
     def _warm_up(self) -> None:
         """Compute one real token. Raises: LoadFailed."""
         ended = threading.Event()
@@ -196,12 +215,17 @@ class TokenEngine(Engine):
         asked = spec.options.get("prefix_cache_bytes")
         kept = int(limit * PREFIX_SHARE) if limit else PREFIX_BYTES
         self._memory.limit(limit, kept if asked is None else int(asked))
+        if limit:
+            self._adapters.limit_bytes = max(spec.adapters_bytes, int(limit * ADAPTER_SHARE))
 
     # --- the encoding thread --------------------------------------------------------------------
 
-    def _lane(self, _job: Job) -> ThreadPoolExecutor:
-        """Choose the thread that encodes a prompt."""
-        return self._encoding
+    def _lane(self, job: Job) -> ThreadPoolExecutor:
+        """Choose the thread that encodes a prompt: nobody waits for another's adapter to be read."""
+        adapter = job.body.adapter if isinstance(job.body, wire.Generate) else None
+        if adapter is None or self._adapters.holds(adapter):
+            return self._encoding
+        return self._attaching
 
     def _prompt(self, body: wire.Generate) -> tuple[list[int], object]:
         """Give the prompt's tokens, and what they refer to. Raises: HubError."""
@@ -228,12 +252,20 @@ class TokenEngine(Engine):
             raise UnsupportedModel("this model generates text and nothing else")
         if not 1 <= body.n <= MAX_CHOICES:
             raise InvalidValue(f"n must be between 1 and {MAX_CHOICES}", param="n")
+        lora = self._leased(job.stream, body.adapter)
         prompt, held = self._prompt(body)
         room = room_for(body, prompt, self._context, param_of(body.prompt))
         vocab = self._decoder.vocab_tokens
         words = [token for token in prompt if token < vocab]  # an image has none
         samplers = [make_sampler(body, at, words, vocab, self._device) for at in range(body.n)]
-        return Ready(Request(job, body, prompt, room, silent, held), samplers)
+        return Ready(Request(job, body, prompt, room, silent, held, lora), samplers)
+
+    def _leased(self, stream: int, adapter: wire.Adapter | None) -> Lora | None:
+        """Attach the adapter that a request asks for. Raises: HubError."""
+        if adapter is None:
+            return None
+        lora = self._leases[stream] = self._adapters.lease(adapter)
+        return lora
 
     def _hand_over(self, item: "Ready | Refused | int") -> None:
         with self._wake:
@@ -293,6 +325,9 @@ class TokenEngine(Engine):
             if isinstance(frame, wire.Done | wire.Failure):
                 with self._wake:
                     self._known.discard(job.stream)
+                    lora = self._leases.pop(job.stream, None)
+                if lora is not None:
+                    self._adapters.give_back(lora)
             job.emit(frame)
 
         return Job(job.stream, job.body, emit)

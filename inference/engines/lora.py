@@ -1,0 +1,164 @@
+"""Attached LoRA adapters: their matrices on the device, added to the rows that asked for them.
+
+A base's projection y = W x becomes y + B A x x scale for the rows of an adapter, and stays what it was
+for all others, to the bit. Made by `adapters`, used by the decoders.
+"""
+
+from collections.abc import Callable, Hashable, Iterable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+import torch.nn.functional as F  # noqa: N812
+from safetensors import SafetensorError, safe_open
+from torch import Tensor
+
+from inference import wire
+from inference.engines import lora_file
+from inference.engines.lora_file import NotAttachable
+from inference.errors import LoadFailed
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where a module's output lies in a decoder: part of the projection `key`, from `offset` on."""
+
+    key: Hashable
+    inputs: int
+    outputs: int
+    offset: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class _Part:
+    """One module of a fused projection."""
+
+    ranks: slice
+    outputs: slice
+    up: Tensor  # (rank, outputs), scaled
+
+
+@dataclass(slots=True)
+class Delta:
+    """What an adapter adds to one projection of the decoder."""
+
+    down: Tensor  # (ranks of all parts, inputs)
+    parts: list[_Part]
+
+    def add(self, hidden: Tensor, out: Tensor, rows: Tensor | None) -> None:
+        """Add to these rows (None: all) of the first dimension."""
+        low = F.linear(hidden if rows is None else hidden[rows], self.down)
+        for part in self.parts:
+            own, more = out[..., part.outputs], low[..., part.ranks] @ part.up
+            if rows is None:
+                own.add_(more)
+            else:
+                own.index_add_(0, rows, more)
+
+
+@dataclass(slots=True, eq=False)
+class Lora:
+    """An adapter that is on the device."""
+
+    key: str
+    nbytes: int
+    deltas: dict[Hashable, Delta] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Group:
+    """The rows of a step that one adapter changes; None: all of them."""
+
+    lora: Lora
+    rows: Tensor | None
+
+    def add(self, key: Hashable, hidden: Tensor, out: Tensor) -> None:
+        delta = self.lora.deltas.get(key)
+        if delta is not None:
+            delta.add(hidden, out, self.rows)
+
+
+def groups(spans: Iterable[tuple[Lora | None, int]], device: torch.device) -> list[Group]:
+    """Gather the rows of each adapter, given whose the next so many rows are."""
+    rows: dict[Lora, list[int]] = {}
+    at = 0
+    for lora, count in spans:
+        if lora is not None:
+            rows.setdefault(lora, []).extend(range(at, at + count))
+        at += count
+    return [
+        Group(lora, None if len(own) == at else torch.tensor(own, device=device))
+        for lora, own in rows.items()
+    ]
+
+
+class LoraFile:
+    """An adapter's folder, compared with the base that it is to change."""
+
+    def __init__(
+        self, adapter: wire.Adapter, place: Callable[[str], Place], dtype: torch.dtype
+    ) -> None:
+        """`place` says where a module is; it raises NotAttachable. Raises: LoadFailed."""
+        self._adapter, self._dtype = adapter, dtype
+        self._folder = Path(adapter.path)
+        try:
+            self._rules = lora_file.rules(self._folder)
+            with self._open() as file:
+                self._pairs = lora_file.pairs(file.keys())
+                shapes = {name: file.get_slice(name).get_shape() for name in file.keys()}  # noqa: SIM118
+            self._places = {module: place(module) for module in self._pairs}
+            self._ranks = {module: self._rank(module, shapes) for module in self._pairs}
+        except (NotAttachable, OSError, SafetensorError) as error:
+            raise _refused(adapter, error) from error
+
+    @property
+    def nbytes(self) -> int:
+        """Give what it will take on the device."""
+        sizes = (
+            self._ranks[module] * (place.inputs + place.outputs)
+            for module, place in self._places.items()
+        )
+        return sum(sizes) * self._dtype.itemsize
+
+    def read(self, device: torch.device) -> Lora:
+        """Raises: LoadFailed."""
+        made = Lora(self._adapter.key, self.nbytes)
+        try:
+            with self._open() as file:
+                for key, modules in self._by_key().items():
+                    made.deltas[key] = self._delta(file, modules, device)
+        except (OSError, SafetensorError) as error:
+            raise _refused(self._adapter, error) from error
+        return made
+
+    def _open(self) -> Any:
+        return safe_open(self._folder / lora_file.WEIGHTS, framework="pt")
+
+    def _rank(self, module: str, shapes: dict[str, list[int]]) -> int:
+        pair, place = self._pairs[module], self._places[module]
+        return lora_file.rank(module, shapes[pair.a], shapes[pair.b], place.inputs, place.outputs)
+
+    def _by_key(self) -> dict[Hashable, list[str]]:
+        found: dict[Hashable, list[str]] = {}
+        for module, place in self._places.items():
+            found.setdefault(place.key, []).append(module)
+        return found
+
+    def _delta(self, file: Any, modules: Sequence[str], device: torch.device) -> Delta:
+        downs: list[Tensor] = []
+        parts: list[_Part] = []
+        at = 0
+        for module in modules:
+            pair, place, rank = self._pairs[module], self._places[module], self._ranks[module]
+            scale = self._rules.scale(module, rank)
+            downs.append(file.get_tensor(pair.a).to(device, self._dtype))
+            up = (file.get_tensor(pair.b).float() * scale).T.to(device, self._dtype).contiguous()
+            outputs = slice(place.offset, place.offset + place.outputs)
+            parts.append(_Part(slice(at, at + rank), outputs, up))
+            at += rank
+        return Delta(torch.cat(downs), parts)
+
+
+def _refused(adapter: wire.Adapter, error: Exception) -> LoadFailed:
+    return LoadFailed(f"the adapter {adapter.name} cannot be attached: {error}", param="model")
