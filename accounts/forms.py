@@ -1,13 +1,14 @@
-"""The sign-in form: Django's, and it says when the throttle holds it back."""
+"""Forms with a password: Django's, behind the same throttle. Signing in, and a new password."""
 
 from typing import Any
 
-from django.contrib.auth.forms import AuthenticationForm
+from django.contrib.auth.forms import AuthenticationForm, PasswordChangeForm
 from django.core.exceptions import ValidationError
 from django.utils.translation import gettext_lazy as _
 
 from accounts import throttle
 from accounts.backends import address_of
+from accounts.models import User
 
 
 class SignInForm(AuthenticationForm):
@@ -19,9 +20,29 @@ class SignInForm(AuthenticationForm):
         username = self.cleaned_data.get("username", "")
         self.wait_s = throttle.wait_s(username, address_of(self.request))
         if self.wait_s:
-            raise ValidationError(
-                _("Too many attempts. Try again in %(seconds)s s."),
-                code="throttled",
-                params={"seconds": self.wait_s},
-            )
+            raise _too_many(self.wait_s)
         return super().clean()
+
+
+class NewPasswordForm(PasswordChangeForm):
+    """The old password is asked for, so that an open browser alone cannot take an account over."""
+
+    def __init__(self, user: User, address: str, *args: Any) -> None:
+        super().__init__(user, *args)
+        self._address = address
+
+    def clean_old_password(self) -> str:
+        """Guesses here count like guesses at the sign-in."""
+        name = self.user.get_username()
+        try:
+            throttle.attempt(name, self._address)
+        except throttle.TooMany as error:
+            raise _too_many(error.retry_after_s) from error
+        old: str = super().clean_old_password()
+        throttle.forgive(name, self._address)
+        return old
+
+
+def _too_many(seconds: int) -> ValidationError:
+    message = _("Too many attempts. Try again in %(seconds)s s.")
+    return ValidationError(message, code="throttled", params={"seconds": seconds})

@@ -14,6 +14,16 @@ SCOPES: dict[str, str] = {
     "users:manage": "Manage people and the keys of everyone",
     "system:manage": "Change the hub's settings, see its logs and backups",
 }
+# What the form for a new key offers, the usual first. The rest administers the hub, opens nothing yet,
+# or says the same twice; the command and the API give it to whoever holds it.
+OFFERED = (
+    "inference",
+    "models:read",
+    "status:read",
+    "models:load",
+    "models:write",
+    "keys:manage",
+)
 DEFAULT = ("models:read", "inference")  # of a new key, as far as its issuer holds them
 
 _VIEWER = frozenset({"models:read", "status:read"})

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 from asgiref.sync import async_to_sync
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import render
+from django.urls import reverse
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy
 
@@ -70,6 +71,17 @@ def navigation(who: Principal) -> list[tuple[Group, list[Link]]]:
     return [(group, links) for group, links in groups if links]
 
 
+def section(path: str) -> str:
+    """Give the route of the navigation under which a page lies; empty where it lies under none."""
+    routes = [link.route for group in NAVIGATION for link in group.links]
+    above = [route for route in routes if _is_under(path, reverse(route))]
+    return max(above, key=lambda route: len(reverse(route)), default="")
+
+
+def _is_under(path: str, place: str) -> bool:
+    return path == place if place == "/" else path.startswith(place)
+
+
 def board(search: str = "") -> Board:
     """Give the state of now, for the first view of a page."""
     return Board(async_to_sync(watcher.current)(), search)
@@ -89,6 +101,7 @@ def show(
         "who": who,
         "title": title,
         "navigation": navigation(who),
+        "section": section(request.path),
         "live_panels": ",".join(panel.name for panel in shown),
     }
     if shown and "board" not in context:

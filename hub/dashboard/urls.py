@@ -6,6 +6,7 @@ from django.views.decorators.http import require_POST
 from django.views.i18n import set_language
 
 from hub.dashboard.views import (
+    account,
     entry,
     keys,
     models,
@@ -22,6 +23,7 @@ urlpatterns: list[URLPattern | URLResolver] = [
     path("palette/", overview.palette, name="palette"),
     path("login/", entry.sign_in, name="login"),
     path("logout/", entry.sign_out, name="logout"),
+    path("account/", account.account, name="account"),
     path("language/", login_not_required(require_POST(set_language)), name="set_language"),
     path("setup/<str:token>/", setup.link, name="setup"),
     path("welcome/", setup.welcome, name="welcome"),

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 from django.contrib.auth import authenticate
 from django.contrib.auth.models import AnonymousUser
-from django.test import RequestFactory
+from django.test import Client, RequestFactory
 
 from accounts import throttle
 from accounts.forms import SignInForm
@@ -14,6 +14,7 @@ from accounts.models import User
 from tests.accounts.conftest import PASSWORD, MakeUser
 
 pytestmark = pytest.mark.django_db
+NEW = "another pass phrase 8"
 
 
 @pytest.fixture(params=["redis", "no redis"], autouse=True)
@@ -108,3 +109,50 @@ def test_it_stores_passwords_with_a_slow_hash() -> None:
     from hub import settings as real  # noqa: PLC0415 (the test settings use a fast one)
 
     assert real.PASSWORD_HASHERS == ["django.contrib.auth.hashers.Argon2PasswordHasher"]
+
+
+class TestNewPassword:
+    URL = "/account/"
+
+    def change(self, client: Client, old: str, new: str, again: str = "") -> Any:
+        names = ("old_password", "new_password1", "new_password2")
+        return client.post(self.URL, dict(zip(names, (old, new, again or new), strict=True)))
+
+    def test_it_ends_every_other_session(self, person: MakeUser) -> None:
+        user = person("ann", password=PASSWORD)
+        here, there = Client(), Client()
+        for client in (here, there):
+            client.force_login(user)
+        assert self.change(here, PASSWORD, NEW).status_code == 302
+        assert here.get(self.URL).status_code == 200
+        assert there.get(self.URL)["Location"].startswith("/login/")
+        assert (sign_in("ann", PASSWORD), sign_in("ann", NEW)) == (None, user)
+
+    @pytest.mark.parametrize(
+        ("old", "new", "again", "field"),
+        [
+            ("wrong", NEW, "", "old_password"),
+            (PASSWORD, "short", "", "new_password2"),
+            (PASSWORD, "12345678901", "", "new_password2"),
+            (PASSWORD, NEW, "another pass phrase 9", "new_password2"),
+        ],
+    )
+    def test_it_refuses(
+        self, person: MakeUser, client: Client, old: str, new: str, again: str, field: str
+    ) -> None:
+        user = person("ann", password=PASSWORD)
+        client.force_login(user)
+        answer = self.change(client, old, new, again)
+        assert answer.status_code == 400
+        assert f'id="{field}-error"' in answer.content.decode()
+        user.refresh_from_db()
+        assert user.check_password(PASSWORD)
+
+    def test_guesses_here_count_like_guesses_at_the_door(
+        self, person: MakeUser, client: Client
+    ) -> None:
+        client.force_login(person("ann", password=PASSWORD))
+        for _ in range(throttle.PAIR.tries):
+            self.change(client, "wrong", NEW)
+        assert "Too many attempts" in self.change(client, PASSWORD, NEW).content.decode()
+        assert sign_in("ann", PASSWORD, "127.0.0.1") is None

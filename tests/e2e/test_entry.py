@@ -13,6 +13,7 @@ from websockets.typing import Origin
 
 from tests.e2e.browsing import axe
 from tests.e2e.conftest import Open, sign_in, tell
+from tests.e2e.prepare import PASSWORD
 from tests.servers import Hub
 
 
@@ -32,6 +33,28 @@ def test_it_leads_back_to_the_page_that_was_wanted(hub: Hub, opened: Open) -> No
     page.wait_for_url("/login/")
     page.goto("/")
     assert "/login/" in page.url
+
+
+def test_a_new_password_signs_other_browsers_out(hub: Hub, opened: Open) -> None:
+    tell(hub, people={"pia": "viewer"})
+    page, elsewhere = opened(hub.url, allowed=["400 (Bad Request)"]), opened(hub.url)
+    for browser in (page, elsewhere):
+        sign_in(browser, "pia")
+    page.get_by_label("Account: pia").click()
+    page.get_by_role("link", name="My account").click()
+    page.get_by_label("Password now").fill("wrong")
+    for label in ("New password", "New password again"):
+        page.get_by_label(label, exact=True).fill("another pass phrase 8")
+    page.get_by_role("button", name="Change the password").click()
+    expect(page.get_by_label("Password now")).to_have_attribute("aria-invalid", "true")
+    assert axe(page) == []
+    page.get_by_label("Password now").fill(PASSWORD)
+    for label in ("New password", "New password again"):
+        page.get_by_label(label, exact=True).fill("another pass phrase 8")
+    page.get_by_role("button", name="Change the password").click()
+    expect(page.get_by_role("status").first).to_contain_text("Your password is changed")
+    elsewhere.goto("/account/")
+    assert "/login/?next=/account/" in elsewhere.url
 
 
 def test_it_never_leads_to_another_site(hub: Hub, opened: Open) -> None:

@@ -6,6 +6,7 @@ import sys
 import httpx
 from playwright.sync_api import expect
 
+from accounts import scopes
 from tests.e2e.browsing import axe
 from tests.e2e.conftest import HOSTILE, Open
 from tests.servers import Hub
@@ -51,3 +52,13 @@ def test_it_explains_what_is_wrong_with_the_wish(hub: Hub, as_person: Open) -> N
     page.get_by_role("button", name="Make the key").click()
     expect(page.get_by_role("alert")).to_contain_text("is no network")
     expect(page.get_by_label("Name", exact=True)).to_have_value("narrow")
+
+
+def test_it_offers_what_opens_something_today(hub: Hub, as_person: Open) -> None:
+    page = as_person("ada")
+    page.goto("/keys/new/")
+    boxes = page.locator("input[name=scopes]")
+    offered = [box.get_attribute("value") for box in boxes.all()]
+    assert offered == [*scopes.OFFERED]
+    assert set(scopes.OFFERED) < set(scopes.SCOPES)
+    expect(page.locator(".sidebar a[aria-current=true]")).to_have_text("Keys")

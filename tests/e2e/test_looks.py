@@ -16,6 +16,7 @@ PAGES = [
     "/playground/#embeddings",
     "/keys/",
     "/keys/new/",
+    "/account/",
     "/system/",
     "/welcome/",
     "/there-is-no-such-page/",

@@ -19,7 +19,10 @@ class Command(BaseCommand):
 
     def handle(self, *_: Any, username: str, **__: Any) -> None:
         if User.objects.filter(username=username).exists():
-            raise CommandError(f"There is already a user named {username}.")
+            raise CommandError(
+                f"There is already a user named {username}: sign in with that name, or give it a"
+                f" new password with: python3 manage.py changepassword {username}"
+            )
         try:
             people.create(username, _password(), role=User.Role.ADMIN)
         except people.PersonRefused as error:

@@ -85,7 +85,7 @@ def _wizard(
 ) -> HttpResponse:
     who = guards.principal(request)
     context: dict[str, Any] = {
-        "held": [name for name in scopes.SCOPES if who.allows(name)],
+        "offered": [name for name in scopes.OFFERED if who.allows(name)],
         "wanted": wanted,
         "error": error,
         "lifetimes": LIFETIMES_D,

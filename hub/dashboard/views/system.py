@@ -14,7 +14,7 @@ from django.utils.translation import pgettext
 from django.views.decorators.http import require_safe
 
 from hub import env, health
-from hub.dashboard import guards, pages, units
+from hub.dashboard import guards, pages, snippets, units
 
 LIBRARIES = (
     "django", "uvicorn", "channels", "torch", "transformers", "xllamacpp", "faster-whisper",
@@ -32,6 +32,7 @@ def system(request: HttpRequest) -> HttpResponse:
         "versions": [("Python", platform.python_version()), *_versions()],
         "machine": f"{platform.system()} {platform.release()} · {platform.machine()}",
         "database": connection.vendor,
+        "base_url": snippets.base_url(request),
     }
     if guards.principal(request).allows("system:manage"):
         context["settings"] = _settings()

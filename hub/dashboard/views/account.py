@@ -1,0 +1,35 @@
+"""My account: a new password, and the looks of the dashboard in this browser."""
+
+from typing import Any
+
+from django.contrib import messages
+from django.contrib.auth import update_session_auth_hash
+from django.http import HttpRequest, HttpResponse
+from django.shortcuts import redirect
+from django.utils.translation import gettext as _
+from django.views.decorators.cache import never_cache
+from django.views.decorators.debug import sensitive_post_parameters
+from django.views.decorators.http import require_http_methods
+
+from accounts.backends import address_of
+from accounts.forms import NewPasswordForm
+from hub.dashboard import guards, pages
+
+
+@never_cache
+@sensitive_post_parameters("old_password", "new_password1", "new_password2")
+@require_http_methods(["GET", "HEAD", "POST"])
+def account(request: HttpRequest) -> HttpResponse:
+    """Change the password; every session but this one ends with the old one."""
+    user = guards.person(request)
+    given = request.POST if request.method == "POST" else None
+    form = NewPasswordForm(user, address_of(request), given)
+    if given is not None and form.is_valid():
+        form.save()
+        update_session_auth_hash(request, user)
+        messages.success(request, _("Your password is changed. Other browsers are signed out."))
+        return redirect("account")
+    context: dict[str, Any] = {"errors": form.errors}
+    page = pages.show(request, "pages/account.html", _("My account"), context=context)
+    page.status_code = 400 if form.errors else 200
+    return page
