@@ -6,7 +6,7 @@ import sys
 import tempfile
 from pathlib import Path
 
-HUB_BENCHES = ("chat", "vllm", "overhead", "soak", "cold", "bed")
+HUB_BENCHES = ("chat", "vllm", "overhead", "soak", "cold", "switch", "bed")
 ENGINE_BENCHES = ("transformers", "quant")
 
 
