@@ -35,6 +35,7 @@ HUB_DEVICE = env.choice("DEVICE", "auto", ("auto", "cpu", "cuda"))
 HUB_MODEL_SIZE = env.choice("MODEL_SIZE", "small", ("small", "medium", "large"))
 HUB_MEMORY_LIMIT_BYTES = env.byte_size("MEMORY_LIMIT")  # 0: the node decides
 HUB_STANDBY = env.integer("STANDBY", 1, low=0, high=1)
+HUB_HANG_TIMEOUT_S = env.integer("HANG_TIMEOUT", 10, low=2, high=3600)
 HUB_VLLM_PYTHON = env.text("VLLM_PYTHON")
 HUB_NODE_ADDRESS = env.url("NODE_ADDRESS", f"unix:{HUB_RUNTIME / 'node.sock'}", ("unix", "tcp"))
 HUB_REDIS_IS_EMBEDDED = not env.raw("REDIS_URL")

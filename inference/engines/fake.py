@@ -1,7 +1,7 @@
 """An engine without a model, for tests of the node and the API: deterministic, settable, no libraries.
 
 `spec.options`: load_s, memory_bytes (really taken), fail_load, crash_load, hang_load, tokens_per_s,
-crash_after_tokens, hang_after_tokens, reply, ignore_probe, embed_dimensions.
+crash_after_tokens, hang_after_tokens, compute_s (before the first word), reply, ignore_probe, embed_dimensions.
 A reply is the words of `reply`, or of the prompt's last message, over and over.
 """
 
@@ -156,6 +156,9 @@ class Fake(Engine):
             job.emit(wire.Failure(code=UnsupportedModel.code, message="fake reads no tokens"))
             return
         words = str(self._options.get("reply", text)).split() or ["nothing"]
+        until_s = time.monotonic() + float(self._options.get("compute_s", 0.0))
+        while time.monotonic() < until_s:
+            pass  # as a long prefill does: it computes, and says nothing
         self._prompt += len(text.split())
         self._running[job.stream] = Reply(
             job, len(text.split()), words, body, open_choices=set(range(body.n))

@@ -2,7 +2,6 @@
 
 import asyncio
 import logging
-import time
 from collections.abc import Coroutine, Iterable
 from typing import Any
 
@@ -112,7 +111,6 @@ class Fleet:
             threads=self._threads,
             memory_bytes=placement.allowance_bytes,
         )
-        running.heard_at = time.monotonic()
         running.adopt(process, start)
         if running.stopping:
             await process.stop()

@@ -279,9 +279,8 @@ class Pool:
         if not running.stopping:
             running.stopping = True
             log.error("the engine of %s ended", running.name, extra={"model": running.name})
-            died = EngineFailed(
-                f"the engine of {running.name} ended unexpectedly", retry_after_s=1.0
-            )
+            how = "hung and was ended" if running.hung else "ended unexpectedly"
+            died = EngineFailed(f"the engine of {running.name} {how}", retry_after_s=1.0)
             effects = self._scheduler.on_failed(running.id, None, time.monotonic())
             again = self._take_unbegun(running)
             self._fail_streams(running, died)
@@ -314,7 +313,6 @@ class Pool:
         self._do(self._scheduler.on_tick(now))
         for running in [*self._fleet.running.values()]:
             if not running.check_life(self._settings.hang_s, now) and running.process:
-                log.error("the engine of %s hangs", running.name, extra={"model": running.name})
                 running.process.kill()
         self._mind_standby()
 

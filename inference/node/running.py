@@ -5,11 +5,13 @@ import logging
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Protocol
 
 from inference import wire
 from inference.errors import HubError
 from inference.node.effects import Start
+from inference.node.life import Life, activity
 from inference.node.process import EngineProcess
 
 log = logging.getLogger(__name__)
@@ -99,7 +101,8 @@ class Running:
     streams: dict[int, Request] = field(default_factory=dict)
     stopping: bool = False
     loaded: wire.Loaded | None = None
-    heard_at: float = 0.0
+    life: Life = field(default_factory=Life)
+    hung: bool = False
     _steps: int = 0
     _probe: int = 0
     _numbers: Iterator[int] = field(default_factory=lambda: itertools.count(1))
@@ -122,7 +125,7 @@ class Running:
         if self.process is None or not self.process.alive or self.stopping:
             return False
         if not self.streams:
-            self.heard_at = time.monotonic()
+            self.life.progressed(time.monotonic())
         request.running, request.stream = self, next(self._numbers)
         self.streams[request.stream] = request
         self.process.send(wire.Run(body=body), request.stream)
@@ -133,23 +136,27 @@ class Running:
             self.process.send(wire.Cancel(), request.stream)
 
     def check_life(self, hang_s: float, now: float) -> bool:
-        """Probe an engine that is silent over its work; give False when that gets no answer too."""
-        silent_s = now - self.heard_at
-        if not self.streams or self.process is None or silent_s < hang_s:
+        """Probe an engine that gets on with nothing; give False where it must be ended."""
+        if not self.streams or self.process is None or self.stopping:
             return True
-        if not self._probe:
+        if not self._probe and now - self.life.progress_at >= hang_s:
             self._probe = next(self._numbers)
             self.process.send(wire.Run(body=wire.Probe()), self._probe)
-        return silent_s < 2 * hang_s
+        wrong = self.life.verdict(hang_s, now, partial(activity, self.process.pid))
+        if wrong and not self.hung:
+            self.hung = True
+            log.error("the engine of %s is %s", self.name, wrong, extra={"model": self.name})
+        return not wrong
 
     # --- process.Listener -----------------------------------------------------------------------
 
     def on_frame(self, process: EngineProcess, frame: wire.Frame) -> None:
         del process
         if frame.stream == 0:
+            self.life.spoke(time.monotonic())
             self._on_control(frame.decode())
             return
-        self.heard_at = time.monotonic()
+        self.life.progressed(time.monotonic())
         request = self.streams.get(frame.stream)
         if frame.kind in wire.TERMINAL:
             self._on_last(request, frame)
@@ -174,7 +181,7 @@ class Running:
         if isinstance(message, wire.Stats):
             if message.steps_total + message.prompt_tokens_total != self._steps:
                 self._steps = message.steps_total + message.prompt_tokens_total
-                self.heard_at = time.monotonic()
+                self.life.progressed(time.monotonic())
             self.events.on_stats(self, message)
         elif isinstance(message, wire.LoadProgress):
             self.events.on_load_progress(self, message)

@@ -22,7 +22,7 @@ class NodeSettings:
     threads: int = 0  # of each engine; 0: cores - 1
     standby: int = 0
     vllm_python: str = ""  # the Python of vLLM's own environment; empty: there is none
-    hang_s: float = 60.0
+    hang_s: float = 10.0  # how long an engine with work may show no sign of life
     min_residency_s: float = 1.0
     patience_s: float = 20.0
 

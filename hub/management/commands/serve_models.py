@@ -35,5 +35,6 @@ def node_settings() -> NodeSettings:
         auto_unload_timeout_s=policy.auto_unload_timeout,
         priority_models=tuple(policy.priority_models),
         standby=settings.HUB_STANDBY,
+        hang_s=settings.HUB_HANG_TIMEOUT_S,
         vllm_python=settings.HUB_VLLM_PYTHON,
     )

@@ -92,6 +92,29 @@ async def test_a_hanging_engine_is_found_and_ended(start: Callable[..., Node]) -
     assert (await status(node, "stuck", lambda m: m.state != "ready")).failures_total == 1
 
 
+async def test_a_frozen_engine_is_found_ended_and_replaced(start: Callable[..., Node]) -> None:
+    node, spec = start(hang_s=1), fake("frozen", tokens_per_s=50)
+    async with node.talk() as begun, node.talk() as unbegun:
+        begun.send(generate(spec, "x", 1_000_000))
+        await begun.until(wire.Delta)
+        (engine,) = node.engines()
+        os.kill(engine.pid, signal.SIGSTOP)
+        unbegun.send(generate(spec, "back again", 2))
+        failure = (await begun.rest())[-1]
+        assert failure.code == "engine_failed"
+        assert "hung" in failure.message
+        assert text(await unbegun.rest()) == "back again"
+    assert engine.pid not in {other.pid for other in node.engines()}
+
+
+async def test_an_engine_that_computes_long_is_not_taken_for_hung(
+    start: Callable[..., Node],
+) -> None:
+    node = start(hang_s=0.2)  # it would be ended after 0.4 s
+    assert text(await ask(node, generate(fake("deep", compute_s=1.2), "a b", 2))) == "a b"
+    assert (await status(node, "deep", lambda _: True)).loads_total == 1
+
+
 async def test_an_engine_knows_no_secret(node: Node) -> None:
     await ask(node, wire.Load(spec=fake("bare")))
     for engine in node.engines():
