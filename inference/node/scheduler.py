@@ -4,32 +4,23 @@ Every `on_*` takes the time as `now` (monotonic seconds) and returns effects in 
 must be carried out. Nothing here waits, reads a clock or touches a process.
 """
 
-import itertools
-from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 from inference import wire
 from inference.errors import DeadlineExceeded, HubError, LoadFailed, NotFound, OutOfMemory
 from inference.node import waits
 from inference.node.effects import Announce, Effect, Grant, Record, Refuse, Start, Stop
-from inference.node.eviction import Bytes, Impossible, Resident, Target, Wait, plan
-from inference.node.residents import Instance, Model, Policy, Ticket
+from inference.node.eviction import Bytes, Impossible, Target, Wait, plan
+from inference.node.residents import Instance, Model, Ticket
+from inference.node.standing import Standing
 
 CRASHES_AT_LOAD = 3  # in a row, until those who wait are told
 STALE_VERSION_S = 5.0  # so long may a web process still send the version before
 
 
 @dataclass(slots=True)
-class Scheduler:
+class Scheduler(Standing):
     """Invariant: the claims of all instances that have a process never exceed the limits."""
-
-    policy: Policy
-    models: dict[str, Model] = field(default_factory=dict)
-    instances: dict[int, Instance] = field(default_factory=dict)
-    held_elsewhere: dict[str, int] = field(default_factory=dict)  # standby processes, per device
-    _waiting: dict[int, Model] = field(default_factory=dict)
-    _in_flight: dict[int, Instance] = field(default_factory=dict)
-    _numbers: Iterator[int] = field(default_factory=lambda: itertools.count(1))
 
     # --- events: requests -------------------------------------------------------------------
 
@@ -42,32 +33,32 @@ class Scheduler:
         if ticket.runs:
             model.usage.count(now)
         model.queue.append(ticket)
-        self._waiting[ticket.id] = model
+        self.waiting[ticket.id] = model
         self._advance(now, out)
-        if ticket.id in self._waiting:
+        if ticket.id in self.waiting:
             out += waits.tell_one(model, ticket, now)
         return out
 
     def on_cancel(self, ticket_id: int, now: float) -> list[Effect]:
         """The client left. Ends its wait at once; in an engine `on_served` must still come."""
         out: list[Effect] = []
-        if model := self._waiting.pop(ticket_id, None):
+        if model := self.waiting.pop(ticket_id, None):
             model.queue = [t for t in model.queue if t.id != ticket_id]
             self._drop_unwanted_load(model, now, out)
-        elif (instance := self._in_flight.get(ticket_id)) and ticket_id in instance.offered:
+        elif (instance := self.granted.get(ticket_id)) and ticket_id in instance.offered:
             self._release(ticket_id, instance, now, out)
         self._advance(now, out)
         return out
 
     def on_delivered(self, ticket_id: int, now: float) -> None:
         """The engine has the request: only now it is in flight."""
-        if instance := self._in_flight.get(ticket_id):
+        if instance := self.granted.get(ticket_id):
             instance.offered.pop(ticket_id, None)
             instance.running[ticket_id] = now
 
     def on_served(self, ticket_id: int, now: float) -> list[Effect]:
         """The engine gave the last frame of this request."""
-        instance = self._in_flight.get(ticket_id)
+        instance = self.granted.get(ticket_id)
         if instance is None:
             return []
         out: list[Effect] = []
@@ -104,7 +95,7 @@ class Scheduler:
         instance = self.instances[instance_id]
         was, instance.state, instance.stopping = instance.state, "dead", True
         model, out = self.models[instance.name], list[Effect]()
-        self._abandon(instance)
+        self.abandon(instance)
         if model.instance is instance:
             model.instance = None
             self._after_failure(model, error, now, out, loading=was == "loading")
@@ -139,7 +130,7 @@ class Scheduler:
         out: list[Effect] = []
         if instance.starts:
             gone = LoadFailed(f"{name} was unloaded by an operator while it was loading")
-            self._refuse_all(model, gone, out)
+            self.refuse_all(model, gone, out)
         self._drain(instance, "asked for by an operator", now, out, force=force)
         self._advance(now, out)
         return out
@@ -168,24 +159,10 @@ class Scheduler:
             out += waits.tell_all(model, now)
         return out
 
-    # --- queries --------------------------------------------------------------------------------
-
-    def free(self) -> dict[str, int]:
-        """Give what is neither used nor reserved, once everything that leaves has left."""
-        return self._rest([i for i in self.instances.values() if i.stays])
-
-    def idle_left_s(self, model: Model, now: float) -> float | None:
-        """Seconds until the model is unloaded for idleness; None: not now, or never."""
-        instance = model.instance
-        limit_s = model.idle_limit_s(self.policy.auto_unload_s)
-        if not instance or instance.state != "ready" or instance.in_flight or not limit_s:
-            return None
-        return max(0.0, limit_s - (now - instance.last_used_at))
-
     # --- the core: serve, place, start ----------------------------------------------------------
 
     def _advance(self, now: float, out: list[Effect]) -> None:
-        hungry = list({id(model): model for model in self._waiting.values()}.values())
+        hungry = list({id(model): model for model in self.waiting.values()}.values())
         for model in hungry:
             self._serve(model, now, out)
         homeless = [m for m in hungry if m.queue and m.instance is None and m.retry_at <= now]
@@ -201,14 +178,14 @@ class Scheduler:
         if instance is None or instance.state != "ready":
             return
         for ticket in [t for t in model.queue if not t.runs]:
-            self._unqueue(model, ticket)
+            self.unqueue(model, ticket)
             out.append(Announce(ticket.id, instance.id))
         while model.queue and instance.free_slots:
             ticket = model.next_ticket(now, self.policy.ageing_s)
-            self._unqueue(model, ticket)
+            self.unqueue(model, ticket)
             instance.offered[ticket.id] = ticket
             instance.last_used_at = now
-            self._in_flight[ticket.id] = instance
+            self.granted[ticket.id] = instance
             out.append(Grant(ticket.id, instance.id))
 
     def _place(self, model: Model, now: float, out: list[Effect]) -> None:
@@ -220,7 +197,7 @@ class Scheduler:
         verdict = plan(target, self.residents(now), self.free(), now, self.policy.limits)
         if isinstance(verdict, Impossible):
             error = OutOfMemory(f"{model.name} does not fit: {verdict.reason}")
-            self._refuse_all(model, error, out)
+            self.refuse_all(model, error, out)
             out.append(Record("refuse", model.name, verdict.reason))
         elif isinstance(verdict, Wait):
             if model.reason != verdict.reason:
@@ -231,7 +208,7 @@ class Scheduler:
             for victim in verdict.victims:
                 detail = waits.sacrifice(victim, now)
                 self._drain(self.instances[victim.id], f"makes room, {why}", now, out, detail)
-            number = next(self._numbers)
+            number = next(self.numbers)
             instance = Instance(
                 number, model.spec, verdict.placement, dict(verdict.placement.claim)
             )
@@ -242,7 +219,7 @@ class Scheduler:
     def _start_if_free(self, instance: Instance, now: float, out: list[Effect]) -> None:
         """Start a committed load once the memory of those who left for it is really back."""
         there = [i for i in self.instances.values() if i.has_process]
-        rest = self._rest(there)
+        rest = self.rest(there)
         limit = self.policy.limits.max_models
         if limit and len(there) >= limit:
             return
@@ -281,23 +258,12 @@ class Scheduler:
         if force or not instance.in_flight:
             instance.stopping = True
             out.append(Stop(instance.id, instance.why, force=instance.in_flight > 0))
-            self._abandon(instance)
-
-    def _abandon(self, instance: Instance) -> None:
-        """Nobody is in it any more: what was not delivered waits again, the rest has failed."""
-        model = self.models[instance.name]
-        for ticket in instance.offered.values():
-            model.queue.insert(0, ticket)
-            self._waiting[ticket.id] = model
-        for ticket_id in [*instance.offered, *instance.running]:
-            self._in_flight.pop(ticket_id, None)
-        instance.offered.clear()
-        instance.running.clear()
+            self.abandon(instance)
 
     def _release(self, ticket_id: int, instance: Instance, now: float, out: list[Effect]) -> None:
         instance.offered.pop(ticket_id, None)
         instance.running.pop(ticket_id, None)
-        self._in_flight.pop(ticket_id, None)
+        self.granted.pop(ticket_id, None)
         instance.last_used_at = now
         self._stop_if_empty(instance, out)
 
@@ -330,7 +296,7 @@ class Scheduler:
         if error and loading:
             model.refusal = error
             error.retry_after_s = model.retry_at - now
-            self._refuse_all(model, error, out)
+            self.refuse_all(model, error, out)
 
     def _give_up_load(self, instance: Instance, now: float, out: list[Effect]) -> None:
         model = self.models[instance.name]
@@ -340,7 +306,7 @@ class Scheduler:
 
     def _expire(self, model: Model, now: float, out: list[Effect]) -> None:
         for ticket in [t for t in model.queue if t.deadline_at <= now]:
-            self._unqueue(model, ticket)
+            self.unqueue(model, ticket)
             why = model.reason or waits.progress(model, 1, now).reason
             late = DeadlineExceeded(
                 f"waited {now - ticket.since:.0f} s for {model.name}: {why}",
@@ -373,27 +339,3 @@ class Scheduler:
         if over and ready:
             oldest = min(ready, key=lambda i: i.last_used_at)
             self._drain(oldest, "the models together grew past the memory limit", now, out)
-
-    def _refuse_all(self, model: Model, error: HubError, out: list[Effect]) -> None:
-        for ticket in [*model.queue]:
-            self._unqueue(model, ticket)
-            out.append(Refuse(ticket.id, error))
-
-    def _unqueue(self, model: Model, ticket: Ticket) -> None:
-        model.queue.remove(ticket)
-        self._waiting.pop(ticket.id, None)
-
-    def residents(self, now: float) -> list[Resident]:
-        return [
-            self.models[i.name].resident(i, now, favoured=i.name in self.policy.favoured)
-            for i in self.instances.values()
-            if i.stays
-        ]
-
-    def _rest(self, instances: list[Instance]) -> dict[str, int]:
-        return {
-            device: limit
-            - self.held_elsewhere.get(device, 0)
-            - sum(i.claim.get(device, 0) for i in instances)
-            for device, limit in self.policy.limits.bytes.items()
-        }

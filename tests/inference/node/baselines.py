@@ -34,10 +34,10 @@ class Plain(Scheduler):
     def _give(
         self, ticket: Ticket, model: Model, instance: Instance, now: float, out: list[Effect]
     ) -> None:
-        self._unqueue(model, ticket)
+        self.unqueue(model, ticket)
         instance.offered[ticket.id] = ticket
         instance.last_used_at = now
-        self._in_flight[ticket.id] = instance
+        self.granted[ticket.id] = instance
         out.append(Grant(ticket.id, instance.id))
 
     def _place(self, model: Model, now: float, out: list[Effect]) -> None:
@@ -52,7 +52,7 @@ class Plain(Scheduler):
             return
         for victim in victims:
             self._drain(victim, f"makes room for {model.name}", now, out)
-        number = next(self._numbers)
+        number = next(self.numbers)
         instance = Instance(number, model.spec, placement, dict(placement.claim))
         self.instances[number] = model.instance = instance
 
