@@ -16,7 +16,7 @@ from typing import Any
 from django.conf import settings
 
 from inference import catalog, hub_protocol, model_settings, places, preparation, reading, vault
-from inference.downloads import CHUNK_BYTES, DownloadFailed, WrongDigest, sha256_of
+from inference.downloads import CHUNK_BYTES, DownloadFailed, WrongDigest, plain, sha256_of
 from inference.errors import HubError, InvalidValue
 from inference.models import ARRIVING, Model
 
@@ -117,7 +117,7 @@ def _found(row: Model, place: Path, report: reading.Report) -> dict[str, Any]:
 
 def _fail(row: Model, error: Exception) -> None:
     """Other models are not touched; what was downloaded stays, to go on from."""
-    reason = error.message if isinstance(error, HubError) else str(error)
+    reason = error.message if isinstance(error, HubError) else plain(error)
     log.warning("model not added", extra={"model": row.name, "reason": reason})
     Model.objects.filter(pk=row.pk, state__in=ARRIVING).update(
         state=State.FAILED, state_reason=reason[:2000], bytes_per_s=0.0

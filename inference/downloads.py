@@ -3,6 +3,7 @@
 import hashlib
 import logging
 import os
+import re
 import shutil
 import ssl
 import subprocess
@@ -23,6 +24,7 @@ STALL_S = 60.0
 CONNECT_S = 20.0
 ATTEMPTS = 5  # without a single new byte
 FIRST_PAUSE_S = 0.5
+ERRNO = re.compile(r"\[Errno -?\d+\] ")
 REFUSED = frozenset({401, 403, 404, 407, 410})
 
 Progress = Callable[[int, int], None]  # done bytes, total bytes (0: unknown)
@@ -86,12 +88,17 @@ def _fetch(source: Source, part: Path, progress: Progress, pause: Pause) -> None
                 _append(client, source, part, progress)
             except (_Cut, httpx.TransportError) as error:
                 failures = 1 if _size(part) > before else failures + 1
-                reason = str(error) or type(error).__name__
+                reason = plain(error)
                 log.info("download cut, resuming", extra={"file": source.name, "reason": reason})
                 pause(FIRST_PAUSE_S * 2 ** (failures - 1))
             else:
                 return
     raise DownloadFailed(f"{source.name}: {reason}; what came is kept, run it again to resume")
+
+
+def plain(error: Exception) -> str:
+    """Say an error of the system without its number, which tells an operator nothing."""
+    return ERRNO.sub("", str(error)) or type(error).__name__
 
 
 def _append(client: httpx.Client, source: Source, part: Path, progress: Progress) -> None:

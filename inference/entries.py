@@ -286,6 +286,19 @@ def _renew_key(row: Model, api_key: str) -> None:
     row.sha256 = secrets.token_hex(32)
 
 
+def restart(row: Model) -> Model:
+    """Queue an arrival that failed or was cancelled once more. Raises: Conflict."""
+    rows = Model.objects.filter(pk=row.pk, state__in=RESTARTABLE)
+    if row.source == "upload":  # without all of its parts it cannot be inspected
+        rows = rows.filter(upload=None)
+    fresh = {"state_reason": "", "done_bytes": 0, "bytes_per_s": 0.0}
+    if not rows.update(state=Model.State.QUEUED, **fresh):
+        raise Conflict(f"`{row.name}` is {row.state}: there is nothing to try again")
+    catalog.invalidate()
+    row.refresh_from_db()
+    return row
+
+
 def cancel(row: Model) -> Model:
     """End an arrival; its worker sees it within a second. Raises: Conflict."""
     states = [*ARRIVING, Model.State.UPLOADING]

@@ -151,7 +151,11 @@ def _asked(client: httpx.Client, place: str, headers: dict[str, str], model_id: 
     try:
         answer = client.get(place, params={"blobs": "true"}, headers=headers)
     except httpx.HTTPError as error:
-        raise DownloadFailed(f"the model hub does not answer: {error}") from error
+        hub = place.partition("/api/models/")[0]
+        raise DownloadFailed(
+            f"the model hub {hub} does not answer: {downloads.plain(error)}; check that this machine"
+            " reaches it, or set AI_HUB_HF_ENDPOINT to another one"
+        ) from error
     if answer.status_code in downloads.REFUSED:
         raise Refused(_why(answer.status_code, model_id))
     if answer.status_code != httpx.codes.OK or len(answer.content) > MAX_ANSWER_BYTES:

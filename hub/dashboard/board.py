@@ -1,5 +1,6 @@
 """Everything a panel may show at one tick, worked out once for all who watch."""
 
+import hashlib
 import shutil
 from dataclasses import dataclass
 from functools import cached_property
@@ -8,11 +9,12 @@ import msgspec
 from django.conf import settings
 
 from hub.config import ModelConfig
-from hub.dashboard import memory, rows
+from hub.dashboard import memory, rows, units
 from hub.dashboard.memory import DeviceMap
 from hub.dashboard.rows import ModelRow
 from hub.dashboard.watcher import Tick
 from inference import wire
+from inference.models import Model
 
 LOW_DISK_BYTES = 2_000_000_000
 CROWDED = 8  # waiting requests of one model that want an operator's eye
@@ -46,12 +48,11 @@ class Bucket:
 class Board:
     """Read the database once, then only work on what was read."""
 
-    def __init__(self, tick: Tick, search: str = "") -> None:
+    def __init__(self, tick: Tick) -> None:
         self.tick = tick
         self.snapshot = tick.snapshot
-        self.search = search
-        self.rows = rows.listing(tick.snapshot, search)
-        self.is_cut = len(self.rows) == rows.SHOWN
+        self.rows = rows.listing(tick.snapshot)
+        self.n_models = Model.objects.count()
         self.disk = shutil.disk_usage(settings.HUB_DATA)
 
     @property
@@ -160,6 +161,12 @@ class Board:
         return settings.HUB_CONFIG.model_config
 
     @cached_property
+    def pulse(self) -> str:
+        """Change whenever a page about models would: whoever follows it asks for its part again."""
+        lines = [self.n_models, *(_beat(row) for row in self.rows)]
+        return hashlib.blake2b(repr(lines).encode(), digest_size=8).hexdigest()
+
+    @cached_property
     def concerns(self) -> list[Concern]:
         return [*self._node_concern(), *self._model_concerns(), *self._disk_concern()]
 
@@ -182,6 +189,12 @@ class Board:
     def _disk_concern(self) -> list[Concern]:
         free = self.disk.free
         return [Concern("disk", number=free)] if free < LOW_DISK_BYTES else []
+
+
+def _beat(row: ModelRow) -> tuple[object, ...]:
+    state, model = row.state, row.model
+    now = (row.running, row.waiting, units.human_bytes(row.memory_bytes), row.idle_sort // 60)
+    return (model.pk, model.updated_at, state.key, state.percent, state.reason, model.state, *now)
 
 
 def _bucket(number: int, points: list[wire.Moment]) -> Bucket:

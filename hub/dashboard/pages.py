@@ -12,7 +12,7 @@ from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy
 
 from accounts.principals import Principal
-from hub.dashboard import guards, panels, watcher
+from hub.dashboard import guards, panels, reasons, watcher
 from hub.dashboard.board import Board
 from inference.errors import HubError
 
@@ -82,9 +82,9 @@ def _is_under(path: str, place: str) -> bool:
     return path == place if place == "/" else path.startswith(place)
 
 
-def board(search: str = "") -> Board:
+def board() -> Board:
     """Give the state of now, for the first view of a page."""
-    return Board(async_to_sync(watcher.current)(), search)
+    return Board(async_to_sync(watcher.current)())
 
 
 def show(
@@ -111,4 +111,4 @@ def show(
 
 def failure_text(error: HubError) -> str:
     """Say an error of the node in the page's words."""
-    return _("That did not work: %(reason)s") % {"reason": error.message}
+    return _("That did not work: %(reason)s") % {"reason": reasons.words(error.message)}

@@ -33,7 +33,7 @@ PANELS = {
         Panel("decisions", "status:read"),
         Panel("queue", "status:read"),
         Panel("rules", "status:read"),
-        Panel("models", "models:read"),
+        Panel("pulse", "models:read"),
         Panel("starters", "models:manage"),
     )
 }

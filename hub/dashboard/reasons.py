@@ -5,6 +5,8 @@ from collections.abc import Callable, Mapping
 
 from django.utils.translation import gettext_lazy, ngettext
 
+from hub.dashboard import refusals
+
 _ = gettext_lazy
 
 SENTENCES = {
@@ -65,7 +67,8 @@ CORES = re.compile(r"(\d+) cores?")
 
 def words(reason: str) -> str:
     """Translate a reason; what is not known, such as an engine's own error, stays as it is."""
-    return _matched(reason, SENTENCES, lambda text: ", ".join(map(_holder, text.split(", "))))
+    found = _matched(reason, SENTENCES, lambda text: ", ".join(map(_holder, text.split(", "))))
+    return found if found != reason else _matched(reason, refusals.SENTENCES, str)
 
 
 def device(label: str) -> str:
@@ -86,5 +89,7 @@ def _matched(text: str, table: Mapping[str, object], holders: Callable[[str], st
             parts = found.groupdict()
             if "holders" in parts:
                 parts["holders"] = holders(parts["holders"])
+            if "why" in parts:
+                parts["why"] = str(refusals.CAUSES.get(parts["why"], parts["why"]))
             return str(sentence) % parts
     return text

@@ -1,15 +1,16 @@
 """Models as the dashboard shows them: the catalog's row, its names, and what the node knows."""
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from django.db.models import Case, Prefetch, Q, When
+from django.db.models import Case, Prefetch, Q, QuerySet, When
 
 from hub.dashboard import states
 from hub.dashboard.states import State
 from inference import wire
 from inference.models import Alias, Model
 
-SHOWN = 200  # rows of a page; the search finds the others
+SHOWN = 200  # rows of the live panels; the catalog has them all
 LOADED = frozenset({"ready", "busy", "draining"})
 
 
@@ -37,7 +38,39 @@ class ModelRow:
 
     @property
     def can_load(self) -> bool:
-        return self.state.key in {"cold", "failed"} and self.model.state == Model.State.AVAILABLE
+        return self.state.key in {"cold", "failed"} and self.is_available
+
+    @property
+    def can_retry(self) -> bool:
+        """Tell whether its files may be brought once more; an upload needs all of its parts."""
+        ended = self.model.state in {Model.State.FAILED, Model.State.CANCELLED}
+        return ended and not (self.model.source == "upload" and self.is_half_uploaded)
+
+    @property
+    def is_half_uploaded(self) -> bool:
+        return hasattr(self.model, "upload")
+
+    @property
+    def can_cancel(self) -> bool:
+        return self.model.is_arriving or self.model.state == Model.State.UPLOADING
+
+    @property
+    def can_remove(self) -> bool:
+        """A starter would be back at the next start; what arrives is cancelled first."""
+        return self.model.source != "starter" and not self.can_cancel
+
+    @property
+    def is_available(self) -> bool:
+        return self.model.state == Model.State.AVAILABLE
+
+    @property
+    def is_pinned(self) -> bool:
+        return bool(self.model.settings.get("pinned"))
+
+    @property
+    def about(self) -> str:
+        """Engine and quantization, as far as they are known."""
+        return " · ".join(part for part in (self.model.engine, self.model.quantization) if part)
 
     @property
     def can_unload(self) -> bool:
@@ -74,38 +107,48 @@ class ModelRow:
         return self.status.waiting if self.status else 0
 
 
-def listing(snapshot: wire.Snapshot | None, search: str = "") -> list[ModelRow]:
+def listing(snapshot: wire.Snapshot | None) -> list[ModelRow]:
     """Give what is in use or wants attention, then others by kind and name, up to SHOWN."""
     known = {status.name: status for status in (snapshot.models if snapshot else [])}
-    aliases = Prefetch("aliases", queryset=Alias.objects.order_by("name"))
     quiet = Q(state=Model.State.AVAILABLE) & ~Q(name__in=list(known))
-    wanted = Q(name__icontains=search) | Q(aliases__name__icontains=search) if search else Q()
     models = (
-        Model.objects.filter(wanted)
-        .distinct()
-        .annotate(later=Case(When(quiet, then=1), default=0))
+        Model.objects.annotate(later=Case(When(quiet, then=1), default=0))
         .order_by("later", "kind", "name")
-        .prefetch_related(aliases)[:SHOWN]
+        .select_related("upload", "base")
+        .prefetch_related(_aliases())[:SHOWN]
     )
     rows = [_row(model, known.get(model.name)) for model in models]
     return sorted(rows, key=lambda row: (row.model.kind, row.name))
 
 
+def of_keys(keys: Sequence[int], known: Mapping[str, wire.ModelStatus]) -> list[ModelRow]:
+    """Give these rows in this order; one that has gone meanwhile is left out."""
+    rows = Model.objects.select_related("upload", "base").prefetch_related(_aliases())
+    found = rows.in_bulk(keys)
+    return [_row(found[key], known.get(found[key].name)) for key in keys if key in found]
+
+
+def named(name: str, snapshot: wire.Snapshot | None) -> ModelRow | None:
+    keys = [*Model.objects.filter(name=name).values_list("pk", flat=True)]
+    known = {status.name: status for status in (snapshot.models if snapshot else [])}
+    return next(iter(of_keys(keys, known)), None)
+
+
+def _aliases() -> "Prefetch[str, QuerySet[Alias]]":
+    return Prefetch("aliases", queryset=Alias.objects.order_by("name"))
+
+
 def _row(model: Model, status: wire.ModelStatus | None) -> ModelRow:
     aliases = tuple(alias.name for alias in model.aliases.all())
-    return ModelRow(model, _state(model, status), aliases, status)
+    return ModelRow(model, state_of(model, status), aliases, status)
 
 
-def _state(model: Model, status: wire.ModelStatus | None) -> State:
-    if model.state in {Model.State.FAILED, Model.State.CANCELLED}:
+def state_of(model: Model, status: wire.ModelStatus | None) -> State:
+    """Name the one state that matters: of the files while they are coming, else in the node."""
+    if model.state == Model.State.CANCELLED:
+        return states.cancelled()
+    if model.state == Model.State.FAILED:
         return states.failed(model.state_reason)
     if model.state != Model.State.AVAILABLE:
-        return states.preparing(_percent(model))
+        return states.arriving(model)
     return states.of(status) if status else states.unloaded()
-
-
-def _percent(model: Model) -> int | None:
-    """Of a model's files that are on their way."""
-    if not model.total_bytes:
-        return None
-    return min(100, round(100 * model.done_bytes / model.total_bytes))

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 from django.utils.translation import gettext_lazy as _
 
 from inference import wire
+from inference.models import Model
 
 if TYPE_CHECKING:
     from django.utils.functional import _StrPromise
@@ -28,8 +29,27 @@ def unloaded() -> State:
     return State("cold", _("not loaded"), icon="moon", tone="quiet")
 
 
-def preparing(percent: int | None) -> State:
-    return State("preparing", _("preparing"), icon="download", tone="busy", percent=percent)
+ARRIVING = {
+    Model.State.QUEUED: (_("queued"), "hourglass"),
+    Model.State.UPLOADING: (_("uploading"), "upload"),
+    Model.State.DOWNLOADING: (_("downloading"), "download"),
+    Model.State.INSPECTING: (_("checking"), "search"),
+    Model.State.PREPARING: (_("preparing"), "download"),
+}
+MOVING = frozenset({Model.State.UPLOADING, Model.State.DOWNLOADING})
+
+
+def arriving(model: Model) -> State:
+    """Name how far the files of a model are that is being added."""
+    word, icon = ARRIVING[Model.State(model.state)]
+    percent = None
+    if model.state in MOVING and model.total_bytes:
+        percent = min(100, round(100 * model.done_bytes / model.total_bytes))
+    return State("preparing", word, icon, tone="busy", percent=percent)
+
+
+def cancelled() -> State:
+    return State("cancelled", _("cancelled"), icon="ban", tone="quiet")
 
 
 def failed(reason: str) -> State:

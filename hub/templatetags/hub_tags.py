@@ -102,6 +102,25 @@ def unload_consequence(row: ModelRow) -> str:
     return text
 
 
+@register.simple_tag
+def remove_consequence(row: ModelRow) -> str:
+    """Name what a removal takes away: the files the hub brought, and the names that lead only here."""
+    files = units.human_bytes(row.model.size_bytes or row.model.done_bytes)
+    parts = [
+        _("Its files (%(bytes)s) are deleted.") % {"bytes": files}
+        if row.model.owns_files
+        else _("Its files stay where they are.")
+    ]
+    if row.aliases:
+        parts.append(_("These names lead to it: %(names)s.") % {"names": ", ".join(row.aliases)})
+    return " ".join([_("Requests for it are refused from now on."), *parts])
+
+
+@register.filter
+def at(found: dict[int, Any], key: int) -> Any:
+    return found.get(key)
+
+
 @register.inclusion_tag("parts/state_pill.html")
 def state_pill(state: State) -> dict[str, Any]:
     return {"state": state}

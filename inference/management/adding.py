@@ -7,7 +7,7 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.views import APIView
 
-from inference import entries, tasks
+from inference import entries, operations
 from inference.management import serializers
 from inference.management.rows import check_new_name, model_of, view
 
@@ -24,9 +24,7 @@ class Add(APIView):
         check_new_name(request, given["name"])
         if "settings" in given:
             given["settings"] = serializers.settings_of(given["settings"])
-        row = entries.add(entries.Wanted(**given))
-        if row.is_arriving:
-            tasks.enqueue_arrival(row.pk)
+        row = operations.add(entries.Wanted(**given))
         return Response(view(row, {}), status=202 if row.is_arriving else 201)
 
 

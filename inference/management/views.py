@@ -1,6 +1,5 @@
 """Models for operators and scripts: list, show, change, remove, load, unload; one snapshot to poll."""
 
-import logging
 from typing import Any
 
 import msgspec
@@ -12,13 +11,11 @@ from rest_framework.response import Response
 from rest_framework.views import APIView
 
 from accounts.api import Pages
-from inference import catalog, entries, fit, router, wire
-from inference.errors import HubError, NodeUnavailable
+from inference import catalog, fit, operations, router, wire
+from inference.errors import NodeUnavailable
 from inference.management import serializers
 from inference.management.rows import allowed, filtered, model_of, view, visible
 from inference.models import Model
-
-log = logging.getLogger(__name__)
 
 
 class Models(APIView):
@@ -59,8 +56,8 @@ class OneModel(APIView):
         wanted.is_valid(raise_exception=True)
         given = dict(wanted.validated_data)
         tags, key = given.pop("tags", None), given.pop("api_key", None)
-        row = entries.change(model_of(request, name), serializers.settings_of(given), tags, key)
-        _revise(row)
+        settings = serializers.settings_of(given)
+        row = operations.change(model_of(request, name), settings, tags, key)
         return Response(view(row, _live()))
 
     @extend_schema(parameters=[serializers.Force], request=None, responses={204: None})
@@ -68,9 +65,7 @@ class OneModel(APIView):
         """Remove a model: unload it, and delete the files that the hub itself brought."""
         wanted = serializers.Force(data=request.query_params.dict())
         wanted.is_valid(raise_exception=True)
-        row = model_of(request, name)
-        entries.remove(row, force=wanted.validated_data["force"])
-        _stop(row)
+        operations.remove(model_of(request, name), force=wanted.validated_data["force"])
         return Response(status=204)
 
 
@@ -158,21 +153,3 @@ def _fit(row: Model, state: wire.Snapshot | None) -> dict[str, Any] | None:
     if state is None or row.state != Model.State.AVAILABLE:
         return None
     return fit.of(catalog.spec_of(row), state)
-
-
-def _revise(row: Model) -> None:
-    """Pin, priority and idle time hold at once; without a node, from the next request on."""
-    if row.state != Model.State.AVAILABLE:
-        return
-    try:
-        async_to_sync(router.revise)(catalog.spec_of(row))
-    except HubError as error:
-        log.info("not revised", extra={"model": row.name, "reason": error.message})
-
-
-def _stop(row: Model) -> None:
-    """What is being answered is finished first; a node that is away has nothing of it."""
-    try:
-        async_to_sync(router.unload)(row.name)
-    except HubError as error:
-        log.info("nothing to unload", extra={"model": row.name, "reason": error.message})

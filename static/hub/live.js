@@ -22,6 +22,12 @@ function poll() {
   }
 }
 
+// The pulse changes whenever a page about models would: parts that follow it are asked for again.
+function follow() {
+  if (state.paused || document.hidden) return;
+  for (const part of document.querySelectorAll("[data-follows]")) window.htmx.trigger(part, "hub-poll");
+}
+
 // Nothing jumps: what the visitor holds (open details, text selection, a menu) is left alone.
 function keepOpen() {
   window.Idiomorph.defaults.callbacks.beforeAttributeUpdated = (name, node) =>
@@ -45,6 +51,7 @@ function watchSocket(shell) {
   shell.addEventListener("htmx:wsBeforeMessage", (event) => {
     if (state.paused) event.preventDefault();
   });
+  shell.addEventListener("htmx:wsAfterMessage", follow);
 }
 
 export function startLive() {
@@ -57,8 +64,9 @@ export function startLive() {
   document.getElementById("live-toggle")?.addEventListener("click", () => {
     state.paused = !state.paused;
     show();
+    follow(); // what changed meanwhile
   });
-  document.addEventListener("hub-toast", poll);
+  document.addEventListener("hub-toast", () => (state.open ? follow() : poll()));
   setInterval(poll, POLL_MS);
   show();
 }

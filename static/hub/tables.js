@@ -1,4 +1,4 @@
-// Tables: sort by a column, filter by text. The choice survives live updates.
+// Tables: sort by a column. The choice survives live updates.
 
 const chosen = new Map(); // table id -> { column, down }
 
@@ -29,23 +29,11 @@ function sort(table) {
   }
 }
 
-function filter(input) {
-  const words = input.value.toLowerCase().split(/\s+/).filter(Boolean);
-  const rows = [...document.querySelectorAll(`#${input.dataset.filters} tbody tr`)];
-  for (const row of rows) {
-    const text = row.textContent.toLowerCase();
-    row.hidden = !words.every((part) => text.includes(part));
-  }
-  const none = document.getElementById(`${input.dataset.filters}-none`);
-  if (none) none.hidden = rows.some((row) => !row.hidden);
-}
-
 function refresh() {
   for (const id of chosen.keys()) {
     const table = document.getElementById(id);
     if (table) sort(table);
   }
-  for (const input of document.querySelectorAll("input[data-filters]")) filter(input);
 }
 
 export function startTables() {
@@ -57,17 +45,6 @@ export function startTables() {
     const before = chosen.get(table.id);
     chosen.set(table.id, { column: head.cellIndex, down: before?.column === head.cellIndex && !before.down });
     sort(table);
-  });
-  document.addEventListener("click", (event) => {
-    const clearer = event.target.closest("[data-clears]");
-    if (!clearer) return;
-    const input = document.querySelector(`input[data-filters="${clearer.dataset.clears}"]`);
-    input.value = "";
-    filter(input);
-    input.focus();
-  });
-  document.addEventListener("input", (event) => {
-    if (event.target.matches("input[data-filters]")) filter(event.target);
   });
   document.addEventListener("htmx:wsAfterMessage", refresh);
   document.addEventListener("htmx:afterSettle", refresh);

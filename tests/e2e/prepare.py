@@ -1,7 +1,8 @@
 """Change a running hub's people from outside: `python -m tests.e2e.prepare` with JSON on stdin.
 
-{"people": {name: role}} makes accounts; {"disable": name} ends one; {"key": [user, scope, ...]}
-makes a key; {"nobody": url} removes all and prints a set-up link. The password is always PASSWORD.
+{"people": {name: role}} makes accounts; {"models": [fields]} makes rows of the catalog; {"disable":
+name} ends an account; {"key": [user, scope, ...]} makes a key; {"nobody": url} removes all and prints
+a set-up link. The password is always PASSWORD.
 """
 
 import json
@@ -22,6 +23,8 @@ def main() -> None:
         _disable(wanted["disable"])
     if "key" in wanted:
         _issue(*wanted["key"])
+    for fields in wanted.get("models", []):
+        _add(fields)
     if "nobody" in wanted:
         sys.stdout.write(_link(wanted["nobody"]))
 
@@ -30,6 +33,14 @@ def _make(name: str, role: str) -> None:
     from accounts import people  # noqa: PLC0415
 
     people.create(name, PASSWORD, role=role)
+
+
+def _add(fields: dict[str, Any]) -> None:
+    from inference import catalog  # noqa: PLC0415
+    from inference.models import Model  # noqa: PLC0415
+
+    Model.objects.create(**fields)
+    catalog.invalidate()
 
 
 def _disable(name: str) -> None:

@@ -1,0 +1,84 @@
+"""Refusals of the catalog in the visitor's language, each with what to do. `reasons` looks here too."""
+
+from django.utils.translation import gettext_lazy as _
+
+SENTENCES = {
+    r"there is a model named `(?P<name>.+)` already": _(
+        "there is a model named %(name)s already; choose another name"
+    ),
+    r"`(?P<name>.+)` is an alias; choose another name": _(
+        "%(name)s is a name that leads to a model; choose another one"
+    ),
+    r"`(?P<name>.+)` is the name of a starter model": _(
+        "%(name)s is the name of a starter model; choose another one"
+    ),
+    r"a name has 1 to 128 letters, digits and \. _ : @ \+ - with / between parts": _(
+        "a name has 1 to 128 letters, digits and . _ : @ + - with / between parts"
+    ),
+    r"a name cannot end with '(?P<word>\w+)'": _("a name cannot end with %(word)s"),
+    r"a model_id looks like `organisation/model`": _("a hub's id looks like organisation/model"),
+    r"a revision is a branch, a tag or a commit": _("a revision is a branch, a tag or a commit"),
+    r"this source needs `(?P<field>\w+)`": _("%(field)s is empty: this source needs it"),
+    r"there is nothing that may be read at this path; models are read from (?P<roots>.+) "
+    r"\(AI_HUB_IMPORT_ROOTS names more\)": _(
+        "there is nothing that may be read at this path; models are read from %(roots)s "
+        "(AI_HUB_IMPORT_ROOTS names more)"
+    ),
+    r"`(?P<name>.+)` is used by (?P<users>.+); remove those first": _(
+        "%(name)s is used by %(users)s; remove those first"
+    ),
+    r"`(?P<name>.+)` is a starter model: it would come back at the next start": _(
+        "%(name)s is a starter model: it would come back at the next start"
+    ),
+    r"`(?P<name>.+)` is (?P<state>\w+): there is nothing to cancel": _(
+        "%(name)s is no longer on its way: there is nothing to stop"
+    ),
+    r"`(?P<name>.+)` is (?P<state>\w+): there is nothing to try again": _(
+        "%(name)s has not failed: there is nothing to try again"
+    ),
+    r"the model has a context of (?P<n>\d+) tokens": _("the model has a context of %(n)s tokens"),
+    r"the model hub (?P<hub>\S+) does not answer: (?P<why>.+); check that this machine reaches it, "
+    r"or set AI_HUB_HF_ENDPOINT to another one": _(
+        "the model hub %(hub)s does not answer (%(why)s); check that this machine reaches it, or "
+        "set AI_HUB_HF_ENDPOINT to another one"
+    ),
+    r"the hub knows no (?P<id>\S+) at this revision": _(
+        "the hub knows no %(id)s at this revision; look for a mistake in the id"
+    ),
+    r"(?P<id>\S+) is private, gated or not there: the hub wants a token that may read it "
+    r"\(python3 manage\.py set_secret huggingface_token\)": _(
+        "%(id)s is private, gated or not there: the hub wants a token that may read it "
+        "(python3 manage.py set_secret huggingface_token)"
+    ),
+    r"(?P<id>\S+) holds no safetensors or GGUF file(?P<which>.*)": _(
+        "%(id)s holds no safetensors or GGUF file%(which)s; only those are served"
+    ),
+    r"(?P<file>\S+): (?P<why>.+); what came is kept, run it again to resume": _(
+        "%(file)s: %(why)s; what came is kept, try again to go on from there"
+    ),
+    r"this needs (?P<need>\S+ MiB) and (?P<spare>\S+ MiB) that stay free, but the disk of the models "
+    r"has (?P<free>\S+ MiB) left; free some, or set AI_HUB_MODELS to another disk": _(
+        "this needs %(need)s and %(spare)s that stay free, but the disk of the models has %(free)s "
+        "left; free some, or set AI_HUB_MODELS to another disk"
+    ),
+    r"its files are missing; run `python3 manage\.py fetch_models`": _(
+        "its files are missing; run: python3 manage.py fetch_models"
+    ),
+    r"(?P<name>.+) is missing, too large or no JSON object": _(
+        "%(name)s is missing, too large or no JSON object"
+    ),
+    r"(?P<name>\S+) is not there": _("%(name)s is not there"),
+    r"it is converted from (?P<name>\S+)": _("it is converted from %(name)s"),
+    r"the files of (?P<name>.+) are not there: (?P<path>.+)": _(
+        "the files of %(name)s are not there: %(path)s"
+    ),
+}
+# What the system says of a connection or a file.
+CAUSES = {
+    "Connection refused": _("connection refused"),
+    "Name or service not known": _("its name is not known"),
+    "Temporary failure in name resolution": _("its name cannot be looked up now"),
+    "timed out": _("no answer in time"),
+    "No space left on device": _("the disk is full"),
+    "Permission denied": _("this is not allowed"),
+}

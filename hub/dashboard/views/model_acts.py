@@ -1,0 +1,130 @@
+"""What a click does to a model: load, unload, pin, try again, cancel, remove."""
+
+import asyncio
+import json
+import logging
+from collections.abc import Callable, Coroutine
+from typing import Any
+
+from asgiref.sync import sync_to_async
+from django.contrib import messages
+from django.http import Http404, HttpRequest, HttpResponse
+from django.shortcuts import get_object_or_404, redirect
+from django.utils.translation import gettext as _
+from django.views.decorators.http import require_POST
+
+from hub.dashboard import guards, pages
+from inference import catalog, entries, operations, router
+from inference.errors import HubError, NotFound
+from inference.models import Model
+
+log = logging.getLogger(__name__)
+PATIENCE_S = 1.0
+_acts: set[asyncio.Task[Any]] = set()  # a task that nobody holds may vanish
+
+
+@require_POST
+async def load(request: HttpRequest, name: str) -> HttpResponse:
+    """Start loading; the page shows progress and, if so, the failure."""
+    await _check(request)
+    try:
+        resolved = await catalog.resolve(name)
+    except NotFound as error:
+        raise Http404 from error
+    except HubError as error:
+        return _answer(request, pages.failure_text(error), "bad")
+    doing = _("Loading %(name)s.") % {"name": resolved.model}
+    done = _("%(name)s is loaded.") % {"name": resolved.model}
+    return await _act(request, router.load(resolved.spec), doing, done)
+
+
+@require_POST
+async def unload(request: HttpRequest, name: str) -> HttpResponse:
+    """Let running requests end, then give the memory back."""
+    await _check(request)
+    if not await Model.objects.filter(name=name).aexists():
+        raise Http404
+    doing = _("Unloading %(name)s; running requests end first.") % {"name": name}
+    done = _("%(name)s is unloaded.") % {"name": name}
+    return await _act(request, router.unload(name), doing, done)
+
+
+@require_POST
+@guards.needs("models:write")
+def pin(request: HttpRequest, name: str) -> HttpResponse:
+    """Keep a loaded model in memory, or let it go like the others."""
+    row = get_object_or_404(Model, name=name)
+    pinned = request.POST.get("pinned") == "yes"
+    text = _("%(name)s stays in memory once it is loaded.") if pinned else _("%(name)s may leave.")
+    return _try(request, lambda: operations.change(row, {"pinned": pinned or None}), text, name)
+
+
+@require_POST
+@guards.needs("models:write")
+def retry(request: HttpRequest, name: str) -> HttpResponse:
+    """Bring the files of a failed model once more."""
+    row = get_object_or_404(Model, name=name)
+    return _try(request, lambda: operations.retry(row), _("%(name)s is tried again."), name)
+
+
+@require_POST
+@guards.needs("models:write")
+def cancel(request: HttpRequest, name: str) -> HttpResponse:
+    """End an arrival; what came is kept until the model is removed."""
+    row = get_object_or_404(Model, name=name)
+    return _try(request, lambda: entries.cancel(row), _("%(name)s is no longer added."), name)
+
+
+@require_POST
+@guards.needs("models:write")
+def remove(request: HttpRequest, name: str) -> HttpResponse:
+    """Take it out of the catalog with the names that lead to it: the page has said so."""
+    row = get_object_or_404(Model, name=name)
+    act = lambda: operations.remove(row, force=True)  # noqa: E731 (as the others)
+    return _try(request, act, _("%(name)s is removed."), name)
+
+
+def _try(request: HttpRequest, act: Callable[[], object], text: str, name: str) -> HttpResponse:
+    try:
+        act()
+    except HubError as error:
+        return _answer(request, pages.failure_text(error), "bad")
+    return _answer(request, text % {"name": name}, "good")
+
+
+async def _act(
+    request: HttpRequest, act: Coroutine[Any, Any, Any], doing: str, done: str
+) -> HttpResponse:
+    """Answer once the act has ended, or after a moment: it goes on without the visitor."""
+    task = asyncio.create_task(_logged(act))
+    _acts.add(task)
+    task.add_done_callback(_acts.discard)
+    finished, _running = await asyncio.wait({task}, timeout=PATIENCE_S)
+    if not finished:
+        return _answer(request, doing, "good")
+    if (error := task.result()) is not None:
+        return _answer(request, pages.failure_text(error), "bad")
+    return _answer(request, done, "good")
+
+
+async def _logged(act: Coroutine[Any, Any, Any]) -> HubError | None:
+    try:
+        await act
+    except HubError as error:
+        log.warning("act on a model failed", extra={"reason": error.message})
+        return error
+    return None
+
+
+async def _check(request: HttpRequest) -> None:
+    who = await sync_to_async(guards.principal)(request)
+    guards.check(who, "models:load")
+
+
+def _answer(request: HttpRequest, text: str, tone: str) -> HttpResponse:
+    """Give htmx a toast; a plain form leads to the catalog, which says the same."""
+    if request.headers.get("HX-Request") != "true":
+        (messages.success if tone == "good" else messages.error)(request, text)
+        return redirect("models")
+    trigger = json.dumps({"hub-toast": {"text": text, "tone": tone}})
+    return HttpResponse(status=204, headers={"HX-Trigger": trigger})
