@@ -15,8 +15,18 @@ from typing import Any
 
 from django.conf import settings
 
-from inference import catalog, hub_protocol, model_settings, places, preparation, reading, vault
+from inference import (
+    attachable,
+    catalog,
+    hub_protocol,
+    model_settings,
+    places,
+    preparation,
+    reading,
+    vault,
+)
 from inference.downloads import CHUNK_BYTES, DownloadFailed, WrongDigest, plain, sha256_of
+from inference.engines.lora_file import NotAttachable
 from inference.errors import HubError, InvalidValue
 from inference.models import ARRIVING, Model
 
@@ -72,9 +82,10 @@ def _bring(row: Model) -> None:
     _step(row, state=State.INSPECTING, state_reason="", bytes_per_s=0.0)
     report = reading.inspect(place)
     _check_kind(row, report)
-    if row.base is not None:
-        place = _merged(row, row.base, place)
-    fields = _found(row, place, reading.inspect(place) if row.base else report)
+    if row.base is None:
+        fields = _found(row, place, report)
+    else:
+        place, fields = _adapter(row, row.base, place, report)
     fields |= {"report": reading.as_json(report), "sha256": reading.digest(place)}
     _step(row, state=State.AVAILABLE, state_reason="", **fields)
     log.info("model added", extra={"model": row.name})
@@ -89,11 +100,28 @@ def _check_kind(row: Model, report: reading.Report) -> None:
         )
 
 
+def _adapter(
+    row: Model, base: Model, adapter: Path, report: reading.Report
+) -> tuple[Path, dict[str, Any]]:
+    """Let its base attach it, or merge what cannot be attached. Raises: HubError."""
+    if base.state != State.AVAILABLE:
+        raise InvalidValue(f"its base `{base.name}` is {base.state}")
+    try:
+        attachable.check(adapter, base, own_settings=bool(row.settings))
+    except NotAttachable as error:
+        report.warnings.append(f"merged into a copy of {base.name}: {error}")
+        place = _merged(row, base, adapter)
+        return place, _found(row, place, reading.inspect(place)) | {"engine": base.engine}
+    report.attached = True
+    same = ("kind", "engine", "quantization", "context_tokens", "licence")
+    fields = {field: getattr(base, field) for field in same}
+    sizes = {"size_bytes": _bytes_in(adapter), "parameters": report.parameters}
+    return adapter, fields | sizes | {"path": str(adapter)}
+
+
 def _merged(row: Model, base: Model, adapter: Path) -> Path:
     """Add the adapter to its base, once: it is then served like any model. Raises: HubError."""
     target = places.own_folder(row.name, row.pk) / MERGED
-    if base.state != State.AVAILABLE:
-        raise InvalidValue(f"its base `{base.name}` is {base.state}")
     shutil.rmtree(target, ignore_errors=True)
     _step(row, state=State.INSPECTING, state_reason=f"it is added to {base.name}")
     preparation.merge(Path(base.path), adapter, target)

@@ -30,6 +30,8 @@ VERSION_KEY = "hub:catalog:version"
 CHECK_INTERVAL_S = 1.0
 PREPARING_RETRY_S = 10.0
 LONGEST_ALIAS_CHAIN = 8
+PLANNED_ADAPTERS = 8
+PARAMETER_BYTES = 4  # at most, once it is loaded
 
 
 @dataclass(frozen=True, slots=True)
@@ -321,7 +323,7 @@ def _renewed(old: Snapshot | None) -> Snapshot:
     version = _shared_version()
     if old is not None and version is not None and version == old.version:
         return Snapshot(version, now_s, old.entries, old.aliases)
-    rows = Model.objects.select_related("base")
+    rows = Model.objects.select_related("base").prefetch_related("adapters", "base__adapters")
     mapped = {
         name: Route((Target(model),)) for name, model in settings.HUB_CONFIG.model_mapping.items()
     }
@@ -350,7 +352,9 @@ def _shared_version() -> str | None:
 def _entry(row: Model) -> Entry:
     """A row that makes no spec must not take the other names away."""
     spec, state, reason = None, row.state, row.state_reason
-    if row.state == Model.State.AVAILABLE:
+    if row.base is not None and row.is_attached and row.base.state != Model.State.AVAILABLE:
+        state, reason = row.base.state, f"its base {row.base.name}: {row.base.state_reason}"
+    elif row.state == Model.State.AVAILABLE:
         try:
             spec = spec_of(row)
         except (msgspec.ValidationError, errors.Unavailable) as error:
@@ -362,6 +366,9 @@ def _entry(row: Model) -> Entry:
 
 def spec_of(row: Model) -> wire.ModelSpec:
     """Build the spec that travels to the node; `settings` may hold any of its other fields."""
+    if row.base is not None and row.is_attached:
+        adapter = wire.Adapter(name=row.name, path=row.path, version=row.sha256[:12])
+        return msgspec.structs.replace(spec_of(row.base), adapter=adapter)
     extra: dict[str, Any] = {"priority": _priority(row.name), **row.settings}
     fixed = {
         "name": row.name,
@@ -370,12 +377,19 @@ def spec_of(row: Model) -> wire.ModelSpec:
         "path": row.path,
         "version": _version(row),
         "memory_bytes": row.measured_bytes,
+        "adapters_bytes": _adapters_bytes(row),
     }
     if row.source == "remote":
         extra["options"] = _upstream(row)
     if row.context_tokens:
         extra.setdefault("context_tokens", row.context_tokens)
     return msgspec.convert(extra | fixed, wire.ModelSpec)
+
+
+def _adapters_bytes(row: Model) -> int:
+    """Plan for the largest of them together; of more, the least recently used leave."""
+    sizes = sorted((a.parameters or 0 for a in row.adapters.all() if a.is_attached), reverse=True)
+    return sum(sizes[:PLANNED_ADAPTERS]) * PARAMETER_BYTES
 
 
 def _upstream(row: Model) -> dict[str, Any]:

@@ -163,10 +163,12 @@ def _adapter(wanted: Wanted) -> dict[str, Any]:
 def base_of(name: str) -> Model:
     """Raises: ModelNotFound, InvalidValue."""
     row = named(name, "base")
-    if row.engine != "llm_transformers":
+    if row.is_attached:
+        raise InvalidValue(f"`{row.name}` is an adapter itself; name its base", param="base")
+    if row.engine not in ENGINES:
         raise InvalidValue(
             f"`{row.name}` is served by {row.engine or 'nothing yet'}; an adapter needs a base of"
-            " safetensors files (engine llm_transformers)",
+            " safetensors files (engine {' or '.join(ENGINES)})",
             param="base",
         )
     return row
@@ -177,6 +179,8 @@ def _variant(wanted: Wanted) -> dict[str, Any]:
     model = named(_given(wanted.of, "of"), "of")
     if model.state != Model.State.AVAILABLE:
         raise InvalidValue(f"`{model.name}` is {model.state}", param="of")
+    if model.is_attached:
+        raise InvalidValue(f"`{model.name}` is attached to its base; vary that", param="of")
     same = ("kind", "engine", "path", "licence", "parameters", "quantization", "size_bytes")
     more = ("sha256", "context_tokens", "report", "settings", "origin", "revision", "base")
     fields = {field: getattr(model, field) for field in (*same, *more)}
@@ -262,6 +266,11 @@ def change(
     """Set what the next request is served with. Raises: UnknownParameter, InvalidValue."""
     with transaction.atomic():
         row = Model.objects.select_for_update(of=("self",)).get(pk=row.pk)
+        if patch and row.is_attached:
+            raise InvalidValue(
+                f"`{row.name}` is served by its base `{row.served_as}`: change that one, or add the"
+                " adapter again with settings, for a copy of its own"
+            )
         row.settings = model_settings.changed(row.settings, patch, row.engine)
         _check_context(row)
         row.tags = row.tags if tags is None else tags

@@ -54,6 +54,16 @@ class Model(models.Model):
         return self.name
 
     @property
+    def is_attached(self) -> bool:
+        """True for an adapter that its base's own resident serves."""
+        return self.base_id is not None and bool(self.report.get("attached"))
+
+    @property
+    def served_as(self) -> str:
+        """Name the resident that serves this model."""
+        return self.base.name if self.base is not None and self.is_attached else self.name
+
+    @property
     def is_arriving(self) -> bool:
         return self.state in ARRIVING
 

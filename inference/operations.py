@@ -59,6 +59,8 @@ def remove(row: Model, *, force: bool = False) -> None:
     Raises: Conflict.
     """
     entries.remove(row, force=force)
+    if row.is_attached:
+        return  # its base serves on; what nobody asks for leaves by itself
     try:
         async_to_sync(router.unload)(row.name)
     except HubError as error:

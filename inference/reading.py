@@ -34,6 +34,7 @@ class Report(msgspec.Struct, kw_only=True, omit_defaults=True):
     size_bytes: int = 0
     sha256: str = ""
     path: str = ""  # the spec's path, relative to what was inspected; empty: itself
+    attached: bool = False  # an adapter that its resident base takes on, and not a copy of both
     warnings: list[str] = []
 
 

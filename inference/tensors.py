@@ -68,6 +68,17 @@ def safetensors(file: Path) -> Tensors:
     return found
 
 
+def shapes(file: Path) -> dict[str, tuple[str, list[int]]]:
+    """Give type and shape of each tensor by its name. Raises: UnsafeModel; OSError."""
+    safetensors(file)
+    header, _ = _safetensors_header(file)
+    return {
+        name: (tensor["dtype"], tensor["shape"])
+        for name, tensor in header.items()
+        if name != "__metadata__"
+    }
+
+
 def _safetensors_header(file: Path) -> tuple[dict[str, Any], int]:
     size = file.stat().st_size
     with file.open("rb") as stream:

@@ -17,7 +17,7 @@ from django.utils.translation import gettext_lazy as _
 
 from hub.dashboard import rows, states, wording
 from hub.dashboard.rows import ModelRow
-from inference import wire
+from inference import live, wire
 from inference.models import Model
 
 if TYPE_CHECKING:
@@ -161,13 +161,23 @@ class Table:
         text = self.wish.search
         wanted = Q(name__icontains=text) | Q(aliases__name__icontains=text) if text else Q()
         fields = ("pk", "name", "kind", "engine", "state", "size_bytes", "context_tokens")
-        for values in Model.objects.filter(wanted).distinct().values_list(*fields):
-            yield self._line(*values)
+        base = ("base__name", "report__attached")
+        for values in Model.objects.filter(wanted).distinct().values_list(*fields, *base):
+            *plain, base_name, attached = values
+            served_as = base_name if attached else values[1]
+            yield self._line(*plain, live.status(values[1], served_as, self._known))
 
     def _line(
-        self, pk: int, name: str, kind: str, engine: str, state: str, size: int, context: int
+        self,
+        pk: int,
+        name: str,
+        kind: str,
+        engine: str,
+        state: str,
+        size: int,
+        context: int,
+        status: wire.ModelStatus | None,
     ) -> Line:
-        status = self._known.get(name)
         group = _group(state, status)
         if status is None:
             return Line(pk, name, kind, engine, group, size, context, 0, (0, 0), LAST)

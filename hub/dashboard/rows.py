@@ -7,7 +7,7 @@ from django.db.models import Case, Prefetch, Q, QuerySet, When
 
 from hub.dashboard import states
 from hub.dashboard.states import State
-from inference import wire
+from inference import live, wire
 from inference.models import Alias, Model
 
 SHOWN = 200  # rows of the live panels; the catalog has them all
@@ -64,6 +64,11 @@ class ModelRow:
         return self.model.state == Model.State.AVAILABLE
 
     @property
+    def can_pin(self) -> bool:
+        """An attached adapter stays as long as its base."""
+        return self.is_available and not self.model.is_attached
+
+    @property
     def is_pinned(self) -> bool:
         return bool(self.model.settings.get("pinned"))
 
@@ -74,7 +79,7 @@ class ModelRow:
 
     @property
     def can_unload(self) -> bool:
-        return self.state.key in {"ready", "busy", "loading"}
+        return self.state.key in {"ready", "busy", "loading"} and not self.model.is_attached
 
     @property
     def context_tokens(self) -> int:
@@ -115,17 +120,19 @@ def listing(snapshot: wire.Snapshot | None) -> list[ModelRow]:
         Model.objects.annotate(later=Case(When(quiet, then=1), default=0))
         .order_by("later", "kind", "name")
         .select_related("upload", "base")
-        .prefetch_related(_aliases())[:SHOWN]
+        .prefetch_related(_aliases(), "adapters", "base__adapters")[:SHOWN]
     )
-    rows = [_row(model, known.get(model.name)) for model in models]
+    rows = [_row(model, live.status(model.name, model.served_as, known)) for model in models]
     return sorted(rows, key=lambda row: (row.model.kind, row.name))
 
 
 def of_keys(keys: Sequence[int], known: Mapping[str, wire.ModelStatus]) -> list[ModelRow]:
     """Give these rows in this order; one that has gone meanwhile is left out."""
-    rows = Model.objects.select_related("upload", "base").prefetch_related(_aliases())
+    rows = Model.objects.select_related("upload", "base")
+    rows = rows.prefetch_related(_aliases(), "adapters", "base__adapters")
     found = rows.in_bulk(keys)
-    return [_row(found[key], known.get(found[key].name)) for key in keys if key in found]
+    present = [found[key] for key in keys if key in found]
+    return [_row(one, live.status(one.name, one.served_as, known)) for one in present]
 
 
 def named(name: str, snapshot: wire.Snapshot | None) -> ModelRow | None:

@@ -7,6 +7,7 @@ from rest_framework.request import Request
 
 from accounts.permissions import principal_of
 from inference import catalog, wire
+from inference.live import status as live_status
 from inference.errors import ModelNotFound, PermissionDenied
 from inference.management import serializers
 from inference.models import Model
@@ -80,6 +81,6 @@ def _progress(row: Model) -> dict[str, Any] | None:
 
 def _live_view(row: Model, live: dict[str, wire.ModelStatus] | None) -> dict[str, Any]:
     blank = wire.ModelStatus(name=row.name, version="", state="cold", kind="llm", engine=row.engine)
-    status = blank if live is None else live.get(row.name, blank)
+    status = live_status(row.name, row.served_as, live or {}) or blank
     body = {field: getattr(status, field) for field in LIVE_FIELDS}
     return {**body, "state": "unknown", "reason": UNKNOWN} if live is None else body

@@ -12,7 +12,7 @@ from rest_framework.views import APIView
 
 from accounts.api import Pages
 from inference import catalog, fit, operations, router, wire
-from inference.errors import NodeUnavailable
+from inference.errors import Conflict, NodeUnavailable
 from inference.management import serializers
 from inference.management.rows import allowed, filtered, model_of, view, visible
 from inference.models import Model
@@ -108,6 +108,8 @@ class Unload(APIView):
         wanted = serializers.UnloadRequest(data=request.data)
         wanted.is_valid(raise_exception=True)
         row = model_of(request, name)
+        if row.is_attached:
+            raise Conflict(f"`{row.name}` is attached to `{row.served_as}`: unload that one")
         async_to_sync(router.unload)(row.name, force=wanted.validated_data["force"])
         return Response({"model": row.name, "state": "cold"})
 

@@ -91,7 +91,7 @@ def placements(spec: wire.ModelSpec, devices: Sequence[Device], peaks: Peaks) ->
 
 
 def need(spec: wire.ModelSpec, shape: Shape, *, cuda: bool) -> Need:
-    """Formula: floor + weights x 1.05 + activations + KV per token x planned tokens."""
+    """Formula: floor + weights x 1.05 + activations + adapters + KV per token x planned tokens."""
     floor = CUDA_FLOOR_BYTES if cuda else FLOORS_BYTES.get(spec.engine, FLOOR_BYTES)
     extra = int(spec.options.get("memory_bytes", 0)) if spec.engine == "fake" else 0
     activations = ACTIVATIONS_BYTES if shape.weights_bytes else 0
@@ -103,8 +103,9 @@ def need(spec: wire.ModelSpec, shape: Shape, *, cuda: bool) -> Need:
     kv_bytes, kv_min_bytes = token_bytes * planned, token_bytes * least
     if spec.engine == "llm_vllm":  # it counts whole GiB on a CPU
         kv_bytes, kv_min_bytes = max(GIB, kv_bytes), max(GIB, kv_min_bytes)
+    kept = int(_kept_bytes(spec, shape) * WEIGHTS_MARGIN)
     return Need(
-        fixed_bytes=floor + extra + activations + int(_kept_bytes(spec, shape) * WEIGHTS_MARGIN),
+        fixed_bytes=floor + extra + activations + spec.adapters_bytes + kept,
         kv_bytes=kv_bytes,
         kv_min_bytes=kv_min_bytes,
         weights_bytes=shape.weights_bytes,

@@ -1,18 +1,21 @@
-"""A LoRA adapter is served under its own name: its answers are those of base and adapter together."""
+"""A LoRA adapter gets its own name: its base attaches it, or it is merged into a copy where that cannot be."""
 
 import shutil
 from pathlib import Path
+from typing import Any
 
-import peft
+import msgspec
 import pytest
 import torch
 import transformers
 from pytest_django import Settings
 
-from inference import arrivals, catalog, entries
+from inference import arrivals, attachable, catalog, entries
+from inference.engines.lora_file import NotAttachable
 from inference.errors import Conflict, InvalidValue, LoadFailed
 from inference.models import Model
-from tests.inference.engines import tiny_models
+from inference.node import headers, memory
+from tests.inference.engines import tiny_adapters, tiny_models
 
 pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.usefixtures("redis_url")]
 
@@ -22,14 +25,7 @@ def files(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A tiny base and an adapter that changes its answers."""
     folder = tmp_path_factory.mktemp("imports")
     base = tiny_models.make(folder / "base", "llama")
-    model = transformers.AutoModelForCausalLM.from_pretrained(base)
-    config = peft.LoraConfig(r=4, lora_alpha=32, target_modules=["q_proj", "v_proj"])
-    adapted = peft.get_peft_model(model, config)
-    torch.manual_seed(3)
-    for name, weight in adapted.named_parameters():
-        if "lora_B" in name:
-            torch.nn.init.normal_(weight)
-    adapted.save_pretrained(str(folder / "adapter"))
+    tiny_adapters.make(folder / "adapter", base, r=4, target_modules=["q_proj", "v_proj"])
     return folder
 
 
@@ -50,42 +46,98 @@ def logits(model: torch.nn.Module) -> torch.Tensor:
     return found
 
 
-def test_it_serves_the_base_with_the_adapter(files: Path, base: Model) -> None:
-    wanted = entries.Wanted(source="adapter", name="tuned", base="base", path="adapter")
-    row = entries.add(wanted)
+def arrived(row: Model) -> Model:
     arrivals.bring(row.pk)
     row.refresh_from_db()
+    return row
+
+
+def added(name: str, **wanted: Any) -> Model:
+    fields = {"base": "base", "path": "adapter", **wanted}
+    return arrived(entries.add(entries.Wanted(source="adapter", name=name, **fields)))
+
+
+def test_its_base_attaches_it(base: Model) -> None:
+    alone = catalog.resolve_now("base").spec
+    row = added("tuned")
     assert (row.state, row.engine) == ("available", "llm_transformers"), row.state_reason
-    assert row.report["kind"] == "adapter"
-    spec = catalog.resolve_now("tuned").spec
-    served = transformers.AutoModelForCausalLM.from_pretrained(spec.path)
-    plain = transformers.AutoModelForCausalLM.from_pretrained(files / "base")
-    before = logits(plain)
-    expected = peft.PeftModel.from_pretrained(plain, str(files / "adapter"))
-    torch.testing.assert_close(logits(served), logits(expected), rtol=1e-3, atol=1e-3)
-    assert not torch.allclose(logits(served), before, atol=0.05), "the adapter changes answers"
+    assert (row.report["kind"], row.report["attached"]) == ("adapter", True)
+    found = catalog.resolve_now("tuned")
+    assert (found.model, found.base) == ("tuned", "base")
+    adapter = found.spec.adapter
+    assert adapter is not None
+    assert (adapter.name, adapter.version) == ("tuned", row.sha256[:12])
+    assert (Path(adapter.path) / "adapter_model.safetensors").is_file()
+    plain = catalog.resolve_now("base").spec
+    assert found.spec == msgspec.structs.replace(plain, adapter=adapter)
+    assert plain.version == alone.version, "nothing is loaded anew"
+    assert plain.adapters_bytes == 4 * (row.parameters or 0) > 0
     with pytest.raises(Conflict, match="tuned"):
         entries.remove(base, force=True)
     entries.remove(row)
-    assert not Path(spec.path).exists()
-    assert (files / "adapter").is_dir()
+    assert not Path(adapter.path).exists()
+
+
+def test_the_plan_of_memory_counts_what_will_be_attached(base: Model) -> None:
+    before = catalog.resolve_now("base").spec
+    added("tuned")
+    after = catalog.resolve_now("base").spec
+    shape = headers.read(base.path)
+    grown = (
+        memory.need(after, shape, cuda=False).bytes - memory.need(before, shape, cuda=False).bytes
+    )
+    assert grown == after.adapters_bytes > 0
+
+
+def test_an_adapter_that_is_attached_is_no_model_of_its_own(base: Model) -> None:
+    row = added("tuned")
+    with pytest.raises(InvalidValue, match="served by its base `base`"):
+        entries.change(row, {"priority": 3})
+    with pytest.raises(InvalidValue, match="name its base"):
+        added("more", base="tuned")
+    with pytest.raises(InvalidValue, match="vary that"):
+        entries.add(entries.Wanted(source="variant", name="v", of="tuned"))
+    Model.objects.filter(pk=base.pk).update(state="failed", state_reason="its disk is gone")
+    catalog.invalidate()
+    with pytest.raises(LoadFailed, match="its base base: its disk is gone"):
+        catalog.resolve_now("tuned")
+
+
+def test_it_is_merged_where_it_cannot_be_attached(files: Path, base: Model, tmp_path: Path) -> None:
+    dora = tiny_adapters.make(files / "dora", files / "base", use_dora=True)
+    row = added("dora", path="dora")
+    assert (row.state, row.engine) == ("available", "llm_transformers"), row.state_reason
+    assert "merged into a copy of base: it uses 'use_dora'" in row.report["warnings"]
+    spec = catalog.resolve_now("dora").spec
+    assert spec.adapter is None
+    served = transformers.AutoModelForCausalLM.from_pretrained(spec.path)
+    expected = tiny_adapters.reference(files / "base", dora).model
+    torch.testing.assert_close(logits(served), logits(expected), rtol=1e-3, atol=1e-3)
+    with pytest.raises(NotAttachable, match="settings of its own"):
+        attachable.check(files / "adapter", base, own_settings=True)
+    Model.objects.filter(pk=base.pk).update(engine="llm_vllm")
+    added("far", settings={"priority": -1})
+    far = catalog.resolve_now("far").spec
+    assert (far.engine, far.priority, far.adapter) == ("llm_vllm", -1, None)
 
 
 def test_a_trained_adapter_is_registered_where_it_lies(
     files: Path, base: Model, tmp_path: Path
 ) -> None:
     trained = Path(shutil.copytree(files / "adapter", tmp_path / "job"))
-    row = entries.register_adapter("ft:base:1", "base", str(trained))
-    arrivals.bring(row.pk)
-    assert catalog.resolve_now("ft:base:1").spec.engine == "llm_transformers"
+    arrived(entries.register_adapter("ft:base:1", "base", str(trained)))
+    adapter = catalog.resolve_now("ft:base:1").spec.adapter
+    assert adapter is not None
+    assert adapter.path == str(trained)
 
 
-def test_an_adapter_that_does_not_fit_says_so(files: Path, base: Model, tmp_path: Path) -> None:
-    other = tiny_models.make(tmp_path / "other", "gpt2")
+@pytest.mark.parametrize("kind", ["gpt2", "mistral"])
+def test_an_adapter_that_does_not_fit_says_so(
+    files: Path, base: Model, tmp_path: Path, kind: str
+) -> None:
+    other = tiny_models.make(tmp_path / "other", kind)
     Model.objects.filter(pk=base.pk).update(path=str(other))
-    row = entries.add(entries.Wanted(source="adapter", name="odd", base="base", path="adapter"))
-    arrivals.bring(row.pk)
-    row.refresh_from_db()
+    row = added("odd")
     assert row.state == "failed"
     assert "does not fit its base" in row.state_reason
     with pytest.raises(LoadFailed, match="does not fit"):
