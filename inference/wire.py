@@ -349,6 +349,16 @@ class DeviceInfo(msgspec.Struct, kw_only=True, omit_defaults=True, frozen=True):
     others_bytes: int = 0  # of the limit, out of reach because other programs hold it
 
 
+class AdapterStatus(msgspec.Struct, kw_only=True, omit_defaults=True, frozen=True):
+    """What an adapter was asked since the node started; its base's totals hold it too."""
+
+    name: str
+    attached: bool = False  # now
+    requests_total: int = 0
+    prompt_tokens_total: int = 0
+    completion_tokens_total: int = 0
+
+
 class ModelStatus(msgspec.Struct, kw_only=True, omit_defaults=True, frozen=True):
     name: str
     version: str
@@ -376,6 +386,8 @@ class ModelStatus(msgspec.Struct, kw_only=True, omit_defaults=True, frozen=True)
     load_s: float = 0.0
     context_tokens: int = 0
     pinned: bool = False
+    adapters: list[AdapterStatus] = []
+    adapters_bytes: int = 0  # of those attached now
 
 
 class Victim(msgspec.Struct, kw_only=True, omit_defaults=True, frozen=True):
@@ -476,6 +488,8 @@ class Stats(Message, frozen=True):
     completion_tokens_total: int = 0
     cached_tokens_total: int = 0
     cancelled_total: int = 0
+    adapters: list[str] = []  # attached now
+    adapters_bytes: int = 0
 
 
 class LoadProgress(Message, frozen=True):

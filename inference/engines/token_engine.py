@@ -159,6 +159,8 @@ class TokenEngine(Engine):
             completion_tokens_total=counters.completion_tokens,
             cached_tokens_total=counters.cached_tokens,
             cancelled_total=counters.cancelled,
+            adapters=self._adapters.names(),
+            adapters_bytes=self._adapters.nbytes,
         )
 
     def close(self) -> None:

@@ -126,6 +126,8 @@ class Status(APIView):
         for part, field in (("models", "name"), ("decisions", "model")):
             rows = body.get(part, [])
             body[part] = [row for row in rows if mine is None or row[field] in mine]
+        for row in body["models"]:
+            row["adapters"] = [a for a in row["adapters"] if mine is None or a["name"] in mine]
         return Response(body)
 
 

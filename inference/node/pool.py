@@ -100,7 +100,7 @@ class Pool:
         request = Request(next(self._numbers), client, question, time.monotonic())
         self._requests[request.id] = request
         if isinstance(question, wire.Submit):
-            self._ledger.of(request.name).requests += 1
+            self._ledger.count_request(request.name, request.adapter)
         self._place(request)
         return request.id
 
@@ -245,7 +245,7 @@ class Pool:
         now, counters = time.monotonic(), self._ledger.of(request.name)
         self._requests.pop(request.id, None)
         if isinstance(message, wire.Done):
-            counters.count(message.usage)
+            self._ledger.count_usage(request.name, request.adapter, message.usage)
             timing = request.timing(message.timing, now)
             message = msgspec.structs.replace(message, timing=timing)
         elif ERRORS.get(message.code, HubError).status >= 500:

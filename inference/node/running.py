@@ -57,12 +57,19 @@ class Request:
         how = "cancelled" if self.cancelled else "served"
         if isinstance(message, wire.Failure):
             how = message.code
-        tags = {"request_id": self.tag, "model": self.name}
+        tags = {"request_id": self.tag, "model": self.adapter or self.name}
         log.info("%s: %s after %.3f s", self.name, how, now - self.since, extra=tags)
 
     @property
     def name(self) -> str:
         return self.question.spec.name
+
+    @property
+    def adapter(self) -> str:
+        """Name the adapter that it asks for; empty: none."""
+        body = self.question.body if isinstance(self.question, wire.Submit) else None
+        asked = body.adapter if isinstance(body, wire.Generate) else None
+        return asked.name if asked else ""
 
     @property
     def tag(self) -> str:

@@ -15,6 +15,7 @@ from inference.node.scheduler import Scheduler
 
 DECISIONS = 200
 SHOWN_WAITING = 100
+ADAPTERS = 256  # of a base whose totals are kept
 
 
 @dataclass(slots=True)
@@ -43,6 +44,8 @@ class Gauges:
     context_tokens: int = 0
     tokens_per_s: float = 0.0
     device: str = ""
+    adapters: list[str] = field(default_factory=list)
+    adapters_bytes: int = 0
     _seen: tuple[float, int] = (0.0, 0)
 
     def loaded(self, loaded: wire.Loaded) -> None:
@@ -63,18 +66,37 @@ class Gauges:
             self.tokens_per_s = 0.0
         self._seen = (now, stats.completion_tokens_total)
         self.kv_bytes = stats.kv_bytes or self.kv_bytes
+        self.adapters, self.adapters_bytes = stats.adapters, stats.adapters_bytes
         return max(0, stats.completion_tokens_total - tokens)
 
 
 @dataclass(slots=True)
 class Ledger:
     counters: dict[str, Counters] = field(default_factory=dict)
+    adapters: dict[str, dict[str, Counters]] = field(default_factory=dict)  # by base and name
     gauges: dict[int, Gauges] = field(default_factory=dict)  # by instance
     tokens: int = 0  # generated, those of unfinished answers too
     decisions: deque[wire.Decision] = field(default_factory=lambda: deque(maxlen=DECISIONS))
 
     def of(self, name: str) -> Counters:
         return self.counters.setdefault(name, Counters())
+
+    def count_request(self, name: str, adapter: str) -> None:
+        for counters in self._each(name, adapter):
+            counters.requests += 1
+
+    def count_usage(self, name: str, adapter: str, usage: wire.Usage) -> None:
+        for counters in self._each(name, adapter):
+            counters.count(usage)
+
+    def _each(self, name: str, adapter: str) -> list[Counters]:
+        """Give whose totals a request belongs to: its model's, and its adapter's."""
+        if not adapter:
+            return [self.of(name)]
+        own = self.adapters.setdefault(name, {})
+        if len(own) >= ADAPTERS and adapter not in own:
+            del own[next(iter(own))]
+        return [self.of(name), own.setdefault(adapter, Counters())]
 
     def see(self, instance: int, stats: wire.Stats, now: float) -> None:
         self.tokens += self.gauges[instance].see(stats, now)
@@ -145,8 +167,23 @@ def _model(model: Model, scheduler: Scheduler, ledger: Ledger, now: float) -> wi
         completion_tokens_total=counters.completion_tokens,
         cancelled_total=counters.cancelled,
         loads_total=counters.loads,
+        adapters=_adapters(model.name, instance, ledger),
     )
     return _with_instance(status, instance, ledger, now) if instance else status
+
+
+def _adapters(name: str, instance: Instance | None, ledger: Ledger) -> list[wire.AdapterStatus]:
+    gauges = ledger.gauges.get(instance.id) if instance else None
+    return [
+        wire.AdapterStatus(
+            name=adapter,
+            attached=gauges is not None and adapter in gauges.adapters,
+            requests_total=counters.requests,
+            prompt_tokens_total=counters.prompt_tokens,
+            completion_tokens_total=counters.completion_tokens,
+        )
+        for adapter, counters in sorted(ledger.adapters.get(name, {}).items())
+    ]
 
 
 def _with_instance(
@@ -164,6 +201,7 @@ def _with_instance(
         kv_bytes=gauges.kv_bytes,
         context_tokens=gauges.context_tokens,
         tokens_per_s=gauges.tokens_per_s,
+        adapters_bytes=gauges.adapters_bytes,
         load_s=instance.load_s,
         running=len(instance.running),
         progress=1.0 if instance.state == "ready" else instance.progress,

@@ -10,9 +10,12 @@ from typing import Any
 import httpx
 import pytest
 
+from inference import wire
+from inference.engines.vocabulary import Vocabulary
 from tests import digits_clip, models, servers
 from tests.inference import tiny_files
-from tests.inference.engines import tiny_vision
+from tests.inference.engines import small_tokenizers, tiny_adapters, tiny_models, tiny_vision
+from tests.inference.engines.generating import shown
 
 KEYS = {
     "default": {"scopes": ["models:read", "models:write", "inference"]},
@@ -21,6 +24,7 @@ KEYS = {
     "loader": {"scopes": ["models:read", "models:load"]},
     "old": {"scopes": ["models:read", "models:manage"]},
     "admin": {"scopes": ["system:manage"]},
+    "watches tiny": {"scopes": ["status:read"], "models": ["tiny"]},
     "limited": {"scopes": ["models:read", "models:write"], "models": ["mine"]},
 }
 
@@ -321,3 +325,61 @@ def test_secrets_are_set_and_never_shown(hub: servers.Hub) -> None:
     assert ask("DELETE", "secrets/huggingface_token").status_code == 204
     assert not ask("GET", "secrets").json()[0]["is_set"]
     assert ask("GET", "secrets", "default").status_code == 403
+
+
+@pytest.fixture(scope="module")
+def tiny(hub: servers.Hub, imports: Path) -> Path:
+    """A base that answers already, and two adapters that are not added yet."""
+    base = tiny_models.make(imports / "tiny", "llama")
+    for seed, name in enumerate(("red", "blue"), start=1):
+        tiny_adapters.make(imports / name, base, seed)
+    add(hub, "tiny", path="tiny", settings={"dtype": "float32"})
+    arrived(hub, "tiny")
+    said(hub, "tiny")
+    return base
+
+
+def said(hub: servers.Hub, model: str) -> str:
+    body = {"prompt": "once upon", "max_tokens": 12, "temperature": 0}
+    with hub.client() as client:
+        answer = client.post("completions", json={"model": model, **body})
+    assert answer.status_code == 200, answer.text
+    text: str = answer.json()["choices"][0]["text"]
+    return text
+
+
+def expected(speaker: tiny_models.Reference) -> str:
+    vocabulary = Vocabulary(small_tokenizers.byte_level())
+    prompt = vocabulary.encode("once upon", special=True)
+    return shown(vocabulary, speaker.greedy(prompt, 12))
+
+
+def test_one_engine_serves_a_base_and_its_adapters(hub: servers.Hub, tiny: Path) -> None:
+    """Added while the base serves, asked for at once, removed again: the engine stays the same."""
+    loads = seen_by_node(hub, "tiny")["loads_total"]
+    own = {"tiny": tiny_models.Reference(tiny)}
+    for name in ("red", "blue"):
+        add(hub, name, source="adapter", base="tiny", path=name)
+        row = arrived(hub, name)
+        assert (row["state"], row["base"], row["report"]["attached"]) == ("available", "tiny", True)
+        files = wire.Adapter(name=name, path=str(tiny.parent / name))
+        own[name] = tiny_adapters.reference(tiny, files)
+    for name, speaker in (*own.items(), *own.items()):
+        assert said(hub, name) == expected(speaker), name
+    assert len({expected(speaker) for speaker in own.values()}) == 3
+    status = seen_by_node(hub, "tiny")
+    assert (status["loads_total"], status["state"]) == (loads, "ready")
+    totals = {one["name"]: one["requests_total"] for one in status["adapters"]}
+    assert totals == {"red": 2, "blue": 2}
+    assert all(one["completion_tokens_total"] == 24 for one in status["adapters"])
+    assert call(hub, "GET", "models/red").json()["live"]["state"] == "ready"
+    shown_to_few = call(hub, "GET", "status", "watches tiny").json()["models"]
+    assert [(one["name"], one["adapters"]) for one in shown_to_few] == [("tiny", [])]
+    with hub.client() as client:
+        listed = {one["id"] for one in client.get("models").json()["data"]}
+    assert {"tiny", "red", "blue"} <= listed
+    refused = call(hub, "POST", "models/red/unload", "loader")
+    assert refusal(refused)[:2] == (409, "conflict")
+    assert call(hub, "DELETE", "models/red").status_code == 204
+    assert said(hub, "tiny") == expected(own["tiny"])
+    assert seen_by_node(hub, "tiny")["loads_total"] == loads
