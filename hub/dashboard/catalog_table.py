@@ -149,6 +149,14 @@ def _group(state: str, status: wire.ModelStatus | None) -> str:
     return next(group for group, keys in GROUPS.items() if key in keys)
 
 
+def _use(group: str, status: wire.ModelStatus | None) -> tuple[int, tuple[int, int], float]:
+    """Give memory, requests now and in all, and seconds without use."""
+    if status is None:
+        return 0, (0, 0), LAST
+    idle_s = status.idle_s if group == "loaded" else LAST
+    return status.memory_bytes, (status.running, status.requests_total), idle_s
+
+
 class Table:
     """One page of the catalog at one moment."""
 
@@ -162,29 +170,11 @@ class Table:
         wanted = Q(name__icontains=text) | Q(aliases__name__icontains=text) if text else Q()
         fields = ("pk", "name", "kind", "engine", "state", "size_bytes", "context_tokens")
         base = ("base__name", "report__attached")
-        for values in Model.objects.filter(wanted).distinct().values_list(*fields, *base):
-            *plain, base_name, attached = values
-            served_as = base_name if attached else values[1]
-            yield self._line(*plain, live.status(values[1], served_as, self._known))
-
-    def _line(
-        self,
-        pk: int,
-        name: str,
-        kind: str,
-        engine: str,
-        state: str,
-        size: int,
-        context: int,
-        status: wire.ModelStatus | None,
-    ) -> Line:
-        group = _group(state, status)
-        if status is None:
-            return Line(pk, name, kind, engine, group, size, context, 0, (0, 0), LAST)
-        idle_s = status.idle_s if group == "loaded" else LAST
-        requests = (status.running, status.requests_total)
-        memory = status.memory_bytes
-        return Line(pk, name, kind, engine, group, size, context, memory, requests, idle_s)
+        rows = Model.objects.filter(wanted).distinct().values_list(*fields, *base)
+        for pk, name, kind, engine, state, size, context, base_name, attached in rows:
+            status = live.status(name, base_name if attached else name, self._known)
+            group = _group(state, status)
+            yield Line(pk, name, kind, engine, group, size, context, *_use(group, status))
 
     # --- what is shown ----------------------------------------------------------------------------
 

@@ -7,8 +7,8 @@ from rest_framework.request import Request
 
 from accounts.permissions import principal_of
 from inference import catalog, wire
-from inference.live import status as live_status
 from inference.errors import ModelNotFound, PermissionDenied
+from inference.live import status as live_status
 from inference.management import serializers
 from inference.models import Model
 

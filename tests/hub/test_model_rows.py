@@ -1,5 +1,8 @@
 """The models table shows what matters first, and never more than a page of it."""
 
+from typing import Any
+
+import msgspec
 import pytest
 from django.http import QueryDict
 
@@ -9,7 +12,7 @@ from inference import wire
 from inference.models import Alias, Model
 
 
-def make(*names: str, **fields: str) -> list[Model]:
+def make(*names: str, **fields: Any) -> list[Model]:
     return Model.objects.bulk_create(
         Model(name=name, kind="llm", engine="fake", path="/x", **fields) for name in names
     )
@@ -101,3 +104,30 @@ def test_it_offers_what_can_be_done(fields: dict[str, str], acts: set[str]) -> N
     row = table("").rows[0]
     every = {"can_load", "can_unload", "can_retry", "can_cancel", "can_remove"}
     assert {act for act in every if getattr(row, act)} == acts
+
+
+@pytest.mark.django_db
+def test_an_attached_adapter_is_as_ready_as_its_base_with_counts_of_its_own() -> None:
+    (base,) = make("base")
+    make("tuned", base=base, report={"kind": "adapter", "attached": True})
+    make("merged", base=base, report={"kind": "adapter"})
+    asked = wire.AdapterStatus(name="tuned", requests_total=3)
+    status = ready("base").models[0]
+    status = msgspec.structs.replace(status, adapters=[asked], memory_bytes=9, requests_total=5)
+    snapshot = wire.Snapshot(at=0.0, models=[status])
+    shown = {row.name: row for row in rows.listing(snapshot)}
+    found = {row.name: row for row in table("", snapshot).rows}
+    for name, state, requests, memory in (
+        ("base", "ready", 5, 9),
+        ("tuned", "ready", 3, 0),
+        ("merged", "cold", 0, 0),
+    ):
+        for row in (shown[name], found[name]):
+            assert (row.state.key, row.requests_total, row.memory_bytes) == (
+                state,
+                requests,
+                memory,
+            )
+    assert [shown[name].can_pin for name in ("base", "tuned", "merged")] == [True, False, True]
+    assert [shown[name].can_unload for name in ("base", "tuned")] == [True, False]
+    assert {row.name for row in table("state=loaded", snapshot).rows} == {"base", "tuned"}

@@ -24,7 +24,7 @@ KEYS = {
     "loader": {"scopes": ["models:read", "models:load"]},
     "old": {"scopes": ["models:read", "models:manage"]},
     "admin": {"scopes": ["system:manage"]},
-    "watches tiny": {"scopes": ["status:read"], "models": ["tiny"]},
+    "watches tiny": {"scopes": ["status:read", "models:write"], "models": ["tiny"]},
     "limited": {"scopes": ["models:read", "models:write"], "models": ["mine"]},
 }
 
