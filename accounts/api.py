@@ -23,6 +23,16 @@ class Pages(PageNumberPagination):
     page_size = 50
     page_size_query_param = "page_size"
     max_page_size = 500
+    query = ("page", page_size_query_param)
+
+    def get_page_size(self, request: Request) -> int | None:
+        """Raises: ValidationError, where DRF itself would take another size and say nothing."""
+        given = request.query_params.get(self.page_size_query_param, "1")
+        fits = given.isascii() and given.isdigit() and len(given) <= 4
+        if not fits or not 1 <= int(given) <= self.max_page_size:
+            reason = f"it must be a whole number from 1 to {self.max_page_size}"
+            raise serializers.ValidationError({self.page_size_query_param: [reason]})
+        return super().get_page_size(request)
 
 
 class KeyView(serializers.Serializer[ApiKey]):
@@ -79,6 +89,7 @@ class Me(serializers.Serializer[Any]):
 
 class Keys(APIView):
     scopes = {"GET": "keys:manage", "POST": "keys:manage"}
+    query = {"GET": Pages.query}
 
     @extend_schema(responses=KeyView(many=True), operation_id="keys_list")
     def get(self, request: Request) -> Response:

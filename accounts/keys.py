@@ -151,6 +151,10 @@ def _networks(texts: Iterable[str]) -> list[Network]:
 
 
 def _network(text: str) -> Network:
+    if "%" in text:  # a zone means something on one machine only, and never on this one
+        raise KeyRefused(
+            f"{text!r} has a zone: leave out what follows the address at %.", "networks"
+        )
     try:
         return ip_network(text.strip())
     except ValueError as error:

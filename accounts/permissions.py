@@ -1,9 +1,11 @@
 """How DRF asks the one door: authentication, scopes and a throttle for every management call."""
 
+from collections.abc import Collection
 from typing import TYPE_CHECKING, Any
 
 from django.http import HttpRequest
 from rest_framework.authentication import BaseAuthentication
+from rest_framework.exceptions import ValidationError
 from rest_framework.permissions import BasePermission
 from rest_framework.request import Request
 from rest_framework.throttling import BaseThrottle
@@ -29,6 +31,8 @@ class OneDoor(BaseAuthentication):
         principal = authenticate_now(
             raw_headers(plain), address_of(plain), request.method or "", plain.scheme or "http"
         )
+        noted = getattr(plain, "scope", {}).get("noted", {})
+        noted.update({"user_id": principal.user_id, "key_id": principal.key_id or "session"})
         return principal, principal
 
     def authenticate_header(self, request: Request) -> str:
@@ -45,6 +49,17 @@ class HasScope(BasePermission):
             return False
         if (needed := scopes[request.method]) != ANYONE:
             require(principal_of(request), needed)
+        return True
+
+
+class KnownQuery(BasePermission):
+    """A view names its query parameters by method: `query = {"GET": ["page"]}`; no other passes."""
+
+    def has_permission(self, request: Request, view: "APIView") -> bool:
+        """Raises: ValidationError, with the parameter's name."""
+        known: dict[str, Collection[str]] = getattr(view, "query", {})
+        for name in sorted({*request.query_params} - {*known.get(request.method or "", ())}):
+            raise ValidationError({name[:100]: ["unknown query parameter"]}, code="unknown")
         return True
 
 

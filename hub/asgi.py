@@ -13,6 +13,7 @@ from django.conf import settings  # noqa: E402
 
 from hub import checks, database  # noqa: E402
 from hub.dashboard.routing import websocket_urlpatterns  # noqa: E402
+from hub.hints import WrongBase  # noqa: E402
 from hub.middleware import App, BodyLimit, Receive, RequestIds, Scope, Send  # noqa: E402
 from hub.sockets import SameOrigin  # noqa: E402
 from hub.static import StaticFiles  # noqa: E402
@@ -42,7 +43,7 @@ def _pages() -> App:
 
 
 def _http() -> App:
-    return PathRouter("/v1", api, _pages())
+    return WrongBase(PathRouter("/v1", api, _pages()))
 
 
 def _websocket() -> App:

@@ -6,14 +6,21 @@ import re
 import time
 import uuid
 from collections.abc import Awaitable, Callable, Iterable
+from io import BytesIO
 from typing import Any
 
 import structlog
 from asgiref.sync import iscoroutinefunction
+from django.core.handlers.asgi import ASGIRequest
 from django.http import HttpRequest, HttpResponse
 from django.http.response import HttpResponseBase
 from django.middleware.gzip import GZipMiddleware
 from django.utils.decorators import sync_and_async_middleware
+from django.utils.translation import get_language_from_request, override
+from django.utils.translation import gettext as _
+
+from inference.errors import HubError, RequestTimeout, RequestTooLarge
+from inference.openai.errors import envelope
 
 Scope = dict[str, Any]
 Message = Any  # a mapping; servers and frameworks differ in how they declare it
@@ -45,6 +52,7 @@ class RequestIds:
             return
         request_id = _request_id(scope)
         scope["request_id"] = request_id
+        scope["noted"] = {}  # what the applications add to the line: user_id, key_id, model, tokens
         watched = _Watched(send, request_id)
         with structlog.contextvars.bound_contextvars(request_id=request_id):
             try:
@@ -91,6 +99,7 @@ def _log_end(scope: Scope, watched: _Watched) -> None:
         extra={
             "method": scope["method"],
             "path": SECRET_PATHS.sub(r"\1***", path),
+            **scope.get("noted", {}),
             "status": watched.status,
             "bytes": watched.sent_bytes,
             "ms": round((time.perf_counter() - watched.started_s) * 1000, 1),
@@ -113,9 +122,12 @@ class BodyLimit:
         if scope["type"] != "http":
             await self.app(scope, receive, send)
         elif self._declared_too_large(scope):
-            await _refuse(send, 413, "The request's body is too large.")
+            await _refuse(scope, send, self._too_large())
         else:
             await self._counted(scope, receive, send)
+
+    def _too_large(self) -> HubError:
+        return RequestTooLarge(f"the body is over the limit of {self.limit_bytes} bytes")
 
     def _declared_too_large(self, scope: Scope) -> bool:
         length = header(scope["headers"], b"content-length") or b"0"
@@ -144,21 +156,40 @@ class BodyLimit:
             await self.app(scope, counted, watched)
         except BodyTooLarge:
             if not started:
-                await _refuse(send, 413, "The request's body is too large.")
+                await _refuse(scope, send, self._too_large())
         except TimeoutError:
             if not started:
-                await _refuse(send, 408, "The request's body came too slowly.")
+                message = f"no byte of the body came within {BODY_STALL_S:.0f} s"
+                await _refuse(scope, send, RequestTimeout(message))
 
 
-async def _refuse(send: Send, status: int, message: str) -> None:
-    body = f"{message}\n".encode()
+async def _refuse(scope: Scope, send: Send, error: HubError) -> None:
+    """Answer programs with the envelope, and browsers with a page that needs nothing else."""
+    if scope["path"].startswith("/api/"):
+        kind, body = b"application/json", envelope(error)
+    else:
+        kind, body = b"text/html; charset=utf-8", _page(scope, error)
     headers = [
-        (b"content-type", b"text/plain; charset=utf-8"),
+        (b"content-type", kind),
         (b"content-length", str(len(body)).encode()),
+        (b"cache-control", b"no-store, private"),
+        (b"content-security-policy", b"default-src 'none'; frame-ancestors 'none'"),
+        (b"x-content-type-options", b"nosniff"),
         (b"connection", b"close"),
     ]
-    await send({"type": "http.response.start", "status": status, "headers": headers})
+    await send({"type": "http.response.start", "status": error.status, "headers": headers})
     await send({"type": "http.response.body", "body": body})
+
+
+def _page(scope: Scope, error: HubError) -> bytes:
+    language = get_language_from_request(ASGIRequest(scope, BytesIO()))
+    with override(language):
+        if error.status == 413:
+            title, advice = _("That is too large"), _("Go back and send less.")
+        else:
+            title, advice = _("That came too slowly"), _("Go back and try again.")
+    head = f'<!doctype html><html lang="{language}"><meta charset="utf-8"><title>{title}</title>'
+    return f"{head}<h1>{title}</h1><p>{advice}</p></html>\n".encode()
 
 
 _gzip = GZipMiddleware(lambda _request: HttpResponse())

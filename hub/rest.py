@@ -4,7 +4,10 @@ from typing import Any
 
 REST_FRAMEWORK: dict[str, Any] = {
     "DEFAULT_AUTHENTICATION_CLASSES": ["accounts.permissions.OneDoor"],
-    "DEFAULT_PERMISSION_CLASSES": ["accounts.permissions.HasScope"],
+    "DEFAULT_PERMISSION_CLASSES": [
+        "accounts.permissions.HasScope",
+        "accounts.permissions.KnownQuery",
+    ],
     "DEFAULT_THROTTLE_CLASSES": ["accounts.permissions.PerCaller"],
     "DEFAULT_RENDERER_CLASSES": ["rest_framework.renderers.JSONRenderer"],
     "DEFAULT_PARSER_CLASSES": ["hub.parsers.BoundedJSON"],

@@ -1,12 +1,20 @@
 """The web server's own settings: uvicorn, with a limit on slow and oversized request headers."""
 
 import asyncio
+import logging
 import socket
-from typing import Any
+import uuid
+from typing import Any, cast
 
 import uvicorn
 from django.conf import settings
-from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
+
+from hub.lingering import Line
+from inference.errors import InvalidRequest
+from inference.openai.errors import envelope
+
+log = logging.getLogger(__name__)
 
 HEADER_DEADLINE_S = 10.0
 MAX_HEADERS = 128
@@ -19,8 +27,12 @@ MAX_WEBSOCKET_MESSAGE_BYTES = 1024 * 1024
 class GuardedHttp(HttpToolsProtocol):
     """Close connections whose request headers come too slowly, and refuse too many of them.
 
-    uvicorn has neither limit: idle connections it ends itself, started requests it waits for.
+    uvicorn has neither limit: idle connections it ends itself, started requests it waits for. An
+    answer before the end of a request arrives (`lingering`), and every refusal is an envelope.
     """
+
+    _line: Line
+    _refusal = "the bytes sent are no valid HTTP request"
 
     _deadline: asyncio.TimerHandle | None = None
     _header_count = 0
@@ -28,14 +40,19 @@ class GuardedHttp(HttpToolsProtocol):
     _waiting_bytes = 0
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
-        super().connection_made(transport)
+        self._line = Line(transport)
+        super().connection_made(cast("asyncio.Transport", self._line))
         self._await_headers()
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._headers_came()
+        self._line.lost()
         super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
+        if self._line.lingering:
+            self._line.swallow(data)
+            return
         super().data_received(data)
         if self._deadline is not None:  # the parser keeps what is no whole header yet
             self._waiting_bytes += len(data)
@@ -44,6 +61,7 @@ class GuardedHttp(HttpToolsProtocol):
 
     def on_message_begin(self) -> None:
         self._header_count = self._header_bytes = 0
+        self._line.sending = True
         self._await_headers()
         super().on_message_begin()
 
@@ -60,11 +78,38 @@ class GuardedHttp(HttpToolsProtocol):
         self._headers_came()
         super().on_headers_complete()
 
+    def on_message_complete(self) -> None:
+        self._line.sending = False
+        super().on_message_complete()
+
+    def handle_websocket_upgrade(self) -> None:
+        self._headers_came()
+        self.transport = self._line.transport
+        super().handle_websocket_upgrade()
+
+    def send_400_response(self, msg: str) -> None:
+        """Answer what is no request as every refusal is answered."""
+        request_id = f"req_{uuid.uuid4().hex}"
+        log.warning(msg, extra={"request_id": request_id, "reason": self._refusal})
+        body = envelope(InvalidRequest(self._refusal))
+        head = {
+            "content-type": "application/json",
+            "content-length": str(len(body)),
+            "x-request-id": request_id,
+            "connection": "close",
+        }
+        lines = "".join(f"{name}: {value}\r\n" for name, value in head.items())
+        self._headers_came()
+        self._line.sending = True
+        self.transport.write(STATUS_LINE[400] + lines.encode() + b"\r\n" + body)
+        self.transport.close()
+
     def _count(self, size_bytes: int) -> None:
         """Raise inside the parser's callback: uvicorn then answers 400 and closes."""
         self._header_bytes += size_bytes
         if self._header_count > MAX_HEADERS or self._header_bytes > MAX_HEADER_BYTES:
-            raise ValueError("too many request headers")
+            self._refusal = f"more than {MAX_HEADERS} headers, or {MAX_HEADER_BYTES} bytes of them"
+            raise ValueError(self._refusal)
 
     def _await_headers(self) -> None:
         if self._deadline is None:

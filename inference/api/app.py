@@ -60,6 +60,7 @@ async def _answer(request: Request, reply: Reply) -> str:
     call: Call | None = None
     try:
         principal = await _authenticate(request)
+        request.note(user_id=principal.user_id, key_id=principal.key_id)
         call = Call(request, reply, principal)
         await _handler(request, reply, principal)(call)
     except ClientLeft:
@@ -68,7 +69,11 @@ async def _answer(request: Request, reply: Reply) -> str:
         await _refuse(reply, error)
     except Exception as error:  # noqa: BLE001 (outermost: everything becomes an answer)
         await _refuse(reply, _translated(error, request))
-    return metrics.NO_MODEL if call is None else call.model
+    if call is None:
+        return metrics.NO_MODEL
+    if call.model != metrics.NO_MODEL:
+        request.note(model=call.model, **call.meter.counts())
+    return call.model
 
 
 async def _authenticate(request: Request) -> Principal:

@@ -56,6 +56,16 @@ class Meter:
         counts = [done.usage.prompt_tokens + done.usage.completion_tokens for done in self.done]
         return sum(counts)
 
+    def counts(self) -> dict[str, int]:
+        """Give the tokens of prompt and answer; of an answer that broke off, those that were sent."""
+        if not self.done:
+            return {"completion_tokens": self.tokens} if self.tokens else {}
+        used = [done.usage for done in self.done]
+        return {
+            "prompt_tokens": sum(one.prompt_tokens for one in used),
+            "completion_tokens": sum(one.completion_tokens for one in used),
+        }
+
     def report(self, model: str) -> None:
         """Hand over to the metrics."""
         for done in self.done:

@@ -7,6 +7,7 @@ import secrets
 import time
 from collections.abc import Awaitable, Callable, Iterable
 from typing import Any
+from urllib.parse import parse_qsl
 
 from inference.api import cors
 from inference.errors import (
@@ -14,6 +15,7 @@ from inference.errors import (
     InvalidRequest,
     RequestTimeout,
     RequestTooLarge,
+    UnknownParameter,
     UnsupportedMediaType,
 )
 from inference.openai.errors import envelope
@@ -61,6 +63,11 @@ class Request:
         given = self.headers.get(b"x-client-request-id", b"")
         return given if SAFE_ID.match(given) else None
 
+    def note(self, **facts: Any) -> None:
+        """Add to the line that the log has of this request; None and nothing are left out."""
+        noted = self.scope.setdefault("noted", {})
+        noted.update({name: fact for name, fact in facts.items() if fact not in (None, "")})
+
     @property
     def elapsed_s(self) -> float:
         return time.perf_counter() - self.started_s
@@ -73,6 +80,12 @@ class Request:
         length = self.headers.get(b"content-length", b"0")
         large = not length.isdigit() or int(length[:18]) > UNREAD_KEPT_BYTES
         return large or b"transfer-encoding" in self.headers
+
+    def refuse_query(self) -> None:
+        """No parameter is known here, and none is ignored. Raises: UnknownParameter."""
+        given = parse_qsl(self.scope.get("query_string", b"").decode("latin-1"), True)
+        for name, _ in given:
+            raise UnknownParameter(f"unknown query parameter: {name[:100]}", param=name[:100])
 
     def content_type(self) -> bytes:
         return self.headers.get(b"content-type", b"").split(b";")[0].strip().lower()

@@ -54,6 +54,7 @@ class New(Change):
 
 class Aliases(APIView):
     scopes = {"GET": "models:read", "POST": "models:write"}
+    query = {"GET": Pages.query}
 
     @extend_schema(responses=AliasView(many=True), operation_id="aliases_list")
     def get(self, request: Request) -> Response:

@@ -20,6 +20,7 @@ from inference.models import Model
 
 class Models(APIView):
     scopes = {"GET": "models:read"}
+    query = {"GET": [*Pages.query, *serializers.Filter().fields]}
 
     @extend_schema(
         parameters=[serializers.Filter],
@@ -41,6 +42,7 @@ class Models(APIView):
 
 class OneModel(APIView):
     scopes = {"GET": "models:read", "PATCH": "models:write", "DELETE": "models:write"}
+    query = {"DELETE": [*serializers.Force().fields]}
 
     @extend_schema(responses=serializers.OneModelView, operation_id="models_retrieve")
     def get(self, request: Request, name: str) -> Response:

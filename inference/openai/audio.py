@@ -1,6 +1,7 @@
 """POST /v1/audio/transcriptions and /v1/audio/translations: what a form may say."""
 
 import math
+import re
 from typing import Literal
 
 import msgspec
@@ -14,6 +15,7 @@ from inference.openai.form import Form
 MAX_FILE_BYTES = 25 * 1024 * 1024  # Source: OpenAI's specification of this endpoint
 MAX_BODY_BYTES = MAX_FILE_BYTES + 1024 * 1024
 MAX_PROMPT_CHARS = 4096
+NUMBER = re.compile(r"[0-9]{1,8}(\.[0-9]{0,32})?([eE][+-]?[0-9]{1,3})?|\.[0-9]{1,32}")  # of ASCII
 Format = Literal["json", "text", "srt", "vtt", "verbose_json"]
 Task = Literal["transcribe", "translate"]
 FORMATS: tuple[Format, ...] = ("json", "text", "srt", "vtt", "verbose_json")
@@ -152,10 +154,7 @@ def _prompt(text: str | None) -> str | None:
 def _temperature(text: str | None) -> float | None:
     if text is None:
         return None
-    try:
-        number = float(text)
-    except ValueError:
-        number = math.nan
+    number = float(text) if NUMBER.fullmatch(text) else math.nan
     if not 0 <= number <= 1:
         raise invalid("temperature", "it must be a number from 0 to 1")
     return number

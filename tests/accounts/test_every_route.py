@@ -27,7 +27,7 @@ OPEN = {
     "/language/": {"GET", "POST"},  # sets a cookie of the visitor's own; GET only leads back
     "/setup/x/": {"GET", "POST"},  # asks for a one-time token of its own
 }
-V1_PATHS = [*ROUTES, "/v1/models/x", "/v1/models/a/b", "/v1", "/v1/", "/v1/unknown"]
+V1_PATHS = [*ROUTES, "/v1/models/x", "/v1/models/a/b", "/v1/unknown"]  # /v1 itself only says so
 
 
 def paths(

@@ -95,6 +95,7 @@ def test_it_issues_for_others_only_by_who_manages_people(person: MakeUser) -> No
         ("models", {"models": [f"m{n}" for n in range(101)]}),
         ("networks", {"networks": ["10.0.0.1/8"]}),
         ("networks", {"networks": ["everywhere"]}),
+        ("networks", {"networks": ["fe80::1%eth0"]}),
         ("expires_at", {"expires_at": dt.datetime(2020, 1, 1, tzinfo=dt.UTC)}),
         ("expires_at", {"expires_at": dt.datetime(2999, 1, 1)}),
     ],

@@ -83,6 +83,20 @@ def test_it_names_what_is_wrong(
     assert ApiKey.objects.count() == 1
 
 
+@pytest.mark.parametrize(
+    ("query", "param", "code"),
+    [
+        ("ordering=name", "ordering", "unknown_parameter"),
+        ("page_size=1000000000", "page_size", "invalid_value"),
+        ("page_size=1e9", "page_size", "invalid_value"),
+        ("page_size=0", "page_size", "invalid_value"),
+    ],
+)
+def test_it_ignores_no_query_parameter(person: MakeUser, query: str, param: str, code: str) -> None:
+    error = error_of(client_of(person()).get(f"/api/v1/keys?{query}"), 400)
+    assert (error["param"], error["code"]) == (param, code)
+
+
 @pytest.mark.parametrize("body", ["", "{", "[]", '"x"', "null", "\x00", "[" * 100_000])
 def test_it_survives_any_body(person: MakeUser, body: str) -> None:
     error_of(post(client_of(person()), body), 400)

@@ -100,6 +100,8 @@ def test_it_reads_every_field() -> None:
         ("temperature", "2"),
         ("temperature", "nan"),
         ("temperature", "x"),
+        ("temperature", "\uff11"),  # a digit one, but not ASCII's
+        ("temperature", "0_1"),
         ("language", "english!"),
         ("language", "eng"),
         ("language", "xx"),
