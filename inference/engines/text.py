@@ -25,8 +25,9 @@ class Utf8:
         """True while bytes of an unfinished character are held."""
         return bool(self._decoder.getstate()[0])
 
-    def finish(self) -> str:
-        return self._decoder.decode(b"", final=True)
+    def drop(self) -> None:
+        """Forget the bytes of a character that will never be whole."""
+        self._decoder.reset()
 
 
 class StopFilter:
@@ -122,10 +123,11 @@ class TextStream:
         return self._release(shown) if shown else None
 
     def finish(self) -> Piece:
-        """Give the rest: held-back text, and U+FFFD for an unfinished character."""
-        text = "" if self.stopped else self._filter.push(self._utf8.finish())
-        if not self.stopped:
-            text += self._filter.finish()
+        """Give the rest: held-back text. An unfinished character is left out, as OpenAI does; its
+        bytes stand in the tokens' logprobs.
+        """
+        self._utf8.drop()
+        text = "" if self.stopped else self._filter.finish()
         self._shown += len(text)
         return self._last(text)
 

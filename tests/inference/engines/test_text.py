@@ -1,5 +1,7 @@
 """What a client sees: whole characters, everything up to the first stop string, and nothing more."""
 
+import codecs
+
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -44,7 +46,8 @@ def run(tokens: list[bytes], stops: list[str]) -> tuple[list[Piece], int]:
 @given(tokens=TOKENS, stops=STOPS)
 def test_it_shows_the_text_cut_at_the_first_stop(tokens: list[bytes], stops: list[str]) -> None:
     pieces, _ = run(tokens, stops)
-    full = b"".join(tokens).decode(errors="replace")
+    decoder = codecs.getincrementaldecoder("utf-8")("replace")
+    full = decoder.decode(b"".join(tokens))  # without what is unfinished at the end
     assert "".join(piece.text for piece in pieces) == full[: first_stop(full, stops)]
 
 
@@ -83,6 +86,14 @@ def test_it_holds_a_split_character_back() -> None:
     assert piece is not None
     assert (piece.text, piece.tokens) == ("🙂", 2)
     assert [logprob.raw for logprob in piece.logprobs] == [first, second]
+
+
+def test_it_leaves_out_a_character_that_is_cut_short() -> None:
+    stream = TextStream()
+    stream.push(b"ok", None)
+    stream.push("🙂".encode()[:3], wire.TokenLogprob("\ufffd", -1.0, b"x"))
+    piece = stream.finish()
+    assert (piece.text, piece.tokens, len(piece.logprobs)) == ("", 1, 1)
 
 
 def test_it_leaves_out_the_logprobs_of_a_stop_string() -> None:
