@@ -126,7 +126,7 @@ def _end_waits() -> None:
 
 def _expire(loop: asyncio.AbstractEventLoop) -> None:
     for wait in [*_waits.get(loop, ())]:
-        if not wait.expired():
+        if _presence().away and not wait.expired():
             wait.reschedule(loop.time())
 
 
