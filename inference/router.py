@@ -12,7 +12,7 @@ from contextlib import aclosing, asynccontextmanager
 import msgspec
 from django.conf import settings
 
-from inference import wire
+from inference import node_pulse, wire
 from inference.errors import EngineFailed, HubError, NodeUnavailable, from_code
 from inference.node_client import Connection, Lost, connect, give_back, take
 
@@ -43,11 +43,14 @@ class Answer:
         self._begun = False
         self._lost_s: float | None = None
         self._connection: Connection | None = None
+        self._heard_s = self._asked_s
         self.ended = False
 
     async def ask(self) -> Connection:
         """Send the question, on a pooled connection if one is alive. Raises: NodeUnavailable."""
         address: str = settings.HUB_NODE_ADDRESS
+        if node_pulse.of(address).lost:
+            raise _no_answer()
         self._connection = take(address)
         if self._connection is None:
             if self._fresh >= FRESH_TRIES:
@@ -113,7 +116,19 @@ class Answer:
                 self._lost_s = self._lost_s or time.monotonic()
             else:
                 self._begun = self._begun or any(type(m) is not wire.Progress for m in batch)
+                self._mind_silence(silent=not batch)
                 return batch
+
+    def _mind_silence(self, silent: bool) -> None:
+        """Raises: NodeUnavailable, EngineFailed, when the node answers nobody."""
+        now_s = time.monotonic()
+        if not silent:
+            self._heard_s = now_s
+        elif now_s - self._heard_s >= node_pulse.SILENT_S:
+            pulse = node_pulse.of(settings.HUB_NODE_ADDRESS)
+            pulse.feel()
+            if pulse.lost:
+                raise EngineFailed("the node hangs in mid-answer") if self._begun else _no_answer()
 
     async def _again(self) -> bool:
         """Ask the next node; False while there is none. Raises: NodeUnavailable."""
@@ -233,6 +248,13 @@ def _apart(spec: wire.ModelSpec, body: wire.Body) -> tuple[wire.ModelSpec, wire.
 
 def _base(spec: wire.ModelSpec) -> wire.ModelSpec:
     return spec if spec.adapter is None else msgspec.structs.replace(spec, adapter=None)
+
+
+def _no_answer() -> NodeUnavailable:
+    return NodeUnavailable(
+        "the model node is there but does not answer; it may be overloaded or stopped",
+        retry_after_s=RETRY_AFTER_S,
+    )
 
 
 def _no_node() -> NodeUnavailable:

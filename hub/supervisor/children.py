@@ -5,7 +5,7 @@ import ctypes
 import os
 import signal
 import sys
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 
 PR_SET_PDEATHSIG = 1  # Source: linux/prctl.h
@@ -24,6 +24,7 @@ class Child:
     keep_fds: tuple[int, ...] = ()
     last: bool = False
     ended: Callable[[int], None] | None = None  # called with the process id of each ended run
+    answers: Callable[[], Awaitable[bool]] | None = None  # one that answered once, then not: ended
 
 
 def adopt_orphans() -> None:

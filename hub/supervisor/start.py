@@ -17,6 +17,8 @@ from hub.supervisor import claims, valkey
 from hub.supervisor.children import Child
 from hub.supervisor.logs import Terminal
 from hub.supervisor.supervisor import Supervisor
+from inference import router
+from inference.errors import NodeUnavailable
 
 POLL_S = 0.1
 
@@ -44,7 +46,8 @@ async def _run(terminal: Terminal, listener: socket.socket) -> None:
         if settings.HUB_REDIS_IS_EMBEDDED:
             supervisor.add(_valkey())
             await asyncio.to_thread(valkey.wait_ready, settings.HUB_REDIS_URL)
-        supervisor.add(_child("node", "serve_models"))  # it has no database to wait for
+        # It has no database to wait for.
+        supervisor.add(_child("node", "serve_models", answers=_node_answers))
         if await supervisor.run_once(_child("prepare", "prepare")):
             for child in (*_web(listener), _child("worker", "run_worker")):
                 supervisor.add(child)
@@ -57,6 +60,15 @@ async def _run(terminal: Terminal, listener: socket.socket) -> None:
 def _child(name: str, *command: str, **options: Any) -> Child:
     manage = str(settings.BASE_DIR / "manage.py")
     return Child(name, (sys.executable, manage, *command), **options)
+
+
+async def _node_answers() -> bool:
+    """Ask for its state, which takes 5 s at most."""
+    try:
+        await router.snapshot()
+    except NodeUnavailable:
+        return False
+    return True
 
 
 def _valkey() -> Child:

@@ -17,6 +17,8 @@ LONGEST_PAUSE_S = 30.0
 STABLE_S = 30.0  # a child that ran this long starts again after the first pause
 STOP_S = 7.0  # before the rest is killed; the last children have LAST_STOP_S more
 LAST_STOP_S = 1.5
+CHECK_EVERY_S = 1.0
+MISSED_CHECKS = 3  # in a row; each has a time limit of its own
 ENDED_WELL = "ended with code 0"
 
 
@@ -99,7 +101,9 @@ class Supervisor:
         assert process.stdout is not None  # noqa: S101 - it was asked for as a pipe
         # Grandchildren may hold the pipe open longer: the child's own end counts.
         pump = asyncio.create_task(self.terminal.pump(child.name, process.stdout))
+        watch = asyncio.create_task(self._watch(child, process))
         code = await process.wait()
+        watch.cancel()
         await asyncio.wait([pump], timeout=0.5)
         pump.cancel()
         self._running.pop(child.name, None)
@@ -107,6 +111,19 @@ class Supervisor:
         if child.ended is not None:
             child.ended(process.pid)
         return _describe(code)
+
+    async def _watch(self, child: Child, process: asyncio.subprocess.Process) -> None:
+        """End a child that is there but answers no more, such as a stopped one: it starts again."""
+        answered, missed = False, 0
+        while child.answers is not None and missed < MISSED_CHECKS:
+            await asyncio.sleep(CHECK_EVERY_S)
+            if await child.answers():
+                answered, missed = True, 0
+            elif answered:
+                missed += 1
+        if missed:
+            self._say(f"{child.name} answers no more; it is ended")
+            children.signal_group(process, signal.SIGKILL)
 
     async def _pause(self, seconds: float) -> None:
         try:

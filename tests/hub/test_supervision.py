@@ -8,6 +8,7 @@ import subprocess
 import sys
 import textwrap
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import psutil
@@ -88,6 +89,24 @@ async def test_it_waits_longer_after_each_crash(monkeypatch: pytest.MonkeyPatch)
     async with asyncio.timeout(30):
         await supervisor.stopping.wait()
     assert pauses == [0.01, 0.02, 0.04, 0.08]
+    await supervisor.stop()
+
+
+async def test_it_ends_a_child_that_answers_no_more(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(supervision, "CHECK_EVERY_S", 0.0)
+    lines, frozen = Lines(), asyncio.Event()
+    supervisor = Supervisor(lines)
+
+    async def answers() -> bool:
+        return not frozen.is_set()
+
+    supervisor.add(replace(python("a", STAY), answers=answers))
+    first = await lines.pid_of("a")
+    psutil.Process(first).suspend()
+    frozen.set()
+    await lines.next(lambda who, text: who == "hub" and "answers no more" in text)
+    frozen.clear()
+    assert await lines.pid_of("a") != first
     await supervisor.stop()
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from pytest_django import Settings
 
-from inference import errors, router, wire
+from inference import errors, node_pulse, router, wire
 from tests.inference.scripted_node import Line, scripted
 
 SPEC = wire.ModelSpec(name="m", kind="llm", engine="fake", path="/m")
@@ -122,6 +122,53 @@ async def test_it_waits_for_a_node_that_restarts(socket_path: Path) -> None:
     await asyncio.sleep(0)
     async with scripted(socket_path, hello):
         assert await asked == [*HELLO, wire.Done()]
+
+
+async def test_it_gives_up_a_node_that_hangs_and_asks_it_no_more(
+    socket_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(node_pulse, "SILENT_S", 0.0)
+    monkeypatch.setattr(node_pulse, "LOST_S", 0.0)
+    monkeypatch.setattr(node_pulse, "TICK_S", 0.01)
+    goes_on = asyncio.Event()
+
+    async def hung(line: Line, question: wire.Any) -> None:
+        await goes_on.wait()
+        await (line.send(wire.Snapshot(at=0.0)) if type(question) is wire.Watch else hello(line, 0))
+
+    async with scripted(socket_path, hung) as node, asyncio.timeout(30):
+        for _ in range(2):
+            with pytest.raises(errors.NodeUnavailable, match="does not answer"):
+                await ask()
+        assert len(node.submitted) == 1
+        goes_on.set()
+        task = node_pulse.of(f"unix:{socket_path}")._task
+        assert task
+        await task
+        assert await ask()
+
+
+async def test_it_waits_for_a_node_that_is_only_busy_with_the_answer(
+    socket_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(node_pulse, "SILENT_S", 0.0)
+    asked = asyncio.Semaphore(0)
+
+    async def busy(line: Line, question: wire.Any) -> None:
+        if type(question) is wire.Watch:
+            await line.send(wire.Snapshot(at=0.0))
+            asked.release()
+            return
+        for _ in range(3):
+            await asked.acquire()
+        await hello(line, question)
+
+    async with (
+        scripted(socket_path, busy),
+        asyncio.timeout(60),
+        router.open(SPEC, BODY, request_id="r", tick_s=0.02) as answer,
+    ):
+        assert [message async for message in answer] == [*HELLO, wire.Done()]
 
 
 async def test_it_says_that_there_is_no_node(socket_path: Path) -> None:
