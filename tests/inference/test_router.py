@@ -134,7 +134,11 @@ async def test_it_gives_up_a_node_that_hangs_and_asks_it_no_more(
 
     async def hung(line: Line, question: wire.Any) -> None:
         await goes_on.wait()
-        await (line.send(wire.Snapshot(at=0.0)) if type(question) is wire.Watch else hello(line, 0))
+        await (
+            line.send(wire.Snapshot(at=0.0))
+            if type(question) is wire.Watch
+            else hello(line, question)
+        )
 
     async with scripted(socket_path, hung) as node, asyncio.timeout(30):
         for _ in range(2):
