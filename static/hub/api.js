@@ -1,7 +1,12 @@
 // The public /v1 API from the browser: the session cookie signs in, the CSRF header proves the page.
 import { csrf } from "./notify.js";
 
-export class ApiError extends Error {}
+export class ApiError extends Error {
+  constructor(message, status = 0) {
+    super(message);
+    this.status = status;
+  }
+}
 
 async function explain(answer) {
   try {
@@ -19,7 +24,7 @@ export async function post(path, body, signal) {
     body: form ? body : JSON.stringify(body),
     signal,
   });
-  if (!answer.ok) throw new ApiError(await explain(answer));
+  if (!answer.ok) throw new ApiError(await explain(answer), answer.status);
   return answer;
 }
 

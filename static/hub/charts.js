@@ -23,6 +23,9 @@ function axis(extra) {
     grid: { stroke: colour("--hub-line"), width: 1 },
     ticks: { show: false },
     font: "12px Inter Hub, sans-serif",
+    labelFont: "12px Inter Hub, sans-serif",
+    labelSize: 20,
+    labelGap: 0,
     ...extra,
   };
 }
@@ -41,7 +44,7 @@ function options(box) {
     hooks: { setCursor: [newest] },
     cursor: { y: false, points: { size: 7 } },
     scales: { x: { range: (_, low, high) => [(high || Date.now() / 1000) - SPAN_S, high || Date.now() / 1000] }, requests: { range: (_, low, high) => [0, Math.max(4, high)] }, tokens: { range: (_, low, high) => [0, Math.max(10, high * 1.1)] } },
-    axes: [axis({ space: 80, values: (_, times) => times.map(clock) }), axis({ scale: "tokens", size: 44 }), axis({ scale: "requests", side: 1, grid: { show: false }, size: 32, values: whole })],
+    axes: [axis({ space: 80, values: (_, times) => times.map(clock) }), axis({ scale: "tokens", size: 44, label: word("tokens") }), axis({ scale: "requests", side: 1, grid: { show: false }, size: 32, values: whole, label: word("requests") })],
     series: [
       { label: word("time"), value: "{HH}:{mm}:{ss}" },
       { label: word("tokens"), scale: "tokens", stroke: colour("--hub-accent"), fill: `color-mix(in srgb, ${colour("--hub-accent")} 12%, transparent)`, width: 1.75, points: { show: false } },

@@ -15,6 +15,18 @@ export function icon(name) {
   return svg;
 }
 
+// An error that stays in its place until the next try; `advice` says what to do.
+export function complaint(text, advice = "") {
+  const notice = document.createElement("div");
+  const words = document.createElement("span");
+  notice.className = "notice notice-error";
+  notice.setAttribute("role", "alert");
+  const sentence = text.charAt(0).toUpperCase() + text.slice(1) + (/[.!?]$/.test(text) ? "" : ".");
+  words.textContent = advice ? `${sentence} ${advice}` : sentence;
+  notice.append(icon("alert-triangle"), words);
+  return notice;
+}
+
 export function toast(text, tone = "") {
   const item = document.createElement("div");
   const words = document.createElement("span");

@@ -1,7 +1,7 @@
 // The chat tab: a conversation that lives in this page only.
 import { figures, streamChat } from "./chat.js";
 import { show } from "./markdown.js";
-import { icon, toast, word } from "./notify.js";
+import { complaint, icon, toast, word } from "./notify.js";
 
 const by = (id) => document.getElementById(id);
 const turns = []; // { role, content, view }
@@ -144,10 +144,7 @@ function finish(turn, answer, note) {
 }
 
 function fail(turn, error) {
-  const notice = document.createElement("div");
-  notice.className = "notice notice-error";
-  notice.setAttribute("role", "alert");
-  notice.append(icon("alert-triangle"), `${words().failed} ${error.message}`);
+  const notice = complaint(`${words().failed} ${error.message}`);
   turn.body.hidden = !turn.content;
   turn.view.append(notice);
   turns.splice(turns.indexOf(turn), 1);

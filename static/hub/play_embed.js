@@ -1,6 +1,6 @@
 // The embeddings tab: each line a vector, each pair a similarity.
 import { post } from "./api.js";
-import { toast } from "./notify.js";
+import { complaint, toast } from "./notify.js";
 
 const by = (id) => document.getElementById(id);
 
@@ -34,6 +34,7 @@ function cell(tag, text, scope) {
 function matrix(texts, vectors) {
   const table = document.createElement("table");
   table.className = "matrix";
+  table.style.setProperty("--columns", String(texts.length));
   const head = table.createTHead().insertRow();
   head.append(cell("td", ""), ...texts.map((_, index) => cell("th", String(index + 1), "col")));
   const body = table.createTBody();
@@ -68,7 +69,7 @@ async function compare(event) {
     const seconds = ((performance.now() - started) / 1000).toFixed(2);
     by("embed-stats").textContent = `${vectors[0].length} ${words.dimensions} · ${answer.usage.prompt_tokens} ${words.tokens} · ${seconds} s`;
   } catch (error) {
-    toast(error.message, "bad");
+    by("embed-result").replaceChildren(complaint(error.message));
   } finally {
     if (button) button.disabled = false;
   }

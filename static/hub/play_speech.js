@@ -1,6 +1,6 @@
 // The transcription tab: a file, a dropped file or the microphone; the text streams in.
 import { events, post } from "./api.js";
-import { toast } from "./notify.js";
+import { complaint, toast } from "./notify.js";
 
 const by = (id) => document.getElementById(id);
 let audio = null; // File
@@ -61,13 +61,16 @@ async function transcribe(event) {
   const started = performance.now();
   const seconds = () => ((performance.now() - started) / 1000).toFixed(1);
   by("speech-text").textContent = "";
+  by("speech-error").replaceChildren();
   setRunning(new AbortController());
   const timer = setInterval(() => (by("speech-stats").textContent = `${words().listening} · ${seconds()} s`), 300);
   try {
     await listen();
     by("speech-stats").textContent = `${words().doneIn} ${seconds()} s`;
   } catch (error) {
-    by("speech-stats").textContent = error.name === "AbortError" ? words().stopped : error.message;
+    const stopped = error.name === "AbortError";
+    by("speech-stats").textContent = stopped ? words().stopped : "";
+    if (!stopped) by("speech-error").replaceChildren(complaint(error.message, error.status === 400 ? words().otherFile : ""));
   } finally {
     clearInterval(timer);
     setRunning(null);

@@ -1,22 +1,12 @@
 // The first chat on the set-up page.
 import { figures, streamChat } from "./chat.js";
 import { show } from "./markdown.js";
-import { icon } from "./notify.js";
+import { complaint } from "./notify.js";
 
 const box = document.getElementById("hello");
 const log = box.querySelector(".hello-log");
 const stats = box.querySelector(".hello-stats");
 const words = document.getElementById("play-words").dataset;
-
-// The machine has answered: its step is done, and the last one has begun.
-function advance() {
-  const [, machine, last] = document.querySelectorAll("#setup-steps li");
-  if (!machine.hasAttribute("aria-current")) return;
-  machine.removeAttribute("aria-current");
-  machine.className = "done";
-  machine.querySelector("span").replaceChildren(icon("check"));
-  last.setAttribute("aria-current", "step");
-}
 
 async function say(event) {
   event.preventDefault();
@@ -38,9 +28,10 @@ async function say(event) {
       stats.textContent = figures(answer, words) || words.thinking;
     };
     await streamChat(request, { onText });
-    advance();
+    document.body.dispatchEvent(new Event("hub-steps"));
   } catch (error) {
-    stats.textContent = `${words.failed} ${error.message}`;
+    stats.textContent = "";
+    log.replaceChildren(complaint(`${words.failed} ${error.message}`));
   } finally {
     button.disabled = false;
   }

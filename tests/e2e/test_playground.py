@@ -100,6 +100,9 @@ def test_it_compares_lines_by_meaning(hub: Hub, as_person: Open) -> None:
     expect(cells).to_have_count(9)
     assert cells.all_inner_texts()[:2] == ["1.00", "1.00"]
     expect(page.locator("#embed-stats")).to_contain_text("dimensions")
+    page.set_viewport_size({"width": 390, "height": 844})
+    hidden = "box => box.scrollWidth - box.clientWidth"
+    assert page.locator("#embed-result").evaluate(hidden) <= 0
 
 
 def test_it_streams_a_transcript(hub: Hub, as_person: Open) -> None:
@@ -113,6 +116,19 @@ def test_it_streams_a_transcript(hub: Hub, as_person: Open) -> None:
     expect(page.locator("#speech-text")).not_to_be_empty()
     page.get_by_role("button", name="Record").click()
     expect(page.get_by_role("button", name="Recording")).to_be_visible()
+
+
+def test_a_failed_transcription_is_an_alert_with_what_to_do(hub: Hub, as_person: Open) -> None:
+    page = as_person("dora", allowed=["503 (Service Unavailable)", "400 (Bad Request)"])
+    page.goto("/playground/?model=deaf#transcription")
+    sound = {"name": "speech.wav", "mimeType": "audio/wav", "buffer": silence()}
+    page.get_by_label("An audio file").set_input_files(sound)  # type: ignore[arg-type]
+    page.get_by_role("button", name="Transcribe").click()
+    expect(page.get_by_role("alert")).to_contain_text("the ears are shut")
+    page.locator("#speech-model").select_option("ears")
+    page.get_by_label("An audio file").set_input_files(sound | {"buffer": b""})  # type: ignore[arg-type]
+    page.get_by_role("button", name="Transcribe").click()
+    expect(page.get_by_role("alert")).to_contain_text("Choose another recording")
 
 
 def silence() -> bytes:

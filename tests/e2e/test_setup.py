@@ -47,10 +47,11 @@ def test_it_leads_from_the_link_to_a_working_key(fresh: tuple[Hub, str], opened:
     expect(page.locator(".hello-log")).to_contain_text("Hello from your own machine")
     expect(page.locator(".hello-stats")).to_contain_text("tok/s")
     current = page.locator(".setup-steps [aria-current]")
-    expect(current).to_contain_text("First chat and key")
+    expect(current).to_contain_text("First key")
+    expect(page.locator(".setup-steps .done")).to_have_count(3)
 
     page.get_by_role("button", name="Make a key").click()
-    expect(page.locator(".setup-steps .done")).to_have_count(3)
+    expect(page.locator(".setup-steps .done")).to_have_count(4)
     expect(page.locator(".hello-log")).to_contain_text("Hello from your own machine")
     key = page.get_by_label("The new key").input_value()
     assert key in page.locator("#text-curl").inner_text()
@@ -58,6 +59,9 @@ def test_it_leads_from_the_link_to_a_working_key(fresh: tuple[Hub, str], opened:
         listed = client.get(f"{hub.url}/v1/models").json()["data"]
     assert "hello" in [model["id"] for model in listed]
     assert axe(page) == []
+    page.reload()  # what is done stays done
+    expect(page.locator(".setup-steps .done")).to_have_count(4)
+    expect(page.get_by_role("link", name="See the keys")).to_be_visible()
     page.set_viewport_size({"width": 390, "height": 844})
     assert overflow_px(page) <= 0
 

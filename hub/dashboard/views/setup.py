@@ -14,11 +14,10 @@ from django.views.decorators.http import require_http_methods
 
 from accounts import setup
 from accounts.people import PersonRefused
-from hub.dashboard import guards, pages, snippets
+from hub.dashboard import guards, pages, snippets, steps
 from hub.dashboard.views.keys import issue_first
 
 PANELS = ["memory", "starters"]
-DONE = 4  # one past the last step
 
 
 @login_not_required
@@ -56,7 +55,7 @@ def _form(
         "token": token,
         "errors": errors,
         "username": username,
-        "step": 1,
+        "steps": steps.first(),
     }
     return render(request, "pages/setup.html", context, status=400 if errors else 200)
 
@@ -66,13 +65,15 @@ def _form(
 @guards.needs("models:manage")
 def welcome(request: HttpRequest) -> HttpResponse:
     """Show machine, models, a first chat and a first key; POST makes the key."""
+    user, board = guards.person(request), pages.board()
     context: dict[str, Any] = {
+        "board": board,
         "data_folder": settings.HUB_DATA,
-        "step": 2,
         "chat_model": snippets.chat_model(),
+        "has_key": user.api_keys.exists(),
     }
     if request.method == "POST":
-        context["step"] = DONE
-        context["plaintext"] = issue_first(guards.person(request))
+        context["plaintext"] = issue_first(user)
         context["snippets"] = snippets.first_chat(request, context["plaintext"])
+    context["steps"] = steps.of(user, board)
     return pages.show(request, "pages/welcome.html", _("Welcome"), PANELS, context)
