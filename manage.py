@@ -25,7 +25,7 @@ def run() -> None:
     try:
         execute_from_command_line(sys.argv)
     except ImproperlyConfigured as error:
-        sys.exit(str(error))
+        sys.exit(f"The hub cannot start: {error}.")
     except (OperationalError, ProgrammingError) as error:
         if not any(words in str(error) for words in ("no such table", "does not exist")):
             raise

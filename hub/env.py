@@ -15,7 +15,12 @@ from typing import Literal, TypeVar
 
 PREFIX = "AI_HUB_"
 NOT_OURS = (PREFIX + "TEST_", PREFIX + "KEY")  # the tests' own, and a client's in our examples
-UNITS_BYTES = {"": 1, "K": 2**10, "M": 2**20, "G": 2**30, "T": 2**40}
+# As the pages count: 24G are 24 GB of 10^9 bytes; 24Gi, or 24GiB, are the larger ones of 2^30.
+UNITS_BYTES = {
+    "": 1,
+    **{unit: 1000**power for power, unit in enumerate("KMGT", 1)},
+    **{f"{unit}I": 1024**power for power, unit in enumerate("KMGT", 1)},
+}
 
 Value = TypeVar("Value")
 Source = Literal["default", "variable", "file"]
@@ -111,19 +116,23 @@ def networks(name: str) -> list[IPv4Network | IPv6Network]:
     return _read(name, [], parse, "networks such as 10.1.0.0/16, with commas")
 
 
-def byte_size(name: str, default: int = 0) -> int:
-    """Read bytes, with an optional unit: 800M, 24G, 1.5GiB."""
+def byte_size(name: str, default: int = 0, *, low: int = 0) -> int:
+    """Read bytes with their unit: 800M, 24G, 1.5GiB. 0 stands for the default."""
 
     def parse(value: str) -> int:
-        match = re.fullmatch(r"(\d+(?:\.\d+)?)\s*([KMGT]?)(?:I?B)?", value.upper())
+        match = re.fullmatch(r"(\d+(?:\.\d+)?)\s*((?:[KMGT]I?)?)B?", value.upper())
         if match is None:
             raise ValueError(value)
-        return int(float(match[1]) * UNITS_BYTES[match[2]])
+        size = int(float(match[1]) * UNITS_BYTES[match[2]])
+        if 0 < size < low:
+            raise ValueError(value)
+        return size or default
 
     def show(value: int) -> str:
-        return f"{value:,} B" if value else ""
+        return f"{value:,} bytes" if value else ""
 
-    return _read(name, default, parse, "a size such as 800M or 24G", show=show)
+    least = f" of at least {low // 10**6}M (a bare number counts bytes)" if low else ""
+    return _read(name, default, parse, f"a size such as 800M or 24G{least}", show=show)
 
 
 def url(name: str, default: str, schemes: Collection[str]) -> str:

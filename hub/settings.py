@@ -33,7 +33,7 @@ HUB_WEB_WORKERS = env.integer("WEB_WORKERS", 1, low=1, high=64)
 HUB_TRUSTED_PROXIES = env.names("TRUSTED_PROXIES")
 HUB_DEVICE = env.choice("DEVICE", "auto", ("auto", "cpu", "cuda"))
 HUB_MODEL_SIZE = env.choice("MODEL_SIZE", "small", ("small", "medium", "large"))
-HUB_MEMORY_LIMIT_BYTES = env.byte_size("MEMORY_LIMIT")  # 0: the node decides
+HUB_MEMORY_LIMIT_BYTES = env.byte_size("MEMORY_LIMIT", low=64 * 10**6)  # 0: the node
 HUB_STANDBY = env.integer("STANDBY", 1, low=0, high=1)
 HUB_HANG_TIMEOUT_S = env.integer("HANG_TIMEOUT", 10, low=2, high=3600)
 HUB_VLLM_PYTHON = env.text("VLLM_PYTHON")

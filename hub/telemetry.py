@@ -10,7 +10,11 @@ import structlog
 from accounts import redaction
 from inference import outages
 
-QUIET = ("httpx", "httpcore", "uvicorn.access", "django.channels.server", "asyncio")
+QUIET = (
+    "httpx", "httpcore", "uvicorn.access", "uvicorn.error", "django.channels.server", "asyncio",
+)  # fmt: skip
+SAID_BY_US = ("django.request",)  # a refusal is in the request's own line; a failure has a trace
+ON_CONSOLE = ("inference.node.running",)  # the web process has a line for each request already
 
 
 def _drop_extras(_logger: Any, _name: str, event: Any) -> Any:
@@ -42,8 +46,11 @@ def configure_logging(options: dict[str, str]) -> None:
     root = logging.getLogger()
     root.handlers[:] = [handler]
     root.setLevel(options["level"])
-    for name in QUIET:
+    watched = options["format"] == "json" or options["level"] == "DEBUG"
+    for name in (*QUIET, *(() if watched else ON_CONSOLE)):
         logging.getLogger(name).setLevel(logging.WARNING)
+    for name in SAID_BY_US:
+        logging.getLogger(name).setLevel(logging.ERROR)
     for name in ("uvicorn", "uvicorn.error", "uvicorn.asgi"):
         logging.getLogger(name).handlers.clear()
         logging.getLogger(name).propagate = True
@@ -96,13 +103,23 @@ def _last(shape: str) -> list[structlog.typing.Processor]:
             structlog.processors.JSONRenderer(ensure_ascii=False),
         ]
     return [
+        _say_request,
         structlog.dev.ConsoleRenderer(
             colors=wants_colour(),
             pad_event_to=0,
             # The default formatter prints local variables, secrets among them.
             exception_formatter=structlog.dev.plain_traceback,
-        )
+        ),
     ]
+
+
+def _say_request(_logger: Any, _name: str, event: Any) -> Any:
+    """Let a person read the end of a request like a sentence; what is left follows as fields."""
+    if event.get("event") == "request" and {"method", "path", "status", "ms"} <= event.keys():
+        method, path, status, ms = (event.pop(n) for n in ("method", "path", "status", "ms"))
+        event["event"] = f"{method} {path} {status} in {ms:.0f} ms"
+        event.pop("logger", None)
+    return event
 
 
 def _name_process(_logger: Any, _name: str, event: Any) -> Any:

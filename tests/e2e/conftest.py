@@ -47,7 +47,7 @@ MODELS = [
     fake("lonely"),
     fake("vectors", kind="embed"),
     fake("ears", kind="asr"),
-    fake("deaf", kind="asr", fail_load="the ears are shut"),
+    fake("stone-deaf", kind="asr", fail_load="the ears are shut"),
     fake(HOSTILE),
 ]
 

@@ -109,3 +109,30 @@ def test_it_finds_its_own_environment(tmp_path: Path) -> None:
         pytest.skip("the Python of this machine has Django, or the environment is elsewhere")
     done = manage(tmp_path, bare, "check")
     assert done.returncode == 0, done.stderr
+
+
+def refused(tmp_path: Path, command: str, **variables: str) -> str:
+    own = {"AI_HUB_DATA": str(tmp_path)}
+    done = subprocess.run(
+        [sys.executable, "manage.py", command],
+        env={**os.environ, **own, **variables},
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=60,
+    )
+    assert done.returncode == 1
+    return done.stderr
+
+
+def test_every_refusal_to_start_reads_alike(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    for command in ("runhub", "serve_web"):
+        size = refused(tmp_path, command, AI_HUB_MEMORY_LIMIT="24")
+        assert size.startswith("The hub cannot start: AI_HUB_MEMORY_LIMIT: must be a size")
+        assert size.count("\n") == 1
+        place = refused(tmp_path, command, AI_HUB_DATA=str(tmp_path / "file"))
+        assert place.startswith("The hub cannot start: AI_HUB_DATA: ")
+        both = refused(tmp_path, command, AI_HUB_MEMORY_LIMIT="24", AI_HUB_PORT="http")
+        assert both.startswith("The hub cannot start:\n  - AI_HUB_")
+        assert both.count("\n  - ") == 2

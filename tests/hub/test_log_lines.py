@@ -4,13 +4,18 @@ import errno
 import logging
 import sys
 
+import httpx
 import pytest
 import redis
 from django.core.exceptions import DisallowedHost
 from django.test import RequestFactory
+from websockets.exceptions import InvalidStatus
+from websockets.sync.client import connect
+from websockets.typing import Origin
 
 from accounts import crypto
 from hub import middleware, telemetry
+from tests import servers
 
 
 @pytest.mark.parametrize("shape", ["console", "json"])
@@ -73,3 +78,25 @@ def test_a_path_with_control_characters_is_written_out(caplog: pytest.LogCapture
     with caplog.at_level(logging.INFO):
         middleware._log_end({"type": "http", "method": "GET", "path": "/a\x00\x1b[2J"}, watched)
     assert caplog.records[-1].__dict__["path"] == r"/a\x00\x1b[2J"
+
+
+def test_a_person_reads_the_end_of_a_request_like_a_sentence() -> None:
+    fields = {"method": "GET", "path": "/models/", "status": 404, "ms": 12.6, "bytes": 9}
+    record = logging.makeLogRecord({"name": "hub.middleware", "msg": "request", **fields})
+    line = telemetry._formatter("console").format(record)
+    assert "GET /models/ 404 in 13 ms" in line
+    assert "bytes=9" in line
+    assert '"status": 404' in telemetry._formatter("json").format(record)
+
+
+def test_a_request_is_one_line() -> None:
+    """Django's own line for a refusal, and what uvicorn says of websockets, would be second ones."""
+    with servers.hub() as hub:
+        httpx.get(f"{hub.url}/api/v1/there-is-nothing", headers={"x-api-key": hub.key})
+        origin = Origin(hub.url)
+        with pytest.raises(InvalidStatus):
+            connect(f"ws://127.0.0.1:{hub.port}/ws/live/", origin=origin)
+        httpx.get(f"{hub.url}/login/")
+        lines = [line for line in hub.log("web").splitlines() if "healthz" not in line]
+    assert [line for line in lines if "there-is-nothing" in line] == [lines[0]]
+    assert not [line for line in lines if "uvicorn" in line or "WebSocket" in line]

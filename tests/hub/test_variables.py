@@ -64,11 +64,27 @@ def test_it_refuses_a_port_that_is_none(
 
 @pytest.mark.parametrize(
     ("value", "size_bytes"),
-    [("800", 800), ("800M", 800 * 2**20), ("1.5GiB", 3 * 2**29), ("2 gb", 2 * 2**30)],
+    [
+        ("800", 800),
+        ("800M", 800 * 10**6),
+        ("1.5GiB", 3 * 2**29),
+        ("24Gi", 24 * 2**30),
+        ("2 gb", 2 * 10**9),
+    ],
 )
 def test_it_reads_sizes(monkeypatch: pytest.MonkeyPatch, value: str, size_bytes: int) -> None:
     monkeypatch.setenv("AI_HUB_MEMORY_LIMIT", value)
     assert env.byte_size("MEMORY_LIMIT") == size_bytes
+
+
+@pytest.mark.parametrize("value", ["24", "1K", "63M", "-1", "24X", "G"])
+def test_it_refuses_a_size_that_lacks_its_unit(
+    monkeypatch: pytest.MonkeyPatch, problems: list[env.Problem], value: str
+) -> None:
+    monkeypatch.setenv("AI_HUB_MEMORY_LIMIT", value)
+    assert env.byte_size("MEMORY_LIMIT", low=64 * 10**6) == 0
+    assert "at least 64M (a bare number counts bytes)" in str(problems[0])
+    assert repr(value) in str(problems[0])
 
 
 def test_it_never_shows_a_secret(
@@ -101,7 +117,7 @@ def test_it_remembers_what_is_in_effect_and_who_said_so(
     env.text("HOST"), env.byte_size("MEMORY_LIMIT"), env.names("TRUSTED_PROXIES", ["a", "b"])
     assert in_effect["AI_HUB_HOST"] == env.Setting("AI_HUB_HOST", "hub.local", "file")
     assert in_effect["AI_HUB_MEMORY_LIMIT"] == env.Setting(
-        "AI_HUB_MEMORY_LIMIT", "1,024 B", "variable"
+        "AI_HUB_MEMORY_LIMIT", "1,000 bytes", "variable"
     )
     assert in_effect["AI_HUB_TRUSTED_PROXIES"] == env.Setting(
         "AI_HUB_TRUSTED_PROXIES", "a, b", "default"

@@ -4,15 +4,15 @@ import getpass
 import sys
 from typing import Any
 
-from django.core.management.base import BaseCommand, CommandError, CommandParser
+from django.core.management.base import CommandError, CommandParser
 
 from accounts import people
+from accounts.commands import HubCommand
 from accounts.models import User
 
 
-class Command(BaseCommand):
+class Command(HubCommand):
     help = "Make an admin account; the password is asked for, or read from stdin."
-    requires_system_checks = ("hub",)
 
     def add_arguments(self, parser: CommandParser) -> None:
         parser.add_argument("--username", required=True)

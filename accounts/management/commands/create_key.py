@@ -3,18 +3,18 @@
 import datetime as dt
 from typing import Any
 
-from django.core.management.base import BaseCommand, CommandError, CommandParser
+from django.core.management.base import CommandError, CommandParser
 from django.utils import timezone
 
 from accounts import keys, principals, scopes
+from accounts.commands import HubCommand
 from accounts.models import User
 
 MAX_DAYS = 3650
 
 
-class Command(BaseCommand):
+class Command(HubCommand):
     help = "Issue an API key and print it; it cannot be shown again."
-    requires_system_checks = ("hub",)
 
     def add_arguments(self, parser: CommandParser) -> None:
         names = ", ".join(scopes.SCOPES)

@@ -4,18 +4,17 @@ from typing import Any
 
 from django.conf import settings
 from django.core.management import call_command
-from django.core.management.base import BaseCommand
 from django.db import connection
 from django.db.migrations.executor import MigrationExecutor
 
+from accounts.commands import HubCommand
 from hub.progress import Progress
 from inference import catalog, sources, starters
 from inference.downloads import DownloadFailed
 
 
-class Command(BaseCommand):
+class Command(HubCommand):
     help = __doc__ or ""
-    requires_system_checks = ("hub",)
 
     def handle(self, *_args: Any, **_options: Any) -> None:
         self._migrate()

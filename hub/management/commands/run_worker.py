@@ -6,15 +6,16 @@ from types import FrameType
 from typing import Any
 
 import dramatiq
-from django.core.management.base import BaseCommand, CommandParser
+from django.core.management.base import CommandParser
+
+from accounts.commands import HubCommand
 
 STOP_MS = 4000
 THREADS = 4
 
 
-class Command(BaseCommand):
+class Command(HubCommand):
     help = __doc__ or ""
-    requires_system_checks = ("hub",)
 
     def add_arguments(self, parser: CommandParser) -> None:
         parser.add_argument("--threads", type=int, default=THREADS)

@@ -4,19 +4,18 @@ import sys
 from typing import Any
 
 from django.conf import settings
-from django.core.management.base import BaseCommand
 
+from accounts.commands import HubCommand, refusal
 from hub.supervisor import claims, start
 from inference.node import devices
 
 
-class Command(BaseCommand):
+class Command(HubCommand):
     help = __doc__ or ""
-    requires_system_checks = ("hub",)
 
     def handle(self, *_args: Any, **_options: Any) -> None:
         try:
             devices.require(settings.HUB_DEVICE)
             start.run()
         except (claims.Taken, devices.NoGpu, TimeoutError) as error:
-            sys.exit(f"The hub cannot start: {error}.")
+            sys.exit(refusal([str(error)]))

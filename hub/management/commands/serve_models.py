@@ -5,22 +5,21 @@ import sys
 from typing import Any
 
 from django.conf import settings
-from django.core.management.base import BaseCommand
 
+from accounts.commands import HubCommand, refusal
 from inference.node import devices
 from inference.node.server import BadAddress, NodeSettings, serve
 
 
-class Command(BaseCommand):
+class Command(HubCommand):
     help = __doc__ or ""
-    requires_system_checks = ("hub",)
 
     def handle(self, *_args: Any, **_options: Any) -> None:
         try:
             devices.require(settings.HUB_DEVICE)
             asyncio.run(serve(node_settings()))
         except (BadAddress, devices.NoGpu, OSError) as error:
-            sys.exit(f"The node cannot start: {error}.")
+            sys.exit(refusal([str(error)]))
 
 
 def node_settings() -> NodeSettings:

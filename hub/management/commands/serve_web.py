@@ -2,14 +2,14 @@
 
 from typing import Any
 
-from django.core.management.base import BaseCommand, CommandParser
+from django.core.management.base import CommandParser
 
+from accounts.commands import HubCommand
 from hub import web
 
 
-class Command(BaseCommand):
+class Command(HubCommand):
     help = __doc__ or ""
-    requires_system_checks = ("hub",)
 
     def add_arguments(self, parser: CommandParser) -> None:
         parser.add_argument(
