@@ -55,18 +55,14 @@ def fetch(wanted: Sequence[Starter], root: Path, report: Report) -> None:
     Raises: DownloadFailed, OSError.
     """
     root.mkdir(parents=True, exist_ok=True)
-    if not any(_missing(starter, root) for starter in wanted):
+    if not any(starter.is_missing(root) for starter in wanted):
         return
     with _exclusive(root):
-        missing = [starter for starter in wanted if _missing(starter, root)]
+        missing = [starter for starter in wanted if starter.is_missing(root)]
         _check_disk(root, missing)
         wheels = find_wheels([package for starter in missing for package in starter.packages])
         for starter in missing:
             _fetch_one(starter, root, wheels, report)
-
-
-def _missing(starter: Starter, root: Path) -> bool:
-    return bool(starter.parts) and not starter.is_present(root)
 
 
 @contextmanager

@@ -75,6 +75,10 @@ class Starter(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=T
             return (folder / "config.json").is_file() and any(folder.glob("*.safetensors"))
         return all(_has_size(folder / file.name, file.size_bytes) for file in self.files)
 
+    def is_missing(self, root: Path) -> bool:
+        """Tell whether it is to be fetched; what comes by conversion is made later."""
+        return bool(self.parts) and not self.is_present(root)
+
 
 def _has_size(file: Path, size_bytes: int) -> bool:
     return file.is_file() and file.stat().st_size == size_bytes

@@ -1,18 +1,18 @@
 """From a folder to a running hub: claim it, prepare it, start all processes, say where it is."""
 
 import asyncio
+import http.client
 import os
 import shutil
 import socket
 import sys
 from typing import Any
 
-import httpx
 from django.conf import settings
 from prometheus_client.multiprocess import mark_process_dead
 
 from accounts import setup
-from hub import telemetry
+from hub import prepared, telemetry
 from hub.supervisor import claims, valkey
 from hub.supervisor.children import Child
 from hub.supervisor.logs import Terminal
@@ -48,13 +48,20 @@ async def _run(terminal: Terminal, listener: socket.socket) -> None:
             await asyncio.to_thread(valkey.wait_ready, settings.HUB_REDIS_URL)
         # It has no database to wait for.
         supervisor.add(_child("node", "serve_models", answers=_node_answers))
-        if await supervisor.run_once(_child("prepare", "prepare")):
-            for child in (*_web(listener), _child("worker", "run_worker")):
+        if await _prepared(supervisor):
+            for child in _web(listener):
                 supervisor.add(child)
-            await supervisor.while_running(_announce(terminal))
+            await supervisor.while_running(_announce(supervisor))
             await supervisor.stopping.wait()
     finally:
         await supervisor.stop()
+
+
+async def _prepared(supervisor: Supervisor) -> bool:
+    """Have the data folder up to date, in a process of its own where there is something to do."""
+    if await asyncio.to_thread(prepared.is_prepared):
+        return True
+    return await supervisor.run_once(_child("prepare", "prepare"))
 
 
 def _child(name: str, *command: str, **options: Any) -> Child:
@@ -101,10 +108,15 @@ def _metrics_folder() -> str:
     return str(folder)
 
 
-async def _announce(terminal: Terminal) -> None:
-    """Say where the hub is once it answers, and how to begin while nobody administers it."""
-    base_url = settings.HUB_PUBLIC_URL or f"http://{_reachable(settings.HUB_HOST)}"
-    await _web_answers(f"http://{_reachable(settings.HUB_HOST)}/healthz")
+async def _announce(supervisor: Supervisor) -> None:
+    """Say where the hub is once it answers, and how to begin while nobody administers it.
+
+    Until then the cores are left to the web process; the worker has nothing to do before.
+    """
+    terminal, place = supervisor.terminal, _reachable(settings.HUB_HOST)
+    base_url = settings.HUB_PUBLIC_URL or f"http://{place}"
+    await _web_answers(place)
+    supervisor.add(_child("worker", "run_worker"))
     link = await asyncio.to_thread(setup.issue_link, base_url)
     terminal.line("hub", f"AI Backend Hub is ready: {base_url}")
     if link:
@@ -119,13 +131,21 @@ def _reachable(host: str) -> str:
     return f"{name}:{settings.HUB_PORT}"
 
 
-async def _web_answers(url: str) -> None:
+async def _web_answers(place: str) -> None:
     """Wait as long as it takes: the supervisor says what fails meanwhile."""
-    async with httpx.AsyncClient(trust_env=False, timeout=5) as client:
-        while True:
-            try:
-                if (await client.get(url)).is_success:
-                    return
-            except httpx.TransportError:
-                pass
-            await asyncio.sleep(POLL_S)
+    while True:
+        if await asyncio.to_thread(_is_healthy, place):
+            return
+        await asyncio.sleep(POLL_S)
+
+
+def _is_healthy(place: str) -> bool:
+    """Ask with the standard library: an HTTP client's import is a fifth of a second."""
+    asked = http.client.HTTPConnection(place, timeout=2)
+    try:
+        asked.request("GET", "/healthz")
+        return asked.getresponse().status == http.HTTPStatus.OK
+    except (OSError, http.client.HTTPException):
+        return False
+    finally:
+        asked.close()

@@ -6,7 +6,6 @@ from django.conf import settings
 
 from inference.errors import InvalidMedia, RequestTooLarge, UnsupportedParameter
 from inference.openai.pictures import MAX_IMAGE_BYTES, MAX_TOTAL_BYTES, Pictures
-from inference.safe_fetch import FetchFailed, Rules, fetch
 
 AT_ONCE = 8  # of one request
 _Budget = list[int]
@@ -34,6 +33,9 @@ async def fetched(pictures: Pictures) -> dict[int, bytes]:
 
 
 async def _one(url: str, place: str, gate: asyncio.Semaphore, left: _Budget) -> bytes:
+    # Its HTTP client is a fifth of a second of imports, which few hubs ever need.
+    from inference.safe_fetch import FetchFailed, Rules, fetch  # noqa: PLC0415
+
     rules = Rules(MAX_IMAGE_BYTES, networks=settings.HUB_FETCH_NETWORKS)
     async with gate:
         try:

@@ -4,10 +4,9 @@ from typing import Any
 
 from django.conf import settings
 from django.core.management import call_command
-from django.db import connection
-from django.db.migrations.executor import MigrationExecutor
 
 from accounts.commands import HubCommand
+from hub.prepared import pending_migrations
 from hub.progress import Progress
 from inference import catalog, sources, starters
 from inference.downloads import DownloadFailed
@@ -22,10 +21,8 @@ class Command(HubCommand):
         catalog.ensure_starters()
 
     def _migrate(self) -> None:
-        executor = MigrationExecutor(connection)
-        pending = executor.migration_plan(executor.loader.graph.leaf_nodes())
-        if pending:
-            self.stdout.write(f"database: applying {len(pending)} migrations")
+        if pending := pending_migrations():
+            self.stdout.write(f"database: applying {pending} migrations")
             call_command("migrate", verbosity=0, interactive=False)
 
     def _fetch(self) -> None:
