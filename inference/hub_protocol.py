@@ -6,7 +6,7 @@ Only files that can be served are taken: safetensors, GGUF, tokenizers and confi
 import fnmatch
 import hashlib
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -101,10 +101,36 @@ class Hub:
         """Download one file, or find that it is there. Raises: DownloadFailed, OSError."""
         if target.is_file() and _is_whole(file, target):
             return
-        url = f"{self.endpoint}/{quote(model_id)}/resolve/{commit}/{quote(file.name)}"
+        url = self._place(model_id, commit, file)
         source = Source(url, sha256=file.sha256, headers=self._headers(), check=self.check)
         downloads.download(source, target, progress)
         _check(file, target)
+
+    def peek(
+        self, model_id: str, commit: str, file: HubFile, more: Callable[[bytes], int]
+    ) -> bytes:
+        """Give a file's beginning, as long as `more` wants by what has come. Raises: DownloadFailed."""
+        url = self._place(model_id, commit, file)
+        # A compressed body would not begin with the file's own bytes.
+        headers = {**self._headers(), "accept-encoding": "identity"}
+        begin = b""
+        try:
+            with (
+                downloads.open_client(self.check) as client,
+                client.stream("GET", url, headers=headers) as answer,
+            ):
+                if answer.status_code != httpx.codes.OK:
+                    raise DownloadFailed(f"{file.name}: the hub answers {answer.status_code}")
+                for chunk in answer.iter_raw():
+                    begin += chunk
+                    if len(begin) >= (wanted := more(begin)):
+                        return begin[:wanted]
+        except httpx.HTTPError as error:
+            raise DownloadFailed(f"{file.name}: {downloads.plain(error)}") from error
+        return begin
+
+    def _place(self, model_id: str, commit: str, file: HubFile) -> str:
+        return f"{self.endpoint}/{quote(model_id)}/resolve/{commit}/{quote(file.name)}"
 
     def check(self, request: httpx.Request) -> None:
         """The operator chose the hub's own host; a redirect leads to public addresses only."""

@@ -67,6 +67,44 @@ SENTENCES = {
     r"(?P<name>.+) is missing, too large or no JSON object": _(
         "%(name)s is missing, too large or no JSON object"
     ),
+    r"an address starts with http:// or https://": _("an address starts with http:// or https://"),
+    r"an address has no user, query or fragment; use api_key": _(
+        "an address has no user, query or fragment; the key has a field of its own"
+    ),
+    r"(?P<host>\S+) cannot be resolved or is no public address "
+    r"\(AI_HUB_PRIVATE_UPSTREAMS=allow permits private ones\)": _(
+        "%(host)s cannot be resolved or is no public address "
+        "(AI_HUB_PRIVATE_UPSTREAMS=allow permits private ones)"
+    ),
+    r"there is no adapter_config\.json in this folder": _(
+        "there is no adapter_config.json in this folder"
+    ),
+    r"this is an adapter(; add it with source `adapter`|, which needs a `base`)": _(
+        "this is an adapter: choose its base"
+    ),
+    r"(?P<file>.+): a single file must be GGUF; give other models' folder": _(
+        "%(file)s: a single file must be GGUF; give the folder of other models"
+    ),
+    r"(?P<folder>.+) holds no safetensors weights(?P<more>.*)": _(
+        "%(folder)s holds no safetensors weights%(more)s"
+    ),
+    r"no engine serves the architecture (?P<name>.+)": _(
+        "no engine serves the architecture %(name)s"
+    ),
+    r"config\.json asks for code of its own \(auto_map\), which is never run": _(
+        "config.json asks for code of its own (auto_map), which is never run"
+    ),
+    r"(?P<n>\d+) files are too many to look into; add it, and it is judged once it is here": _(
+        "%(n)s files are too many to look into; add it, and it is judged once it is here"
+    ),
+    r"the header of (?P<name>.+) is too long to be judged before it is here": _(
+        "the header of %(name)s is too long to be judged before it is here"
+    ),
+    r"an upload has 1 to (?P<n>\d+) different files": _("an upload has 1 to %(n)s different files"),
+    r"(?P<name>.+) is not used: code and pickles are never loaded": _(
+        "%(name)s is not used: code and pickles are never loaded"
+    ),
+    r"(?P<name>\S+) is missing": _("%(name)s is missing"),
     r"(?P<name>\S+) is not there": _("%(name)s is not there"),
     r"it is converted from (?P<name>\S+)": _("it is converted from %(name)s"),
     r"the files of (?P<name>.+) are not there: (?P<path>.+)": _(

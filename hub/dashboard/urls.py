@@ -7,6 +7,7 @@ from django.views.i18n import set_language
 
 from hub.dashboard.views import (
     account,
+    adding,
     entry,
     keys,
     model_acts,
@@ -29,6 +30,8 @@ urlpatterns: list[URLPattern | URLResolver] = [
     path("setup/<str:token>/", setup.link, name="setup"),
     path("welcome/", setup.welcome, name="welcome"),
     path("models/", models.models, name="models"),
+    path("models/add/upload/look/", adding.look, name="model_look"),
+    path("models/add/<slug:source>/", adding.add, name="model_add"),
     path("models/load/<path:name>/", model_acts.load, name="model_load"),
     path("models/unload/<path:name>/", model_acts.unload, name="model_unload"),
     path("models/pin/<path:name>/", model_acts.pin, name="model_pin"),

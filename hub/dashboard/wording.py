@@ -37,9 +37,11 @@ DECISION_ICONS = {
 SOURCES = {
     "starter": _("starter model"),
     "local": _("a folder of this machine"),
-    "hub": _("model hub"),
+    "huggingface": _("model hub"),
     "upload": _("upload"),
-    "upstream": _("another server"),
+    "remote": _("another server"),
+    "adapter": _("LoRA adapter"),
+    "variant": _("variant of another model"),
     "trained": _("trained here"),
 }
 HEALTH = {

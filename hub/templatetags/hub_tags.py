@@ -1,5 +1,6 @@
 """Filters and small tags for the dashboard: units, times, icons, sparklines, words."""
 
+import json
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import Any
@@ -16,6 +17,7 @@ from accounts.principals import Principal
 from hub.dashboard import panels, reasons, units, wording
 from hub.dashboard.rows import ModelRow
 from hub.dashboard.states import State
+from inference.models import Upload
 
 register = template.Library()
 register.filter(units.human_bytes)
@@ -114,6 +116,12 @@ def remove_consequence(row: ModelRow) -> str:
     if row.aliases:
         parts.append(_("These names lead to it: %(names)s.") % {"names": ", ".join(row.aliases)})
     return " ".join([_("Requests for it are refused from now on."), *parts])
+
+
+@register.simple_tag
+def upload_files(upload: Upload) -> str:
+    """Give paths and sizes for the script that finds the same files again."""
+    return json.dumps([[file["path"], file["size_bytes"]] for file in upload.files])
 
 
 @register.filter

@@ -13,6 +13,8 @@ from tests import models, servers
 from tests.e2e import browsing
 from tests.e2e.browsing import Watch
 from tests.e2e.prepare import PASSWORD
+from tests.inference import hub_server, tiny_files
+from tests.inference.hub_server import Behaviour
 from tests.servers import Hub
 
 PEOPLE = {"ada": "admin", "dora": "developer", "vera": "viewer", "lena": "viewer"}
@@ -86,9 +88,19 @@ def real_chat_model() -> dict[str, Any]:
 
 
 @pytest.fixture(scope="package")
-def hub(browser: Browser) -> Iterator[Hub]:
+def model_hub() -> Iterator[Behaviour]:
+    """A hub of models to download from; large files stop half-way while its gate is shut."""
+    tensors = tiny_files.safetensors(4 * 2**20)
+    files = {"model.safetensors": tensors, "config.json": tiny_files.config()}
+    with hub_server.serving(Behaviour({"org/tiny": files})) as started:
+        yield started
+
+
+@pytest.fixture(scope="package")
+def hub(browser: Browser, model_hub: Behaviour) -> Iterator[Hub]:
     """Chromium first: without it the hub need not start."""
-    with servers.hub(models=MODELS, aliases={"gpt-4o": "quick"}) as started:
+    aliases = {"gpt-4o": "quick"}
+    with servers.hub(MODELS, aliases, AI_HUB_HF_ENDPOINT=model_hub.url) as started:
         tell(started, people=PEOPLE)
         yield started
 

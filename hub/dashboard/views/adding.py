@@ -1,0 +1,232 @@
+"""Adding a model in the browser: what it would be and whether it fits is said before anything comes."""
+
+import json
+import shutil
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from asgiref.sync import async_to_sync
+from django.conf import settings
+from django.contrib import messages
+from django.core.files.uploadedfile import UploadedFile
+from django.http import Http404, HttpRequest, HttpResponse
+from django.shortcuts import redirect, render
+from django.utils.translation import gettext as _
+from django.utils.translation import gettext_lazy
+from django.views.decorators.http import require_http_methods, require_POST
+
+from hub.dashboard import guards, pages, reasons, watcher
+from inference import entries, operations, places, preview, uploads, wire
+from inference.downloads import DownloadFailed, plain
+from inference.errors import Conflict, HubError, InvalidValue
+from inference.models import Model, Upload
+from inference.preview import Head, Preview
+
+if TYPE_CHECKING:
+    from django.utils.functional import _StrPromise
+
+MAX_BASES = 200
+MAX_FOUND = 200
+
+
+@dataclass(frozen=True, slots=True)
+class Way:
+    """One way for a model to come in; `source` is the API's word for it."""
+
+    key: str
+    source: str
+    title: "_StrPromise"
+    icon: str
+
+
+WAYS = (
+    Way("hub", "huggingface", gettext_lazy("Model hub"), "download"),
+    Way("folder", "local", gettext_lazy("Folder of this machine"), "folder"),
+    Way("upload", "upload", gettext_lazy("Upload"), "upload"),
+    Way("server", "remote", gettext_lazy("Another server"), "cloud"),
+)
+
+
+@require_http_methods(["GET", "HEAD", "POST"])
+@guards.needs("models:write")
+def add(request: HttpRequest, source: str) -> HttpResponse:
+    """Show a way's form; look at what is named there, or add it."""
+    way = next((way for way in WAYS if way.key == source), None)
+    if way is None:
+        raise Http404
+    if request.method != "POST":
+        return _page(request, way)
+    try:
+        if request.POST.get("act") == "add" and way.source != "upload":
+            return _added(request, way)
+        return _page(request, way, {"preview": _looked(request, way)})
+    except (HubError, DownloadFailed, OSError) as error:
+        return _page(request, way, {"problem": _said(error)}, status=400)
+
+
+def _added(request: HttpRequest, way: Way) -> HttpResponse:
+    """Raises: HubError."""
+    row = operations.add(_wanted(request, way))
+    text = _("%(name)s is being added.") if row.is_arriving else _("%(name)s is added.")
+    messages.success(request, text % {"name": row.name})
+    return redirect("model", row.name)
+
+
+def _wanted(request: HttpRequest, way: Way) -> entries.Wanted:
+    given = {name: request.POST.get(name, "").strip() for name in FIELDS}
+    base = given["base"]
+    return entries.Wanted(
+        source="adapter" if way.source == "local" and base else way.source,
+        name=given["name"] or _usual_name(given),
+        model_id=given["model_id"],
+        revision=given["revision"] or "main",
+        files=given["files"].split(),
+        path=given["path"],
+        copy=way.source == "local" and request.POST.get("copy") == "yes",
+        base=base,
+        base_url=given["base_url"],
+        upstream_model=given["upstream_model"],
+        api_key=given["api_key"],
+        kind=given["kind"] or "llm",
+    )
+
+
+FIELDS = (
+    "name", "model_id", "revision", "files", "path", "base", "base_url", "upstream_model",
+    "api_key", "kind",
+)  # fmt: skip
+
+
+def _usual_name(given: dict[str, str]) -> str:
+    """Give the name that a model gets when nobody chose one: its own, without what names refuse."""
+    own = given["model_id"] or given["upstream_model"] or Path(given["path"]).stem
+    last = own.rstrip("/").rpartition("/")[2]
+    return "".join(c for c in last if c.isascii() and (c.isalnum() or c in "._:@+-")).lstrip(
+        "._:@+-"
+    )
+
+
+def _looked(request: HttpRequest, way: Way) -> Preview:
+    """Raises: HubError, DownloadFailed, OSError."""
+    wanted, state = _wanted(request, way), _state()
+    _check_free(wanted.name, way.source)
+    if way.source == "huggingface":
+        entries.SOURCES["huggingface"](wanted)  # its checks of id, revision and base
+        return preview.of_hub(wanted.model_id, wanted.revision, wanted.files, state)
+    if way.source == "local":
+        return preview.of_place(places.allowed(wanted.path), state)
+    raise InvalidValue(_("There is nothing to look at here."))
+
+
+def _check_free(name: str, source: str) -> None:
+    """Raises: InvalidValue, Conflict."""
+    entries.check_name(name)
+    others = Model.objects.filter(name=name).exclude(source=source, state__in=entries.RESTARTABLE)
+    if others.exists():
+        raise Conflict(f"there is a model named `{name}` already", param="name")
+
+
+@require_POST
+@guards.needs("models:write")
+def look(request: HttpRequest) -> HttpResponse:
+    """Judge what a browser is about to upload: the names and sizes, and the first bytes of some."""
+    try:
+        found = preview.of_heads(_heads(request), _state())
+    except (HubError, OSError) as error:
+        return render(request, "parts/preview.html", {"problem": _said(error)})
+    return render(request, "parts/preview.html", _judged(found))
+
+
+def _heads(request: HttpRequest) -> list[Head]:
+    """Cut the one blob into the files' beginnings. Raises: InvalidValue."""
+    blob = request.FILES.get("heads")
+    data = blob.read() if isinstance(blob, UploadedFile) else b""
+    heads, at = [], 0
+    for path, size, length in _lines(request.POST.get("files", "")):
+        heads.append(Head(path, size, data[at : at + length]))
+        at += length
+    return heads
+
+
+def _lines(text: str) -> list[tuple[str, int, int]]:
+    """Raises: InvalidValue."""
+    try:
+        lines = [(path, size, length) for path, size, length in json.loads(text)]
+        fine = all(
+            isinstance(path, str) and type(size) is int and type(length) is int
+            and 0 < size <= uploads.MAX_FILE_BYTES and 0 <= length <= size
+            for path, size, length in lines
+        )  # fmt: skip
+    except (ValueError, TypeError, RecursionError):
+        fine, lines = False, []
+    if not fine or not 0 < len(lines) <= uploads.MAX_FILES:
+        raise InvalidValue(f"an upload has 1 to {uploads.MAX_FILES} different files")
+    return lines
+
+
+# --- what the page shows ----------------------------------------------------------------------------
+
+
+def _page(
+    request: HttpRequest, way: Way, more: dict[str, Any] | None = None, status: int = 200
+) -> HttpResponse:
+    found: Preview | None = (more or {}).get("preview")
+    context: dict[str, Any] = {
+        "way": way,
+        "ways": WAYS,
+        "given": request.POST,
+        "bases": _bases(),
+        "usual_name": _wanted(request, way).name,
+        **_of_way(request, way),
+        **(more or {}),
+        **(_judged(found) if found else {}),
+    }
+    page = pages.show(request, "pages/model_add.html", _("Add a model"), context=context)
+    page.status_code = status
+    return page
+
+
+def _of_way(request: HttpRequest, way: Way) -> dict[str, Any]:
+    if way.key == "folder":
+        return {"roots": [str(root) for root in places.import_roots()], "places": _found_places()}
+    if way.key == "hub":
+        return {"endpoint": settings.HUB_HF_ENDPOINT}
+    if way.key == "upload":
+        mine = Upload.objects.filter(owner_id=guards.person(request).pk).select_related("model")
+        return {
+            "part_bytes": uploads.PART_BYTES,
+            "taken": uploads.TAKEN.pattern,
+            "unfinished": [
+                upload for upload in mine if upload.model.state == Model.State.UPLOADING
+            ],
+        }
+    return {"kinds": entries.REMOTE_KINDS}
+
+
+def _bases() -> list[str]:
+    rows = Model.objects.filter(engine="llm_transformers", base=None, state=Model.State.AVAILABLE)
+    return [*rows.order_by("name").values_list("name", flat=True)[:MAX_BASES]]
+
+
+def _found_places() -> list[str]:
+    """Name the folders and files right under the import roots, as an offer."""
+    found: list[str] = []
+    for root in places.import_roots():
+        if root.is_dir():
+            found += [str(path) for path in sorted(root.iterdir()) if not path.name.startswith(".")]
+    return found[:MAX_FOUND]
+
+
+def _judged(found: Preview) -> dict[str, Any]:
+    room = shutil.disk_usage(settings.HUB_DATA).free
+    has_room = found.size_bytes + places.SPARE_BYTES <= room
+    return {"preview": found, "disk_free": room, "has_room": has_room}
+
+
+def _state() -> wire.Snapshot | None:
+    return async_to_sync(watcher.current)().snapshot
+
+
+def _said(error: Exception) -> str:
+    return reasons.words(error.message if isinstance(error, HubError) else plain(error))

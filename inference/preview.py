@@ -1,0 +1,170 @@
+"""What a model would be, before its files are here: from the beginnings of its files alone.
+
+Called by the dashboard. A file is set up at its full size with nothing but its header in it, so the
+same readers judge it as after the download, to the same figures.
+"""
+
+import os
+import tempfile
+from collections.abc import Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import msgspec
+from django.conf import settings
+
+from inference import catalog, fit, hub_protocol, places, reading, vault, wire
+from inference.errors import HubError, InvalidValue, UnsafeModel
+from inference.hub_protocol import HubFile, Listing
+from inference.models import Model
+from inference.node import headers
+from inference.reading import Report
+
+READ_WHOLE = frozenset(
+    {"config.json", "adapter_config.json", "modules.json", reading.OPEN_CLIP}
+)  # of the small files, those that say what a model is
+MAX_SMALL_BYTES = 4 * 2**20
+MAX_HEAD_BYTES = 32 * 2**20
+GGUF_HEAD_BYTES = 16 * 2**20  # vocabularies are in it; the largest seen takes 9 MB
+MAX_PEEKED = 64  # files of weights
+AT_ONCE = 6
+
+
+@dataclass(frozen=True, slots=True)
+class Head:
+    """A file of `size_bytes` of which only the beginning is known."""
+
+    name: str
+    size_bytes: int
+    data: bytes = b""
+
+
+@dataclass(frozen=True, slots=True)
+class Preview:
+    """`fit` is what the node's formula says now; None where nobody can tell."""
+
+    report: Report
+    size_bytes: int
+    files: int
+    commit: str = ""
+    licence: str = ""
+    fit: dict[str, Any] | None = None
+
+
+def of_hub(
+    model_id: str, revision: str, patterns: list[str], state: wire.Snapshot | None
+) -> Preview:
+    """Ask the hub for a listing and for headers. Raises: DownloadFailed, UnsafeModel, OSError."""
+    hub = hub_protocol.Hub(
+        endpoint=settings.HUB_HF_ENDPOINT,
+        token=vault.get(vault.HUGGINGFACE_TOKEN),
+        private_allowed=settings.HUB_PRIVATE_UPSTREAMS,
+    )
+    listing = hub.listing(model_id, revision, patterns)
+    with ThreadPoolExecutor(AT_ONCE) as threads:
+        heads = [*threads.map(lambda file: _peek(hub, model_id, listing, file), _few(listing))]
+    found = of_heads(heads, state)
+    return Preview(
+        found.report,
+        listing.size_bytes,
+        len(listing.files),
+        listing.commit,
+        listing.licence,
+        found.fit,
+    )
+
+
+def of_heads(heads: Iterable[Head], state: wire.Snapshot | None) -> Preview:
+    """Judge files by their beginnings. Raises: UnsafeModel, InvalidValue, OSError."""
+    heads = [*heads]
+    with _skeleton(heads) as folder:
+        _check_gguf(folder, heads)
+        found = of_place(folder, state)
+    size = sum(head.size_bytes for head in heads)
+    return Preview(found.report, size, len(heads), fit=found.fit)
+
+
+def of_place(place: Path, state: wire.Snapshot | None) -> Preview:
+    """Judge files that are there. Raises: UnsafeModel, OSError."""
+    report = reading.inspect(place)
+    path = place / report.path if report.path else place
+    files = 1 if place.is_file() else sum(1 for file in place.rglob("*") if file.is_file())
+    return Preview(
+        report, report.size_bytes, files, licence=report.licence, fit=_fit(report, path, state)
+    )
+
+
+def _fit(report: Report, path: Path, state: wire.Snapshot | None) -> dict[str, Any] | None:
+    """An adapter needs what its base needs, which the base's own page tells."""
+    if state is None or report.kind == "adapter":
+        return None
+    row = Model(name="?", kind=report.kind, engine=report.engine, path=str(path))
+    row.context_tokens = report.context_tokens
+    try:
+        return fit.of(catalog.spec_of(row), state)
+    except (HubError, msgspec.ValidationError):
+        return None
+
+
+def wanted_bytes(name: str, begin: bytes) -> int:
+    """Say how much of a file is needed, by its name and first bytes; 8 where these are not there."""
+    lower = name.lower()
+    if lower.endswith(".safetensors"):
+        return (
+            min(8 + int.from_bytes(begin[:8], "little"), MAX_HEAD_BYTES) if len(begin) >= 8 else 8
+        )
+    if lower.endswith(".gguf"):
+        return GGUF_HEAD_BYTES
+    is_telling = name in READ_WHOLE or lower.endswith(".safetensors.index.json")
+    return MAX_SMALL_BYTES if is_telling else 0
+
+
+def _few(listing: Listing) -> list[HubFile]:
+    """Raises: InvalidValue."""
+    telling = [file for file in listing.files if wanted_bytes(file.name, b"")]
+    if len(telling) > MAX_PEEKED:
+        raise InvalidValue(
+            f"{len(telling)} files are too many to look into; add it, and it is judged once it is here"
+        )
+    return [*listing.files]
+
+
+def _peek(hub: hub_protocol.Hub, model_id: str, listing: Listing, file: HubFile) -> Head:
+    if not wanted_bytes(file.name, b""):
+        return Head(file.name, file.size_bytes)
+
+    def more(begin: bytes) -> int:
+        return wanted_bytes(file.name, begin)
+
+    data = hub.peek(model_id, listing.commit, file, more)
+    return Head(file.name, file.size_bytes, data)
+
+
+@contextmanager
+def _skeleton(heads: list[Head]) -> Iterator[Path]:
+    """Raises: InvalidValue for a name that leaves the folder; OSError."""
+    with tempfile.TemporaryDirectory(prefix="hub-preview-") as place:
+        folder = Path(place) / "model"
+        for head in heads:
+            file = places.safe_path(folder, head.name)
+            file.parent.mkdir(parents=True, exist_ok=True)
+            file.write_bytes(head.data[: head.size_bytes])
+            os.truncate(file, head.size_bytes)
+        yield folder
+
+
+def _check_gguf(folder: Path, heads: list[Head]) -> None:
+    """What lies behind the beginning reads as zeros, which would be believed. Raises: UnsafeModel."""
+    for head in heads:
+        if head.name.lower().endswith(".gguf") and head.data and len(head.data) < head.size_bytes:
+            try:
+                end = headers.gguf_metadata(folder / head.name)[2]
+            except headers.UnreadableModel as error:
+                raise UnsafeModel(str(error)) from error
+            if end > len(head.data):
+                raise UnsafeModel(
+                    f"the header of {head.name} is too long to be judged before it is here"
+                )

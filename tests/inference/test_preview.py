@@ -1,0 +1,80 @@
+"""A model is judged before its files are here, to the same figures as after."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from pytest_django import Settings
+
+from inference import preview, wire
+from inference.errors import InvalidValue, UnsafeModel
+from inference.preview import Head
+from tests import models
+from tests.inference import hub_server, tiny_files
+from tests.inference.hub_server import Behaviour
+
+DEVICE = wire.DeviceInfo(name="cpu", label="", total_bytes=2**36, limit_bytes=2**35, used_bytes=0)
+STATE = wire.Snapshot(at=0.0, devices=[DEVICE])
+
+
+@pytest.fixture
+def model_hub(settings: Settings) -> Iterator[Behaviour]:
+    weights = tiny_files.safetensors(4 * 2**20)
+    files = {"model.safetensors": weights, "config.json": tiny_files.config(), "README.md": b"x"}
+    with hub_server.serving(Behaviour({"org/tiny": files})) as started:
+        settings.HUB_HF_ENDPOINT = started.url
+        yield started
+
+
+@pytest.mark.django_db
+def test_it_says_of_a_hubs_model_what_it_says_of_the_folder(
+    model_hub: Behaviour, tmp_path: Path
+) -> None:
+    before = preview.of_hub("org/tiny", "main", [], STATE)
+    for name, content in model_hub.models["org/tiny"].items():
+        (tmp_path / name).write_bytes(content)
+    after = preview.of_place(tmp_path, STATE)
+    assert (before.report, before.size_bytes, before.fit) == (
+        after.report,
+        after.size_bytes,
+        after.fit,
+    )
+    assert (before.licence, before.files) == ("apache-2.0", 3)
+    assert before.fit
+    assert before.fit["verdict"] == "fits"
+
+
+@pytest.mark.django_db
+def test_it_judges_what_no_disk_could_hold() -> None:
+    size = 2**38
+    header = tiny_files.header(size)
+    config = tiny_files.config()
+    heads = [
+        Head("model.safetensors", len(header) + size, header),
+        Head("config.json", len(config), config),
+    ]
+    found = preview.of_heads(heads, STATE)
+    assert found.size_bytes > size
+    assert found.fit
+    assert found.fit["verdict"] == "does_not_fit"
+
+
+@pytest.mark.django_db
+def test_it_reads_a_gguf_file_from_its_beginning_and_believes_no_zeros() -> None:
+    file = models.smollm2_gguf()
+    whole = preview.of_place(file, STATE)
+    with file.open("rb") as stream:
+        begin = stream.read(preview.GGUF_HEAD_BYTES)
+    size = file.stat().st_size
+    assert preview.of_heads([Head("m.gguf", size, begin)], STATE).fit == whole.fit
+    with pytest.raises(UnsafeModel):
+        preview.of_heads([Head("m.gguf", size, begin[:100_000])], STATE)
+
+
+@pytest.mark.django_db
+def test_it_refuses_what_the_download_would_refuse() -> None:
+    with pytest.raises(InvalidValue):
+        preview.of_heads([Head("../config.json", 2, b"{}")], STATE)
+    code = tiny_files.config(auto_map={"AutoModel": "x.Y"})
+    with pytest.raises(UnsafeModel, match="auto_map"):
+        preview.of_heads([Head("config.json", len(code), code)], STATE)
