@@ -46,20 +46,17 @@ def enqueue_arrival(pk: int) -> None:
 
 
 def enqueue_arrivals() -> None:
-    """Go on with everything that had not arrived when the worker ended."""
+    """Go on with everything that had not arrived when the worker ended. Raises: connections.Away."""
     for pk in arrivals.waiting():
-        enqueue_arrival(pk)
+        bring_model.send(pk)
 
 
 def enqueue_preparations() -> list[str]:
     """Ask for every starter model that still has to be made; give their names.
 
-    While Redis is away they wait for the worker's next start.
+    Raises: connections.Away.
     """
     waiting = [row.name for row in catalog.ensure_starters()]
     for name in waiting:
-        try:
-            prepare_model.send(name)
-        except connections.Away as error:
-            log.warning("preparation not begun", extra={"model": name, "reason": str(error)})
+        prepare_model.send(name)
     return waiting

@@ -1,16 +1,22 @@
 """Run background tasks: conversions and downloads."""
 
+import logging
 import signal
 import threading
+from collections.abc import Callable
 from types import FrameType
 from typing import Any
 
 import dramatiq
 from django.core.management.base import CommandParser
 
+from accounts import connections
 from accounts.commands import HubCommand
 
+log = logging.getLogger(__name__)
+
 STOP_MS = 4000
+RETRY_S = 2.0
 THREADS = 4
 
 
@@ -32,8 +38,20 @@ class Command(HubCommand):
         signal.signal(signal.SIGINT, stop)
         worker = dramatiq.Worker(dramatiq.get_broker(), worker_threads=options["threads"])
         worker.start()
-        tasks.enqueue_preparations()
-        tasks.enqueue_arrivals()
+        _begin(stopped, tasks.enqueue_preparations, tasks.enqueue_arrivals)
         uploads.sweep()
         stopped.wait()
         worker.stop(timeout=STOP_MS)
+
+
+def _begin(stopped: threading.Event, *steps: Callable[[], object]) -> None:
+    """Ask for what was left undone; with Redis away, as soon as it is back."""
+    while not stopped.is_set():
+        try:
+            for step in steps:
+                step()
+        except connections.Away as error:
+            log.warning("work left undone waits for Redis", extra={"reason": str(error)})
+            stopped.wait(RETRY_S)
+        else:
+            return
