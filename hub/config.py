@@ -9,6 +9,8 @@ Count = Annotated[int, msgspec.Meta(ge=1)]
 Seconds = Annotated[float, msgspec.Meta(ge=0)]
 Name = Annotated[str, msgspec.Meta(min_length=1, max_length=128)]
 
+Group = Annotated[list[Name], msgspec.Meta(min_length=2, max_length=64)]
+
 
 class Section(msgspec.Struct, kw_only=True, frozen=True, forbid_unknown_fields=True):
     """Base of every part: unknown keys are refused."""
@@ -18,6 +20,23 @@ class ModelConfig(Section, frozen=True):
     max_concurrent_models: Count | None = None  # None: as many as memory holds
     auto_unload_timeout: Seconds = 900.0  # idle seconds; 0: never
     priority_models: list[Name] = []
+    never_together: list[Group] = []
+    always_together: list[Group] = []
+    prefetch: bool = True
+
+    def __post_init__(self) -> None:
+        """Raises: ValueError, told by msgspec with the place."""
+        apart, together = (
+            [*map(frozenset, g)] for g in (self.never_together, self.always_together)
+        )
+        for groups, where in ((self.never_together, "never"), (self.always_together, "always")):
+            if doubled := next((g for g in groups if len(set(g)) < len(g)), None):
+                raise ValueError(f"{where}_together names a model twice: {', '.join(doubled)}")
+        if torn := next((a & b for a in apart for b in together if len(a & b) > 1), None):
+            raise ValueError(f"never and always together: {', '.join(sorted(torn))}")
+        for name in {name for group in together for name in group}:
+            if sum(name in group for group in together) > 1:
+                raise ValueError(f"`{name}` is in two groups of always_together; make them one")
 
 
 class Limits(Section, frozen=True):

@@ -121,6 +121,9 @@ def _names() -> Iterator[Finding]:
     """Names in the configuration that lead to no model have no effect, and no error either."""
     policy = settings.HUB_CONFIG
     wanted = dict.fromkeys(policy.model_config.priority_models, "model_config.priority_models")
+    for place in ("never_together", "always_together"):
+        names = [name for group in getattr(policy.model_config, place) for name in group]
+        wanted |= dict.fromkeys(names, f"model_config.{place}")
     wanted |= dict.fromkeys(policy.model_mapping.values(), "model_mapping")
     try:
         known = {*Model.objects.values_list("name", flat=True)}

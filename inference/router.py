@@ -12,7 +12,7 @@ from contextlib import aclosing, asynccontextmanager
 import msgspec
 from django.conf import settings
 
-from inference import node_pulse, wire
+from inference import catalog, node_pulse, wire
 from inference.errors import EngineFailed, HubError, NodeUnavailable, from_code
 from inference.node_client import Connection, Lost, connect, give_back, take
 
@@ -154,9 +154,25 @@ async def open(  # noqa: A001 (the room's contract: router.open)
 ) -> AsyncIterator[Answer]:
     """Ask the node for an answer. Raises: HubError; NodeUnavailable when there is no node."""
     spec, body = _apart(spec, body)
-    submit = wire.Submit(request_id=request_id, spec=spec, body=body, deadline_s=deadline_s)
+    submit = wire.Submit(
+        request_id=request_id,
+        spec=spec,
+        body=body,
+        deadline_s=deadline_s,
+        companions=await _companions(spec.name),
+    )
     async with _asked(submit, tick_s) as answer:
         yield answer
+
+
+async def _companions(name: str) -> list[wire.ModelSpec]:
+    """Describe those that must be in memory whenever this model is."""
+    groups = settings.HUB_CONFIG.model_config.always_together
+    names = {other for group in groups if name in group for other in group} - {name}
+    if not names:
+        return []
+    known = {found.spec.name: found.spec for found in await catalog.available()}
+    return [_base(known[name]) for name in sorted(names & known.keys())]
 
 
 async def load(

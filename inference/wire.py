@@ -185,6 +185,7 @@ class Submit(Message, frozen=True):
     body: Body
     deadline_s: float = 600.0  # for the wait until the engine takes it, not for the answer
     priority: int = 0
+    companions: list[ModelSpec] = []  # the node loads them with it
 
 
 class Load(Message, frozen=True):

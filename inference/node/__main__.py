@@ -18,12 +18,18 @@ def settings_of(arguments: list[str]) -> NodeSettings:
     parser.add_argument("--max-concurrent-models", type=int, default=0)
     parser.add_argument("--auto-unload-timeout-s", type=float, default=300.0)
     parser.add_argument("--priority-models", nargs="*", default=[])
+    parser.add_argument("--never-together", action="append", type=_group, default=[])
+    parser.add_argument("--always-together", action="append", type=_group, default=[])
     parser.add_argument("--threads", type=int, default=0)
     parser.add_argument("--standby", type=int, choices=(0, 1), default=0)
     parser.add_argument("--hang-s", type=float, default=10.0)
     parser.add_argument("--min-residency-s", type=float, default=1.0)
     parser.add_argument("--patience-s", type=float, default=20.0)
     return NodeSettings(**vars(parser.parse_args(arguments)))
+
+
+def _group(names: str) -> list[str]:
+    return names.split(",")
 
 
 def main() -> int:

@@ -42,11 +42,15 @@ class Resident:
     last_used_at: float = 0.0
     chance: float = 0.0  # of being wanted again soon
     load_s: float = 0.0
+    friends: frozenset[str] = frozenset()  # leave when it leaves
 
     @property
     def cost_s(self) -> float:
         """Seconds of loading that its eviction will probably cost."""
         return self.chance * max(self.load_s, 0.001)
+
+
+Party = tuple[Resident, ...]  # all of them leave, or none
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,6 +59,8 @@ class Target:
     placements: Sequence[Placement]  # the preferred one first
     waited_s: float = 0.0
     waited_sum_s: float = float("inf")  # of all who wait for it
+    foes: frozenset[str] = frozenset()  # must have left before it comes
+    friends: frozenset[str] = frozenset()  # must not leave for it
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,29 +114,38 @@ def _plan_at(
     now: float,
     limits: Limits,
 ) -> Verdict:
-    if reason := _never(placement, residents, limits):
+    if reason := _never(placement, target, residents, limits):
         return Impossible(reason)
-    models_over = len(residents) + 1 - limits.max_models if limits.max_models else 0
+    parties = _parties(residents)
+    able = [party for party in parties if _may_leave(party, target, now, limits)]
+    foes = [party for party in parties if any(r.name in target.foes for r in party)]
+    if stuck := [party for party in foes if party not in able]:
+        return Wait(_apart(target, stuck))
     missing = _missing(placement.claim, free, ())
-    if not missing and models_over <= 0:
-        return Fits(placement)
-    able = [r for r in residents if _may_go(r, target.waited_s, now, limits)]
-    victims = _cheapest(able, placement.claim, free, models_over)
+    over = len(residents) + 1 - limits.max_models if limits.max_models else 0
+    others = [party for party in able if party not in foes]
+    victims = _cheapest(others, foes, placement.claim, free, over)
     if victims is None:
         return Wait(_reason(placement, residents, free, missing))
-    cost_s = sum(victim.cost_s for victim in victims)
-    if (
-        cost_s > SMALL_COST_S
-        and target.waited_s < limits.quantum_s
-        and target.waited_sum_s < cost_s
-    ):
+    if _regretted(victims, target, limits):
         return Wait(_thrift(victims))
     return Fits(placement, tuple(victims))
 
 
-def _never(placement: Placement, residents: Sequence[Resident], limits: Limits) -> str:
+def _regretted(victims: Sequence[Resident], target: Target, limits: Limits) -> bool:
+    """Too early for a swap that will probably be wanted back."""
+    cost_s = sum(victim.cost_s for victim in victims)
+    early = target.waited_s < limits.quantum_s and target.waited_sum_s < cost_s
+    return cost_s > SMALL_COST_S and early
+
+
+def _never(
+    placement: Placement, target: Target, residents: Sequence[Resident], limits: Limits
+) -> str:
     """Say why no wait can help; empty if it can."""
     pinned = [r for r in residents if r.pinned]
+    if foe := next((r for r in pinned if r.name in target.foes), None):
+        return f"it may not be in memory together with {foe.name}, which is pinned"
     if limits.max_models and len(pinned) >= limits.max_models:
         return f"all {limits.max_models} model places are held by pinned models"
     for device, wanted in placement.claim.items():
@@ -140,6 +155,20 @@ def _never(placement: Placement, residents: Sequence[Resident], limits: Limits) 
             also = f", of which pinned models hold {_size(held)}" if held else ""
             return f"it needs {_size(wanted)} on {device}; the limit is {_size(limit)}{also}"
     return ""
+
+
+def _parties(residents: Sequence[Resident]) -> list[Party]:
+    """Those that must be together leave together."""
+    found: dict[frozenset[str], list[Resident]] = {}
+    for resident in residents:
+        found.setdefault(resident.friends | {resident.name}, []).append(resident)
+    return [tuple(party) for party in found.values()]
+
+
+def _may_leave(party: Party, target: Target, now: float, limits: Limits) -> bool:
+    if any(resident.name in target.friends for resident in party):
+        return False
+    return all(_may_go(resident, target.waited_s, now, limits) for resident in party)
 
 
 def _may_go(resident: Resident, waited_s: float, now: float, limits: Limits) -> bool:
@@ -160,26 +189,51 @@ def _missing(claim: Bytes, free: Bytes, victims: Sequence[Resident]) -> dict[str
 
 
 def _cheapest(
-    able: Sequence[Resident], claim: Bytes, free: Bytes, models_over: int
+    able: Sequence[Party], sure: Sequence[Party], claim: Bytes, free: Bytes, models_over: int
 ) -> list[Resident] | None:
-    """Take the cheapest until it is enough, then give back whom it turned out not to need."""
-    chosen: list[Resident] = []
-    for resident in sorted(able, key=_worth):
-        missing = _missing(claim, free, chosen)
-        if any(resident.claim.get(device, 0) for device in missing) or len(chosen) < models_over:
-            chosen.append(resident)
-    if _missing(claim, free, chosen) or len(chosen) < models_over:
+    """Take the cheapest until it is enough, then give back whom it turned out not to need.
+
+    Those in `sure` leave in any case.
+    """
+    chosen: list[Party] = []
+    for party in sorted(able, key=_worth):
+        leaving = _members([*sure, *chosen])
+        helps = any(
+            r.claim.get(device, 0) for r in party for device in _missing(claim, free, leaving)
+        )
+        if helps or len(leaving) < models_over:
+            chosen.append(party)
+    if not _enough([*sure, *chosen], claim, free, models_over):
         return None
-    for resident in reversed(list(chosen)):
-        rest = [r for r in chosen if r is not resident]
-        if len(rest) >= models_over and not _missing(claim, free, rest):
+    for party in reversed(list(chosen)):
+        rest = [other for other in chosen if other is not party]
+        if _enough([*sure, *rest], claim, free, models_over):
             chosen = rest
-    return chosen
+    return _members([*sure, *chosen])
 
 
-def _worth(resident: Resident) -> tuple[int, bool, float, float]:
-    size = max(1, sum(resident.claim.values()))
-    return resident.priority, resident.running > 0, resident.cost_s / size, resident.last_used_at
+def _enough(parties: Sequence[Party], claim: Bytes, free: Bytes, models_over: int) -> bool:
+    leaving = _members(parties)
+    return len(leaving) >= models_over and not _missing(claim, free, leaving)
+
+
+def _members(parties: Sequence[Party]) -> list[Resident]:
+    return [resident for party in parties for resident in party]
+
+
+def _worth(party: Party) -> tuple[int, bool, float, float]:
+    size = max(1, sum(sum(resident.claim.values()) for resident in party))
+    return (
+        max(resident.priority for resident in party),
+        any(resident.running for resident in party),
+        sum(resident.cost_s for resident in party) / size,
+        max(resident.last_used_at for resident in party),
+    )
+
+
+def _apart(target: Target, stuck: Sequence[Party]) -> str:
+    foe = next(r for party in stuck for r in party if r.name in target.foes)
+    return f"may not be in memory together with {foe.name}, which {_state(foe)}"
 
 
 def _reason(

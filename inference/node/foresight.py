@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 
 from inference import wire
-from inference.node.eviction import Fits, Impossible, Placement, Resident, Target, Verdict, plan
+from inference.node.eviction import Fits, Impossible, Placement, Resident, Verdict, plan
 from inference.node.residents import Instance
 from inference.node.scheduler import Scheduler
 
@@ -30,7 +30,7 @@ def _plan(
     scheduler: Scheduler, name: str, placements: Sequence[Placement], now: float, waited_s: float
 ) -> Verdict:
     """Whoever has just come drains nobody who is busy; whoever waited for ever drains all who may be."""
-    target = Target(name, placements, waited_s, waited_s)
+    target = scheduler.target(name, placements, waited_s, waited_s)
     limits = scheduler.policy.limits
     return plan(target, scheduler.residents(now), scheduler.free(), now, limits)
 

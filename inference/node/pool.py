@@ -4,6 +4,7 @@ Used by the server. Everything runs on one event loop; only file headers and mem
 """
 
 import asyncio
+import contextlib
 import itertools
 import logging
 import time
@@ -38,16 +39,14 @@ from inference.node.fleet import Fleet
 from inference.node.foresight import what_if
 from inference.node.history import STEP_S, History
 from inference.node.placing import Placing
-from inference.node.residents import Policy, Ticket
+from inference.node.residents import Ticket, policy_of
 from inference.node.running import Client, Request, Running, as_failure
 from inference.node.scheduler import Scheduler
 from inference.node.settings import NodeSettings
-from inference.node.standby import PROFILES
 from inference.node.status import Gauges, Ledger, snapshot
 
 TICK_S = 0.25
 MEASURE_S = 2.0
-CALM_S = 3.0  # nothing loads for so long before a spare process is made
 
 log = logging.getLogger(__name__)
 
@@ -64,8 +63,7 @@ class Pool:
             min_residency_s=settings.min_residency_s,
             patience_s=settings.patience_s,
         )
-        favoured = frozenset(settings.priority_models)
-        self._scheduler = Scheduler(Policy(limits, settings.auto_unload_timeout_s, favoured))
+        self._scheduler = Scheduler(policy_of(settings, limits))
         self._ledger = Ledger()
         self.history = History()
         self._requests: dict[int, Request] = {}
@@ -74,7 +72,6 @@ class Pool:
         self._numbers = itertools.count(1)
         self._tasks: set[asyncio.Task[None]] = set()
         self._standby_bytes = 0
-        self._calm_at = time.monotonic() + CALM_S
 
     async def open(self) -> None:
         await self._fleet.open()
@@ -101,6 +98,8 @@ class Pool:
         self._requests[request.id] = request
         if isinstance(question, wire.Submit):
             self._ledger.count_request(request.name, request.adapter)
+            for spec in question.companions:
+                self._task(self._meet(spec))
         self._place(request)
         return request.id
 
@@ -152,6 +151,12 @@ class Pool:
             return
         if request.id in self._requests:
             self._enqueue(request, found)
+
+    async def _meet(self, spec: wire.ModelSpec) -> None:
+        """Know a model that must come with the one asked for; if it cannot, that one comes alone."""
+        with contextlib.suppress(HubError):
+            found = await self._placing.of(spec)
+            self._do(self._scheduler.on_met(spec, found, time.monotonic()))
 
     def revise(self, client: Client, question: wire.Revise) -> None:
         self._do(self._scheduler.on_revise(question.spec, time.monotonic()))
@@ -314,7 +319,7 @@ class Pool:
         for running in [*self._fleet.running.values()]:
             if not running.check_life(self._settings.hang_s, now) and running.process:
                 running.process.kill()
-        self._mind_standby()
+        self._fleet.standby.mind(self._scheduler.models.values(), self._free_bytes(), now)
 
     async def _measure(self) -> None:
         measured = await asyncio.to_thread(self._fleet.measure)
@@ -344,18 +349,6 @@ class Pool:
             reachable = ours + own + device.available_bytes
             held = own + max(0, device.limit_bytes - reachable)
             self._scheduler.held_elsewhere[device.name] = held
-
-    def _mind_standby(self) -> None:
-        """Memory is for models first; a spare process comes back when all is calm."""
-        models, now = self._scheduler.models.values(), time.monotonic()
-        if not all(m.instance is None or m.instance.state == "ready" for m in models):
-            self._calm_at = now + CALM_S
-        if any(m.queue and m.instance is None and m.reason for m in models):
-            self._fleet.standby.give_up_one()
-        elif now >= self._calm_at:
-            cold = {PROFILES.get(m.spec.engine, "") for m in models if m.instance is None}
-            for profile in {"torch", *cold} - {""}:
-                self._fleet.standby.keep_warm(profile, self._free_bytes())
 
     # --- smaller steps ----------------------------------------------------------------------------
 

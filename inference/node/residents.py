@@ -6,7 +6,9 @@ from typing import Literal
 
 from inference import wire
 from inference.errors import HubError
+from inference.node.company import Company
 from inference.node.eviction import Bytes, Limits, Placement, Resident
+from inference.node.settings import NodeSettings
 from inference.node.usage import Usage
 
 SERVICE_WEIGHT = 0.2  # of the newest answer in the running mean
@@ -26,6 +28,21 @@ class Policy:
     auto_unload_s: float = 300.0  # 0: never
     favoured: frozenset[str] = frozenset()  # evicted last
     ageing_s: float = 10.0
+    company: Company = field(default_factory=Company)
+    prefetch: bool = True
+
+
+def policy_of(settings: NodeSettings, limits: Limits) -> Policy:
+    """Take what the operator set."""
+    apart = tuple(map(frozenset, settings.never_together))
+    together = tuple(map(frozenset, settings.always_together))
+    return Policy(
+        limits,
+        settings.auto_unload_timeout_s,
+        frozenset(settings.priority_models),
+        company=Company(apart, together),
+        prefetch=settings.prefetch,
+    )
 
 
 @dataclass(slots=True)
@@ -66,6 +83,7 @@ class Instance:
     stopping: bool = False
     why: str = ""
     asked: str = ""  # who wanted it loaded
+    unasked: bool = False  # fetched for its company, or because it is expected
 
     @property
     def name(self) -> str:
@@ -127,6 +145,7 @@ class Model:
     service_s: float = 0.0
     usage: Usage = field(default_factory=Usage)
     replaced: dict[str, float] = field(default_factory=dict)  # older version -> replaced at
+    guessed_at: float | None = None  # the last request's time when it was last fetched unasked
 
     def count_answer(self, took_s: float) -> None:
         if self.service_s:
@@ -164,17 +183,18 @@ class Model:
             return "failed"  # also when it may be tried again: nobody has mended it yet
         return "draining" if drains else "cold"
 
-    def resident(self, instance: Instance, now: float, *, favoured: bool) -> Resident:
+    def resident(self, instance: Instance, now: float, policy: Policy, *, pinned: bool) -> Resident:
         return Resident(
             id=instance.id,
             name=self.name,
             claim=instance.claim,
             loading=instance.starts,
             running=instance.in_flight,
-            pinned=self.spec.pinned,
-            priority=self.spec.priority + (1_000 if favoured else 0),
+            pinned=pinned,
+            priority=self.spec.priority + (1_000 if self.name in policy.favoured else 0),
             ready_at=instance.ready_at,
             last_used_at=instance.last_used_at,
             chance=self.usage.chance(now),
             load_s=self.load_s,
+            friends=policy.company.friends(self.name),
         )

@@ -4,13 +4,14 @@ Every `on_*` takes the time as `now` (monotonic seconds) and returns effects in 
 must be carried out. Nothing here waits, reads a clock or touches a process.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from inference import wire
 from inference.errors import DeadlineExceeded, HubError, LoadFailed, NotFound, OutOfMemory
-from inference.node import waits
+from inference.node import forecast, waits
 from inference.node.effects import Announce, Effect, Grant, Record, Refuse, Start, Stop
-from inference.node.eviction import Bytes, Impossible, Target, Wait, plan
+from inference.node.eviction import Bytes, Fits, Impossible, Placement, Wait, plan
 from inference.node.residents import Instance, Model, Ticket
 from inference.node.standing import Standing
 
@@ -26,7 +27,7 @@ class Scheduler(Standing):
 
     def on_request(self, ticket: Ticket, now: float) -> list[Effect]:
         out: list[Effect] = []
-        model = self._model(ticket, now, out)
+        model = self._model(ticket.spec, ticket.placements, now, out)
         if refusal := waits.refusal(model, ticket, now):
             return [*out, Refuse(ticket.id, refusal)]
         ticket.since = now
@@ -125,13 +126,25 @@ class Scheduler(Standing):
         """Raises: NotFound if nothing of that name is loaded."""
         model = self.models.get(name)
         instance = model.instance if model else None
+        if model:
+            model.guessed_at = model.usage.last_at  # the operator knows better than a guess
         if model is None or instance is None:
             raise NotFound(f"model {name!r} is not loaded", param="model")
         out: list[Effect] = []
         if instance.starts:
             gone = LoadFailed(f"{name} was unloaded by an operator while it was loading")
             self.refuse_all(model, gone, out)
-        self._drain(instance, "asked for by an operator", now, out, force=force)
+        for one in self.party(instance):
+            self._drain(one, "asked for by an operator", now, out, force=force)
+        self._advance(now, out)
+        return out
+
+    def on_met(
+        self, spec: wire.ModelSpec, placements: Sequence[Placement], now: float
+    ) -> list[Effect]:
+        """Learn of a model before anybody asks for it, because it belongs to another's company."""
+        out: list[Effect] = []
+        self._model(spec, placements, now, out)
         self._advance(now, out)
         return out
 
@@ -141,6 +154,8 @@ class Scheduler(Standing):
         model = self.models.get(spec.name)
         if model and model.spec.version == spec.version:
             model.spec = spec
+            if model.instance:
+                model.instance.spec = spec
             self._advance(now, out)
         return out
 
@@ -155,6 +170,7 @@ class Scheduler(Standing):
                 self._give_up_load(instance, now, out)
         self._shrink(now, out)
         self._advance(now, out)
+        self._foresee(now, out)
         for model in self.models.values():
             out += waits.tell_all(model, now)
         return out
@@ -168,6 +184,7 @@ class Scheduler(Standing):
         homeless = [m for m in hungry if m.queue and m.instance is None and m.retry_at <= now]
         for model in sorted(homeless, key=lambda m: waits.urgency(m, now, self.policy.ageing_s)):
             self._place(model, now, out)
+        self._complete_parties(now, out)
         for instance in [*self.instances.values()]:
             if instance.state == "committed":
                 self._start_if_free(instance, now, out)
@@ -184,16 +201,15 @@ class Scheduler(Standing):
             ticket = model.next_ticket(now, self.policy.ageing_s)
             self.unqueue(model, ticket)
             instance.offered[ticket.id] = ticket
-            instance.last_used_at = now
+            instance.last_used_at, instance.unasked = now, False
             self.granted[ticket.id] = instance
             out.append(Grant(ticket.id, instance.id))
 
     def _place(self, model: Model, now: float, out: list[Effect]) -> None:
         """Find room for a model that has none, and commit to it."""
-        first = model.next_ticket(now, self.policy.ageing_s)
         oldest = min(ticket.since for ticket in model.queue)
         waited_s = sum(now - ticket.since for ticket in model.queue)
-        target = Target(model.name, model.placements, now - oldest, waited_s)
+        target = self.target(model.name, model.placements, now - oldest, waited_s)
         verdict = plan(target, self.residents(now), self.free(), now, self.policy.limits)
         if isinstance(verdict, Impossible):
             error = OutOfMemory(f"{model.name} does not fit: {verdict.reason}")
@@ -204,17 +220,52 @@ class Scheduler(Standing):
                 out.append(Record("wait", model.name, verdict.reason))
             model.reason = verdict.reason
         else:
+            first = model.next_ticket(now, self.policy.ageing_s)
             why = f"wanted by {first.spec.name} ({len(model.queue)} waiting)"
-            for victim in verdict.victims:
-                detail = waits.sacrifice(victim, now)
-                self._drain(self.instances[victim.id], f"makes room, {why}", now, out, detail)
-            number = next(self.numbers)
-            instance = Instance(
-                number, model.spec, verdict.placement, dict(verdict.placement.claim)
-            )
-            instance.asked = waits.asked(model)
-            self.instances[number] = model.instance = instance
-            model.reason = waits.room_reason(verdict.victims)
+            self._commit(model, verdict, why, now, out).asked = waits.asked(model)
+
+    def _commit(
+        self, model: Model, found: Fits, why: str, now: float, out: list[Effect]
+    ) -> Instance:
+        for victim in found.victims:
+            detail = waits.sacrifice(victim, now)
+            self._drain(self.instances[victim.id], f"makes room, {why}", now, out, detail)
+        number = next(self.numbers)
+        instance = Instance(number, model.spec, found.placement, dict(found.placement.claim))
+        self.instances[number] = model.instance = instance
+        model.reason = waits.room_reason(found.victims)
+        return instance
+
+    def _complete_parties(self, now: float, out: list[Effect]) -> None:
+        """Who must be there with a model that stays comes too."""
+        hosts = [self.models[i.name] for i in self.instances.values() if i.stays]
+        for host in hosts if self.policy.company.together else ():
+            for friend in self.friends(host):
+                if friend.instance is None and not friend.failures and not friend.queue:
+                    why = f"always together with {host.name}"
+                    self._fetch(friend, why, now, out, waited_s=float("inf"))
+
+    def _foresee(self, now: float, out: list[Effect]) -> None:
+        """Nothing loads, nobody waits: fetch what is expected, if it harms nobody."""
+        starting = any(i.state != "ready" for i in self.instances.values())
+        if self.waiting or starting or not self.policy.prefetch:
+            return
+        for model in forecast.expected(self.models.values(), now):
+            if self._fetch(model, forecast.why(model, now), now, out):
+                model.guessed_at = model.usage.last_at
+                return
+
+    def _fetch(
+        self, model: Model, why: str, now: float, out: list[Effect], waited_s: float = 0.0
+    ) -> bool:
+        """Load a model nobody asked for; only one that had to wait for ever unloads others."""
+        target = self.target(model.name, model.placements, waited_s, waited_s)
+        found = plan(target, self.residents(now), self.free(), now, self.policy.limits)
+        if not isinstance(found, Fits) or (found.victims and not waited_s):
+            return False
+        instance = self._commit(model, found, why, now, out)
+        instance.asked, instance.unasked = why, True
+        return True
 
     def _start_if_free(self, instance: Instance, now: float, out: list[Effect]) -> None:
         """Start a committed load once the memory of those who left for it is really back."""
@@ -222,6 +273,8 @@ class Scheduler(Standing):
         rest = self.rest(there)
         limit = self.policy.limits.max_models
         if limit and len(there) >= limit:
+            return
+        if any(i.name in self.policy.company.foes(instance.name) for i in there):
             return
         if any(rest.get(device, 0) < size for device, size in instance.claim.items()):
             return
@@ -269,12 +322,13 @@ class Scheduler(Standing):
 
     # --- smaller rules ----------------------------------------------------------------------------
 
-    def _model(self, ticket: Ticket, now: float, out: list[Effect]) -> Model:
+    def _model(
+        self, spec: wire.ModelSpec, placements: Sequence[Placement], now: float, out: list[Effect]
+    ) -> Model:
         """Find the model; a new version replaces the old one, an old one just replaced does not."""
-        spec = ticket.spec
         model = self.models.get(spec.name)
         if model is None:
-            model = self.models[spec.name] = Model(spec.name, spec, ticket.placements)
+            model = self.models[spec.name] = Model(spec.name, spec, placements)
         elif spec.version != model.spec.version:
             if now - model.replaced.get(spec.version, -STALE_VERSION_S) < STALE_VERSION_S:
                 return model
@@ -282,7 +336,7 @@ class Scheduler(Standing):
             model.failures, model.retry_at, model.refusal, model.load_s = 0, 0.0, None, 0.0
             if model.instance:
                 self._drain(model.instance, "replaced by a newer version", now, out)
-        model.spec, model.placements = spec, ticket.placements
+        model.spec, model.placements = spec, placements
         return model
 
     def _after_failure(
@@ -321,8 +375,9 @@ class Scheduler(Standing):
             self._drain(model.instance, f"idle for {idle_s:.0f} s", now, out)
 
     def _drop_unwanted_load(self, model: Model, now: float, out: list[Effect]) -> None:
-        if model.instance and model.instance.starts and not model.queue:
-            self._drain(model.instance, "nobody waits for it any more", now, out)
+        instance = model.instance
+        if instance and instance.starts and not instance.unasked and not model.queue:
+            self._drain(instance, "nobody waits for it any more", now, out)
 
     def _shrink(self, now: float, out: list[Effect]) -> None:
         """When engines grew past the limit, unload idle ones, the least recently used first."""
@@ -331,11 +386,6 @@ class Scheduler(Standing):
             limit < sum(i.claim.get(device, 0) for i in stays)
             for device, limit in self.policy.limits.bytes.items()
         )
-        ready = [
-            i
-            for i in self.instances.values()
-            if i.state == "ready" and not i.in_flight and not self.models[i.name].spec.pinned
-        ]
-        if over and ready:
-            oldest = min(ready, key=lambda i: i.last_used_at)
-            self._drain(oldest, "the models together grew past the memory limit", now, out)
+        if over and (party := self.idle_party()):
+            for instance in party:
+                self._drain(instance, "the models together grew past the memory limit", now, out)

@@ -19,6 +19,9 @@ class NodeSettings:
     max_concurrent_models: int = 0  # 0: as many as fit
     auto_unload_timeout_s: float = 300.0  # 0: never
     priority_models: Collection[str] = ()
+    never_together: Collection[Collection[str]] = ()
+    always_together: Collection[Collection[str]] = ()
+    prefetch: bool = True
     threads: int = 0  # of each engine; 0: cores - 1
     standby: int = 0
     vllm_python: str = ""  # the Python of vLLM's own environment; empty: there is none

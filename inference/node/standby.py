@@ -5,10 +5,12 @@ A switch to a torch model then costs its weights and not its imports. llama.cpp 
 
 import asyncio
 import logging
-from collections.abc import Mapping
+import time
+from collections.abc import Collection, Mapping
 
 from inference.node.devices import process_memory
 from inference.node.process import EngineProcess, spawn
+from inference.node.residents import Model
 
 PROFILES = {
     "llm_transformers": "torch",
@@ -21,6 +23,7 @@ MODULES = {
     "torch": ("inference.engines.llm_transformers", "inference.engines.embed_text"),
     "whisper": ("inference.engines.asr_whisper",),
 }
+CALM_S = 3.0  # so long nothing was loading
 USUAL_BYTES = {"torch": 450 * 1024 * 1024, "whisper": 200 * 1024 * 1024}
 
 log = logging.getLogger(__name__)
@@ -35,6 +38,7 @@ class Standby:
         self._starting: set[str] = set()
         self._tasks: set[asyncio.Task[None]] = set()
         self._closed = False
+        self._calm_at = time.monotonic() + CALM_S
 
     def take(self, engine: str) -> EngineProcess | None:
         """Give the process that has what this engine imports, if one waits."""
@@ -53,6 +57,17 @@ class Standby:
         task = asyncio.ensure_future(self._start(profile))
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
+
+    def mind(self, models: Collection[Model], free_bytes: int, now: float) -> None:
+        """Memory is for models first; a spare process comes back when all is calm."""
+        if not all(m.instance is None or m.instance.state == "ready" for m in models):
+            self._calm_at = now + CALM_S
+        if any(m.queue and m.instance is None and m.reason for m in models):
+            self.give_up_one()
+        elif now >= self._calm_at:
+            cold = {PROFILES.get(m.spec.engine, "") for m in models if m.instance is None}
+            for profile in {"torch", *cold} - {""}:
+                self.keep_warm(profile, free_bytes)
 
     def memory_bytes(self) -> int:
         """What the waiting processes take, at least what they usually will."""

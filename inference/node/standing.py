@@ -1,12 +1,13 @@
 """Who is where and who waits: the scheduler's state, and what can be read off it. Pure, no rules."""
 
 import itertools
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 
 from inference.errors import HubError
+from inference.node import forecast
 from inference.node.effects import Effect, Refuse
-from inference.node.eviction import Resident
+from inference.node.eviction import Placement, Resident, Target
 from inference.node.residents import Instance, Model, Policy, Ticket
 
 
@@ -30,18 +31,58 @@ class Standing:
 
     def idle_left_s(self, model: Model, now: float) -> float | None:
         """Seconds until the model is unloaded for idleness; None: not now, or never."""
+        members = (
+            [self.models[i.name] for i in self.party(model.instance)] if model.instance else []
+        )
+        left = [self._own_idle_left_s(member, now) for member in members] or [None]
+        return None if None in left else max(s for s in left if s is not None)
+
+    def _own_idle_left_s(self, model: Model, now: float) -> float | None:
         instance = model.instance
         limit_s = model.idle_limit_s(self.policy.auto_unload_s)
         if not instance or instance.state != "ready" or instance.in_flight or not limit_s:
+            return None
+        if instance.unasked and forecast.is_likely(model, now):
             return None
         return max(0.0, limit_s - (now - instance.last_used_at))
 
     def residents(self, now: float) -> list[Resident]:
         return [
-            self.models[i.name].resident(i, now, favoured=i.name in self.policy.favoured)
+            self.models[i.name].resident(i, now, self.policy, pinned=self._is_pinned(i))
             for i in self.instances.values()
             if i.stays
         ]
+
+    def party(self, instance: Instance) -> list[Instance]:
+        """Give it and those that leave with it."""
+        friends = self.friends(self.models[instance.name])
+        return [instance, *(friend.instance for friend in friends if friend.instance)]
+
+    def idle_party(self) -> list[Instance]:
+        """Give who has had nothing to do for longest and may leave, with its company; or nobody."""
+        parties = [self.party(i) for i in self.instances.values() if i.state == "ready"]
+        able = [party for party in parties if all(map(self._may_leave, party))]
+        return min(able, key=lambda party: max(i.last_used_at for i in party), default=[])
+
+    def _is_pinned(self, instance: Instance) -> bool:
+        """A pin holds its company too."""
+        return any(self.models[i.name].spec.pinned for i in self.party(instance))
+
+    def _may_leave(self, instance: Instance) -> bool:
+        idle = instance.state == "ready" and not instance.in_flight
+        return idle and not self._is_pinned(instance)
+
+    def target(
+        self, name: str, placements: Sequence[Placement], waited_s: float, waited_sum_s: float
+    ) -> Target:
+        company = self.policy.company
+        foes, friends = company.foes(name), company.friends(name)
+        return Target(name, placements, waited_s, waited_sum_s, foes, friends)
+
+    def friends(self, model: Model) -> list[Model]:
+        """Give the known models that come and leave with it."""
+        names = self.policy.company.friends(model.name)
+        return [self.models[name] for name in sorted(names) if name in self.models]
 
     def rest(self, instances: list[Instance]) -> dict[str, int]:
         return {

@@ -23,6 +23,9 @@ def test_it_takes_the_documented_shapes() -> None:
                     "max_concurrent_models": 3,
                     "auto_unload_timeout": 3600,
                     "priority_models": ["a", "b"],
+                    "never_together": [["a", "b"], ["a", "c"]],
+                    "always_together": [["b", "c"]],
+                    "prefetch": False,
                 },
                 "rate_limits": {
                     "requests_per_minute": 60,
@@ -51,6 +54,16 @@ def test_it_needs_no_file(tmp_path: Path) -> None:
         ('{"rate_limits": {"requests_per_minute": 0}}', "rate_limits.requests_per_minute"),
         ('{"rate_limits": {"per_user_limits": {"a": {"x": 1}}}}', "per_user_limits[...]"),
         ('{"model_config": {"max_models": 2}}', "max_models"),
+        ('{"model_config": {"never_together": [["a"]]}}', "never_together[0]"),
+        ('{"model_config": {"never_together": [["a", "a"]]}}', "names a model twice: a, a"),
+        (
+            '{"model_config": {"never_together": [["a", "b"]], "always_together": [["b", "a"]]}}',
+            "never and always together: a, b",
+        ),
+        (
+            '{"model_config": {"always_together": [["a", "b"], ["b", "c"]]}}',
+            "`b` is in two groups",
+        ),
         ('{"modelconfig": {}}', "modelconfig"),
         ('{"model_mapping": {"gpt-4": 1}}', "model_mapping[...]"),
         ('{"training_config": []}', "training_config"),

@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import Callable
 
+import msgspec
 import psutil
 
 from inference import wire
@@ -27,6 +28,16 @@ async def test_every_page_shows_the_same_load_time(node: Node) -> None:
     assert ready.load_s == told.load_s > 0.1
     assert [d.reason for d in found] == [f"ready after {told.load_s:.1f} s"]
     assert found[0].detail == "asked for by an operator, priority 0"
+
+
+async def test_a_request_brings_the_company_of_its_model(start: Callable[..., Node]) -> None:
+    node = start(always_together="pair,other")
+    submit = msgspec.structs.replace(generate(fake("pair"), "a b", 2), companions=[fake("other")])
+    assert text(await ask(node, submit)) == "a b"
+    await status(node, "other", lambda m: m.state == "ready")
+    async with watching(node) as snapshots:
+        told = [d.detail for d in (await anext(snapshots)).decisions if d.model == "other"]
+    assert told == ["always together with pair"]
 
 
 async def test_a_loaded_model_answers_without_a_wait(node: Node) -> None:

@@ -4,7 +4,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
+from inference import wire
 from inference.errors import LoadFailed, NotFound
+from inference.node.company import Company
 from inference.node.eviction import Limits
 from tests.inference.node.worlds import World, spec
 
@@ -13,11 +15,20 @@ SIZES = {"a": 40, "b": 50, "c": 70, "rock": 20}
 
 
 class Traffic(RuleBasedStateMachine):
+    company = Company()
+
     def __init__(self) -> None:
         super().__init__()
         self.world = World(Limits({"cpu": 100}, max_models=3), auto_unload_s=60.0)
+        self.world.scheduler.policy.company = self.company
         self.asked: set[int] = set()
         self.cancelled: set[int] = set()
+        self.soft: dict[str, tuple[bool, int]] = {"rock": (True, 0)}  # pin and priority
+
+    def spec(self, name: str, version: str) -> wire.ModelSpec:
+        pinned, priority = self.soft.get(name, (False, 0))
+        values = {"pinned": pinned, "priority": priority, "max_concurrency": 2, "max_queue": 4}
+        return spec(name, version=version, **values)
 
     @rule(
         name=NAMES,
@@ -29,7 +40,7 @@ class Traffic(RuleBasedStateMachine):
     def request(
         self, name: str, version: str, deadline_s: float, priority: int, runs: bool
     ) -> None:
-        model = spec(name, version=version, pinned=name == "rock", max_concurrency=2, max_queue=4)
+        model = self.spec(name, version)
         ticket = self.world.request(model, SIZES[name], deadline_s, priority=priority, runs=runs)
         self.asked.add(ticket)
 
@@ -74,6 +85,21 @@ class Traffic(RuleBasedStateMachine):
         except NotFound:
             assert model is None or model.instance is None
 
+    @rule(name=NAMES, pinned=st.booleans(), priority=st.integers(0, 2))
+    def revise(self, name: str, pinned: bool, priority: int) -> None:
+        model = self.world.scheduler.models.get(name)
+        if model and name != "rock":
+            self.soft[name] = pinned, priority
+            self.world.revise(self.spec(name, model.spec.version))
+
+    @precondition(lambda self: self.world.ready)
+    @rule(data=st.data(), grown=st.integers(1, 30))
+    def grow(self, data: st.DataObject, grown: int) -> None:
+        """An engine takes more than it claimed, so that all together may pass the limit."""
+        instance = data.draw(st.sampled_from(sorted(self.world.ready)))
+        claim = {"cpu": self.world.ready[instance].placement.claim["cpu"] + grown}
+        self.world.scheduler.on_measured(instance, claim)
+
     @rule(seconds=st.sampled_from([0.1, 3.0, 61.0]))
     def tick(self, seconds: float) -> None:
         self.world.tick(seconds)
@@ -90,7 +116,7 @@ class Traffic(RuleBasedStateMachine):
     @invariant()
     def memory_holds(self) -> None:
         there = [i for i in self.world.scheduler.instances.values() if i.has_process]
-        assert sum(i.claim["cpu"] for i in there) <= 100
+        assert sum(i.placement.claim["cpu"] for i in there) <= 100
         assert len(there) <= 3
 
     @invariant()
@@ -112,8 +138,20 @@ class Traffic(RuleBasedStateMachine):
         assert self.asked == {*world.ended} | self.cancelled
 
 
+class Sociable(Traffic):
+    """The same with models that may never, and others that must always, be there together."""
+
+    company = Company(apart=(frozenset("bc"),), together=(frozenset({"a", "rock"}),))
+
+    @rule(name=st.sampled_from(["a", "rock"]))
+    def meet(self, name: str) -> None:
+        self.world.meet(self.spec(name, "1"), SIZES[name])
+
+
 TestTraffic = Traffic.TestCase
 TestTraffic.settings = settings(max_examples=60, stateful_step_count=30, deadline=None)
+TestSociable = Sociable.TestCase
+TestSociable.settings = TestTraffic.settings
 
 
 @settings(deadline=None, max_examples=50)

@@ -1,7 +1,9 @@
 """A world for the scheduler: it carries out effects in memory and keeps its own account of them."""
 
 from collections.abc import Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+
+from msgspec import structs
 
 from inference import wire
 from inference.errors import HubError
@@ -71,6 +73,14 @@ class World:
         self.ended[ticket] = None
         self.do(self.scheduler.on_served(ticket, self.now))
 
+    def serve_all(self, ticket: int) -> None:
+        """Let a request have its engine and its answer."""
+        self.settle()
+        self.tick()
+        self.settle()
+        self.serve(ticket)
+        self.settle()
+
     def make_ready(self, instance: int) -> None:
         start = self.ready[instance] = self.loading.pop(instance)
         self.do(self.scheduler.on_ready(instance, start.placement.claim, self.now))
@@ -91,7 +101,16 @@ class World:
     def unload(self, name: str, *, force: bool = False) -> None:
         self.do(self.scheduler.on_unload(name, self.now, force=force))
 
+    def meet(self, model: wire.ModelSpec, size: int) -> None:
+        places = [Placement("cpu", {"cpu": size})]
+        self.do(self.scheduler.on_met(model, places, self.now))
+
     def revise(self, model: wire.ModelSpec) -> None:
+        for phase in (self.loading, self.ready, self.going):
+            for number, start in phase.items():
+                if start.spec.name == model.name:
+                    pinned = model.pinned
+                    phase[number] = replace(start, spec=structs.replace(start.spec, pinned=pinned))
         self.do(self.scheduler.on_revise(model, self.now))
 
     def tick(self, seconds: float = 0.0) -> None:
@@ -133,6 +152,8 @@ class World:
         used = [*self.loading.values(), *self.ready.values(), *self.going.values()]
         assert sum(s.placement.claim["cpu"] for s in used) <= self.limits.bytes["cpu"]
         assert not self.limits.max_models or len(used) <= self.limits.max_models
+        foes = self.scheduler.policy.company.foes(effect.spec.name)
+        assert not foes & {other.spec.name for other in used}
 
     def stop(self, effect: Stop) -> None:
         phase = self.ready if effect.instance in self.ready else self.loading
