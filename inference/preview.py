@@ -11,15 +11,13 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
-import msgspec
 from django.conf import settings
 
-from inference import catalog, fit, hub_protocol, places, reading, vault, wire
-from inference.errors import HubError, InvalidValue, UnsafeModel
+from inference import fit, hub_protocol, places, reading, vault, wire
+from inference.errors import InvalidValue, UnsafeModel
 from inference.hub_protocol import HubFile, Listing
-from inference.models import Model
 from inference.node import headers
 from inference.reading import Report
 
@@ -101,12 +99,14 @@ def _fit(report: Report, path: Path, state: wire.Snapshot | None) -> dict[str, A
     """An adapter needs what its base needs, which the base's own page tells."""
     if state is None or report.kind == "adapter":
         return None
-    row = Model(name="?", kind=report.kind, engine=report.engine, path=str(path))
-    row.context_tokens = report.context_tokens
-    try:
-        return fit.of(catalog.spec_of(row), state)
-    except (HubError, msgspec.ValidationError):
-        return None
+    spec = wire.ModelSpec(
+        name="?",
+        kind=cast("wire.Kind", report.kind),
+        engine=report.engine,
+        path=str(path),
+        context_tokens=report.context_tokens,
+    )
+    return fit.of(spec, state)
 
 
 def wanted_bytes(name: str, begin: bytes) -> int:
