@@ -203,7 +203,7 @@ async def test_the_log_says_who_asked_what_and_what_it_took(
     await client.get("/models")  # the line of a request is written once its answer is out
     request_id = answer.headers["x-request-id"]
     lines = web.log("web").splitlines()
-    (line,) = [one for one in lines if request_id in one and "hub.middleware" in one]
+    (line,) = [one for one in lines if request_id in one and "/chat/completions 200 in" in one]
     usage = answer.json()["usage"]
     for name in ("prompt_tokens", "completion_tokens"):
         assert f"{name}={usage[name]}" in line
