@@ -332,7 +332,8 @@ class Loaded(Message, frozen=True):
 
     memory_bytes: int
     weights_bytes: int = 0
-    kv_bytes: int = 0
+    kv_bytes: int = 0  # of `memory_bytes`, what keys and values hold already
+    kv_limit_bytes: int = 0  # what they will hold at most; 0: it has none, or cannot tell
     device: str = "cpu"
     dtype: str = ""
     context_tokens: int = 0
@@ -465,6 +466,7 @@ class Start(Message, frozen=True):
     spec: ModelSpec
     threads: int
     memory_bytes: int = 0  # what the engine may take; 0: no limit
+    kv_bytes: int = 0  # of it, for keys and values; 0: the engine decides
 
 
 class Run(Message, frozen=True):

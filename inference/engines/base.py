@@ -33,6 +33,7 @@ class Setting:
     device: str  # cpu | cuda | cuda:0, already resolved
     memory_bytes: int  # 0: no limit
     progress: Callable[[int, int], None]  # loaded bytes, total bytes
+    kv_bytes: int = 0  # of `memory_bytes`, for keys and values; 0: the engine decides
 
 
 class Engine(ABC):

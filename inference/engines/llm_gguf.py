@@ -91,10 +91,12 @@ class LlmGguf(Engine):
         setting.progress(header.weights_bytes, header.weights_bytes)
         self._start_threads(sum(lane.running for lane in lanes))
         self._kv_bytes_per_token = _kv_token_bytes(spec, header)
+        kv_bytes = sum(lane.allocated_tokens for lane in lanes) * self._kv_bytes_per_token
         return wire.Loaded(
             memory_bytes=footprint.total_bytes,
             weights_bytes=header.weights_bytes,
-            kv_bytes=sum(lane.allocated_tokens for lane in lanes) * self._kv_bytes_per_token,
+            kv_bytes=kv_bytes,
+            kv_limit_bytes=kv_bytes,
             device="cpu" if gpu is None else setting.device,
             dtype=header.quantization,
             context_tokens=self._context_tokens,
@@ -342,8 +344,8 @@ def _lanes(spec: wire.ModelSpec, setting: Setting, header: GgufHeader, gpu: bool
     """Raises: LoadFailed, OutOfMemory."""
     own = header.context_tokens or 4_096
     context = min(spec.context_tokens or own, own)
-    free_bytes = DEFAULT_KV_BYTES
-    if setting.memory_bytes:
+    free_bytes = setting.kv_bytes or DEFAULT_KV_BYTES
+    if setting.memory_bytes and not setting.kv_bytes:
         free_bytes = setting.memory_bytes - header.weights_bytes - OTHER_BYTES
     fits = free_bytes // max(1, _kv_token_bytes(spec, header))
     most = spec.options.get("kv_tokens", MAX_KV_TOKENS)

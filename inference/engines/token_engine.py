@@ -122,10 +122,12 @@ class TokenEngine(Engine):
         self._batch = Batch(self._decoder, self._vocabulary, ends, self._memory, limits)
         self._thread.start()
         self._warm_up()
-        self._limit_memory(spec, setting, footprint)
+        limit_bytes = self._limit_memory(spec, setting, footprint)
         return wire.Loaded(
             memory_bytes=footprint.total_bytes,
             weights_bytes=self._decoder.weights_bytes,
+            kv_bytes=self._batch.kv_bytes,
+            kv_limit_bytes=limit_bytes,
             device=setting.device,
             dtype=str(dtype).removeprefix("torch."),
             context_tokens=self._context,
@@ -211,14 +213,18 @@ class TokenEngine(Engine):
         if isinstance(frames[-1], wire.Failure):
             raise LoadFailed(f"the first token failed: {frames[-1].message}")
 
-    def _limit_memory(self, spec: wire.ModelSpec, setting: Setting, footprint: Footprint) -> None:
-        """Give what the weights left to keys and values. Raises: OutOfMemory."""
+    def _limit_memory(self, spec: wire.ModelSpec, setting: Setting, footprint: Footprint) -> int:
+        """Bound keys and values by what was given to them, or what the weights left; 0: no bound.
+
+        Raises: OutOfMemory.
+        """
         limit = _kv_limit(setting, self._device, footprint)
         asked = spec.options.get("prefix_cache_bytes")
         kept = int(limit * PREFIX_SHARE) if limit else PREFIX_BYTES
         self._memory.limit(limit, kept if asked is None else int(asked))
         if limit:
             self._adapters.limit_bytes = max(spec.adapters_bytes, int(limit * ADAPTER_SHARE))
+        return limit
 
     # --- the encoding thread --------------------------------------------------------------------
 
@@ -337,6 +343,8 @@ class TokenEngine(Engine):
 
 def _kv_limit(setting: Setting, device: torch.device, footprint: Footprint) -> int:
     """Give the bytes for keys and values; 0: no limit. Raises: OutOfMemory."""
+    if setting.kv_bytes:
+        return setting.kv_bytes
     if not setting.memory_bytes:
         if device.type != "cuda":
             return 0

@@ -81,5 +81,7 @@ def kv_bytes(spec: wire.ModelSpec, options: Options, setting: Setting) -> int:
     """Give what is left of the allowance for keys and values; 0: the server decides."""
     if options.kv_cache_bytes or not setting.memory_bytes:
         return options.kv_cache_bytes
+    if setting.kv_bytes:
+        return setting.kv_bytes
     weights = sum(file.stat().st_size for file in Path(spec.path).glob("*.safetensors"))
     return max(0, setting.memory_bytes - HOST_BYTES - int(weights * MARGIN))

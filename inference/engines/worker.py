@@ -118,6 +118,7 @@ class Worker:
             progress=lambda done, total: self._outbox.put(
                 wire.LoadProgress(loaded_bytes=done, total_bytes=total)
             ),
+            kv_bytes=start.kv_bytes,
         )
 
     def _report_if_due(self) -> None:

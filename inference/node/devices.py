@@ -7,11 +7,13 @@ import importlib
 import os
 import subprocess
 from dataclasses import dataclass, replace
+from functools import cache
 from pathlib import Path
 from typing import Any
 
 import psutil
 
+BF16_FLAGS = frozenset({"avx512_bf16", "amx_tile"})  # Source: arch/x86/include/asm/cpufeatures.h
 CGROUP = Path("/sys/fs/cgroup")
 UNLIMITED_BYTES = 1 << 60  # cgroup v1 writes a huge number for "no limit"
 RESERVE_SHARE, RESERVE_MIN_BYTES = 0.1, 512 * 1024 * 1024
@@ -43,6 +45,17 @@ def cpu_cores() -> int:
     cores = float(len(os.sched_getaffinity(0)))
     quota = _cpu_quota()
     return max(1, int(min(cores, quota) if quota else cores))
+
+
+@cache
+def computes_bf16() -> bool:
+    """Tell whether the processor computes in bfloat16, as engines ask torch."""
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+    except OSError:
+        return False
+    flags = next((line.split() for line in lines if line.startswith("flags")), [])
+    return not BF16_FLAGS.isdisjoint(flags)
 
 
 def engine_threads(cores: int | None = None) -> int:
@@ -94,10 +107,34 @@ def process_memory(pid: int) -> int:
                 return int(line.split()[1]) * 1024
     except (OSError, ValueError):
         pass
+    return alone_memory(pid)
+
+
+def alone_memory(pid: int) -> int:
+    """Bytes of main memory a process holds if nobody shared its pages. 0 if it has ended."""
+    return _status_bytes(pid, "VmRSS")
+
+
+def most_memory(pid: int) -> int:
+    """The same at its most, since it began or since `forget_most`."""
+    return _status_bytes(pid, "VmHWM")
+
+
+def forget_most(pid: int) -> bool:
+    """Begin anew: what loading took for a moment is not what serving takes. Gives whether it could."""
     try:
-        return int(psutil.Process(pid).memory_info().rss)
-    except psutil.Error:
+        Path(f"/proc/{pid}/clear_refs").write_text("5")  # Source: proc(5)
+    except OSError:
+        return False
+    return True
+
+
+def _status_bytes(pid: int, name: str) -> int:
+    try:
+        lines = Path(f"/proc/{pid}/status").read_text().splitlines()
+    except OSError:
         return 0
+    return next((int(line.split()[1]) * 1024 for line in lines if line.startswith(name)), 0)
 
 
 def family(pid: int) -> set[int]:

@@ -18,13 +18,17 @@ class Placement:
     """Where a model can go and what it takes there.
 
     `claim` is what is reserved, on every device it touches; `allowance_bytes` is what the engine is
-    told that it may take on `device`.
+    told that it may take on `device`, `kv_bytes` of it for keys and values.
     """
 
     device: str
     claim: Bytes
     weights_bytes: int = 0
     allowance_bytes: int = 0
+    kv_bytes: int = 0
+    step_bytes: int = 0  # taken only while it computes
+    model_bytes: int = 0  # what a process without a model has not; 0: not known
+    variant: str = ""  # of the engine: what decides which libraries it holds
 
 
 @dataclass(frozen=True, slots=True)

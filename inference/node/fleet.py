@@ -11,6 +11,7 @@ from inference import wire
 from inference.node import devices, memory
 from inference.node.devices import Device
 from inference.node.effects import Start
+from inference.node.peaks import Peaks
 from inference.node.process import environment, spawn
 from inference.node.reaper import Roster
 from inference.node.running import Events, Running
@@ -32,7 +33,7 @@ class Fleet:
         env |= {"HUB_VLLM_PYTHON": settings.vllm_python} if settings.vllm_python else {}
         self._env = env
         self.devices: list[Device] = devices.find(settings.device, settings.memory_limit_bytes)
-        self.peaks = memory.Peaks(settings.state_dir / "peaks.json")
+        self.peaks = Peaks(settings.state_dir / "peaks.json")
         self.standby = Standby(env, count=settings.standby)
         self.running: dict[int, Running] = {}
         self._tasks: set[asyncio.Task[None]] = set()
@@ -56,6 +57,8 @@ class Fleet:
 
     def stop(self, running: Running) -> None:
         """Close its socket; `on_exit` follows. Before its process is there, `_start` sees to it."""
+        if not running.stopping:
+            self.learn(running, self.alone(running, {}))
         running.stopping = True
         if running.process:
             self._task(running.process.stop())
@@ -67,9 +70,30 @@ class Fleet:
         self.running.pop(running.id, None)
         self._write_down()
 
-    def write_peak(self, running: Running, claim: dict[str, int]) -> None:
-        device = running.order.placement.device
-        self.peaks.remember(running.order.spec, device, claim.get(device, 0))
+    def learn(self, running: Running, claim: dict[str, int]) -> None:
+        """Keep what was needed beside keys and values, and what the process took without its model."""
+        placement, loaded = running.order.placement, running.loaded
+        if loaded is None:
+            return
+        kv_bytes = loaded.kv_limit_bytes or placement.kv_bytes
+        size = claim.get(placement.device, 0) - kv_bytes
+        self.peaks.remember(running.order.spec, placement.device, size)
+
+    def learn_base(self, running: Running) -> None:
+        """It has just been loaded."""
+        if running.process:
+            running.most_is_true = devices.forget_most(running.process.pid)
+        placement, loaded = running.order.placement, running.loaded
+        if loaded and (size := memory.base_of(placement, loaded)):
+            self.peaks.learn_base(placement.variant, placement.device, size)
+
+    def alone(self, running: Running, sizes: dict[str, int]) -> dict[str, int]:
+        """Give the most since it was loaded, as if nobody shared its pages: whoever does may leave."""
+        if running.process is None or not running.process.alive:
+            return sizes
+        read = devices.most_memory if running.most_is_true else devices.alone_memory
+        whole = read(running.process.pid)
+        return {**sizes, "cpu": max(whole, sizes.get("cpu", 0))}
 
     def measure(self) -> dict[int, dict[str, int]]:
         """Give what each instance holds on each device. Reads /proc and the driver: in a thread."""
@@ -110,6 +134,7 @@ class Fleet:
             spec=msgspec.structs.replace(spec, device=placement.device),
             threads=self._threads,
             memory_bytes=placement.allowance_bytes,
+            kv_bytes=placement.kv_bytes,
         )
         running.adopt(process, start)
         if running.stopping:

@@ -8,7 +8,7 @@ import json
 import re
 import struct
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import astuple, dataclass
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -26,7 +26,17 @@ GGUF_NUMBERS = {0: "<B", 1: "<b", 2: "<H", 3: "<h", 4: "<I", 5: "<i", 6: "<f", 7
     12: "<d",
 }  # Source: ggml's gguf.md, value types
 GGUF_STRING, GGUF_ARRAY = 8, 9
+VOCABULARY, COUNT = "tokenizer.ggml.tokens", " count"  # how many entries an array has
 KV_ELEMENT_BYTES = 2  # float16 or bfloat16
+FLOAT_BYTES = {"F64": 8, "F32": 4, "F16": 2, "BF16": 2}  # Source: the safetensors format
+WRITERS = ("CausalLM", "LMHead", "Generation")  # in the names of what keeps keys and values
+OLD_NAMES = {  # Source: `attribute_map` of GPT2Config and BloomConfig
+    "max_position_embeddings": "n_positions",
+    "num_hidden_layers": "n_layer",
+    "num_attention_heads": "n_head",
+    "hidden_size": "n_embd",
+}
+OPEN_CLIP = "open_clip_config.json"
 PLAIN = re.compile(r"embed|lm_head|wte|wpe")
 
 
@@ -43,6 +53,16 @@ class Shape:
     context_tokens: int = 0
     plain_bytes: int = 0  # of the weights, those that no engine quantizes: embeddings and head
     family: str = ""  # `model_type` of a folder's config
+    vocab_tokens: int = 0
+    width: int = 0  # of a token inside a layer: hidden and intermediate size together
+    floats: int = 0  # weights that an engine may keep in another number format, and
+    floats_bytes: int = 0  # what they take in the file
+
+    def weights_as(self, element_bytes: int) -> int:
+        """Give the weights' size in a format of so many bytes; 0: as they are in the file."""
+        if not element_bytes:
+            return self.weights_bytes
+        return self.weights_bytes - self.floats_bytes + self.floats * element_bytes
 
 
 def read(path: str) -> Shape:
@@ -83,11 +103,22 @@ def _token_bytes(layers: int, kv_heads: int, both: int, file: Path) -> int:
 # --- Hugging Face and CTranslate2 folders -----------------------------------------------------------
 
 
-def safetensors_bytes(file: Path) -> tuple[int, int]:
-    """Sum the sizes of all tensors, and of embeddings and head, by the header.
+@dataclass(frozen=True, slots=True)
+class Sizes:
+    """Of the tensors of one or more files; the last two of those in 16, 32 or 64 bits."""
 
-    Raises: UnreadableModel.
-    """
+    total_bytes: int = 0
+    plain_bytes: int = 0  # embeddings and head
+    floats: int = 0
+    floats_bytes: int = 0
+
+    def __add__(self, other: "Sizes") -> "Sizes":
+        pairs = zip(astuple(self), astuple(other), strict=True)
+        return Sizes(*(mine + theirs for mine, theirs in pairs))
+
+
+def safetensors_sizes(file: Path) -> Sizes:
+    """Read the header only. Raises: UnreadableModel."""
     with file.open("rb") as stream:
         prefix = stream.read(8)
         size = int.from_bytes(prefix, "little")
@@ -95,10 +126,18 @@ def safetensors_bytes(file: Path) -> tuple[int, int]:
             raise UnreadableModel(f"{file.name} is no safetensors file")
         try:
             header: dict[str, Any] = bounded_json(stream.read(size))
-            sizes = {k: _span(*v["data_offsets"]) for k, v in header.items() if k != "__metadata__"}
-            return sum(sizes.values()), sum(n for k, n in sizes.items() if PLAIN.search(k))
+            tensors = [_tensor(k, v) for k, v in header.items() if k != "__metadata__"]
         except (ValueError, KeyError, TypeError, AttributeError) as error:
             raise UnreadableModel(f"the header of {file.name} is broken: {error}") from error
+    return sum(tensors, Sizes())
+
+
+def _tensor(name: str, entry: dict[str, Any]) -> Sizes:
+    """Raises: ValueError, KeyError, TypeError."""
+    size = _span(*entry["data_offsets"])
+    element = FLOAT_BYTES.get(str(entry.get("dtype")), 0)
+    plain = size if PLAIN.search(name) else 0
+    return Sizes(size, plain, size // element, size) if element else Sizes(size, plain)
 
 
 def _span(begin: object, end: object) -> int:
@@ -111,17 +150,31 @@ def _span(begin: object, end: object) -> int:
 def _folder(folder: Path) -> Shape:
     files = sorted(folder.glob("*.safetensors"))  # open_clip's file repeats the library's
     files = [file for file in files if not file.name.startswith("open_clip")] or files
-    sizes = [safetensors_bytes(file) for file in files]
-    weights, plain = (sum(size[part] for size in sizes) for part in (0, 1))
-    if not weights:
-        weights = sum(file.stat().st_size for file in folder.glob("*.bin"))
+    sizes = sum((safetensors_sizes(file) for file in files), Sizes())
+    weights = sizes.total_bytes or sum(file.stat().st_size for file in folder.glob("*.bin"))
     if not weights:
         raise UnreadableModel(f"{folder.name} holds neither *.safetensors nor model.bin")
     file = folder / "config.json"
-    config = _config(file)
-    context = whole(config.get("max_position_embeddings"), MAX_CONTEXT_TOKENS)
-    family = str(config.get("model_type", ""))
-    return Shape(weights, _kv_token_bytes(config, file), context, plain, family)
+    config = _config(file) or _open_clip(folder / OPEN_CLIP)
+    return Shape(
+        weights,
+        _kv_token_bytes(config, file),
+        _named(config, "max_position_embeddings", MAX_CONTEXT_TOKENS),
+        sizes.plain_bytes,
+        str(config.get("model_type", "")),
+        whole(config.get("vocab_size")),
+        _named(config, "hidden_size") + whole(config.get("intermediate_size")),
+        sizes.floats,
+        sizes.floats_bytes,
+    )
+
+
+def _open_clip(file: Path) -> dict[str, Any]:
+    """Give what a config of open_clip says in the words of a Hugging Face config."""
+    model = _config(file).get("model_cfg")
+    text = model.get("text_cfg") if isinstance(model, dict) else None
+    text = text if isinstance(text, dict) else {}
+    return {"model_type": "open_clip", "vocab_size": text.get("vocab_size")} if model else {}
 
 
 def _config(file: Path) -> dict[str, Any]:
@@ -139,6 +192,11 @@ def _config(file: Path) -> dict[str, Any]:
     return {**text, "architectures": text.get("architectures") or loaded.get("architectures")}
 
 
+def _named(config: dict[str, Any], name: str, most: int = MAX_SIZE) -> int:
+    """Read a size by its usual name, or by that of an older family."""
+    return whole(config.get(name), most) or whole(config.get(OLD_NAMES[name]), most)
+
+
 def architectures(config: dict[str, Any]) -> list[str]:
     names = config.get("architectures")
     return [name for name in names if isinstance(name, str)] if isinstance(names, list) else []
@@ -150,10 +208,10 @@ def _kv_token_bytes(config: dict[str, Any], file: Path) -> int:
     Raises: UnreadableModel.
     """
     names = architectures(config)
-    if not any("CausalLM" in name or "Generation" in name for name in names):
+    if not any(mark in name for name in names for mark in WRITERS):
         return 0
     keys = ("num_hidden_layers", "num_attention_heads", "hidden_size")
-    layers, heads, hidden = (whole(config.get(key)) for key in keys)
+    layers, heads, hidden = (_named(config, key) for key in keys)
     if not (layers and heads and hidden):
         return 0
     head = whole(config.get("head_dim")) or hidden // heads
@@ -177,7 +235,9 @@ def _gguf(file: Path) -> Shape:
     kv_heads = number("attention.head_count_kv") or heads
     token_bytes = _token_bytes(number("block_count"), kv_heads, both, file)
     context = number("context_length", MAX_CONTEXT_TOKENS)
-    return Shape(_gguf_files_bytes(file), token_bytes, context)
+    width = number("embedding_length") + number("feed_forward_length")
+    vocab = whole(values.get(f"{VOCABULARY}{COUNT}")) or number("vocab_size")
+    return Shape(_gguf_files_bytes(file), token_bytes, context, 0, "", vocab, width)
 
 
 def _gguf_files_bytes(file: Path) -> int:
@@ -188,7 +248,7 @@ def _gguf_files_bytes(file: Path) -> int:
 
 
 def gguf_numbers(file: Path) -> dict[str, int | float | str]:
-    """Read the scalar metadata, skipping arrays. Raises: UnreadableModel."""
+    """Read the scalar metadata; of an array, how many entries it has. Raises: UnreadableModel."""
     return gguf_metadata(file)[0]
 
 
@@ -215,7 +275,7 @@ def _gguf_entries(stream: BinaryIO, count: int) -> dict[str, int | float | str]:
         key = _gguf_string(stream)
         (kind,) = struct.unpack("<I", stream.read(4))
         if kind == GGUF_ARRAY:
-            _skip_array(stream)
+            found[key + COUNT] = _skip_array(stream)
         elif kind == GGUF_STRING:
             found[key] = _gguf_string(stream)
         else:
@@ -235,13 +295,14 @@ def _gguf_string(stream: BinaryIO) -> str:
     return stream.read(size).decode("utf-8", "replace")
 
 
-def _skip_array(stream: BinaryIO, depth: int = 1) -> None:
+def _skip_array(stream: BinaryIO, depth: int = 1) -> int:
+    """Give how many entries it has."""
     if depth > MAX_GGUF_DEPTH:
         raise UnreadableModel("arrays nested too deeply in a GGUF header")
     kind, count = struct.unpack("<IQ", stream.read(12))
     if kind in GGUF_NUMBERS:
         _skip(stream, struct.calcsize(GGUF_NUMBERS[kind]) * count)
-        return
+        return int(count)
     if count > 10 * MAX_GGUF_ITEMS:
         raise UnreadableModel(f"an array of {count} entries in a GGUF header")
     for _ in range(count):
@@ -250,6 +311,7 @@ def _skip_array(stream: BinaryIO, depth: int = 1) -> None:
             _skip(stream, size)
         else:
             _skip_array(stream, depth + 1)
+    return int(count)
 
 
 def _skip(stream: BinaryIO, size: int) -> None:

@@ -1,84 +1,87 @@
 """What a model will take: a formula from its files' headers, then the truth as it was measured.
 
-`claims` is asked once per spec; `Peaks` remembers measured needs in a file of the node's state folder.
+`placements` is asked once per spec, by `placing`. A process counts as if it were alone on the machine: those
+with whom it shares pages may leave.
 """
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from inference import wire
 from inference.errors import InvalidValue, LoadFailed
-from inference.node.devices import Device
+from inference.node.devices import Device, computes_bf16
 from inference.node.eviction import Placement
 from inference.node.headers import Shape, UnreadableModel, read
+from inference.node.peaks import Peaks
 
 MB = 1024 * 1024
 GIB = 1024 * MB
-FLOORS_BYTES = {
-    # What a process takes before its first weight. Source: measured, see DESIGN.md.
-    "fake": 40 * MB,
+BASES_BYTES = {
+    # What a process takes with its libraries, before its model, where none was measured here yet.
+    # Source: measured with nothing shared, docs/decisions.md of 2026-11-25.
+    "fake": 30 * MB,
     "remote_openai": 90 * MB,
-    "llm_gguf": 150 * MB,
-    "asr_whisper": 200 * MB,
-    "embed_text": 450 * MB,
-    "embed_clip": 500 * MB,
-    "llm_transformers": 550 * MB,
+    "llm_gguf": 155 * MB,
+    "asr_whisper": 88 * MB,
+    "embed_text": 335 * MB,
+    "embed_clip": 395 * MB,
+    "llm_transformers": 402 * MB,
+    "vlm_transformers": 420 * MB,
     "llm_vllm": 2_400 * MB,
-    "vlm_transformers": 450 * MB,
 }
-FLOOR_BYTES = 500 * MB
+BASE_BYTES = 500 * MB
+TOKEN_BYTES = {  # of a tokenizer, for each entry of its vocabulary
+    "llm_gguf": 1_000,
+    "embed_text": 500,
+    "embed_clip": 1_450,
+    "llm_transformers": 1_450,
+    "vlm_transformers": 1_450,
+}
 WITHOUT_FILES = frozenset({"fake", "remote_openai"})
 CUDA_HOST_FLOOR_BYTES = 1_500 * MB  # libraries, context and pinned buffers in main memory
 CUDA_FLOOR_BYTES = 600 * MB  # context and kernels on the device
-ACTIVATIONS_BYTES = 200 * MB
+CUDA_STEP_BYTES = 200 * MB
+CUDA_MARGIN = 1.05  # of the weights: allocators round up
+ACTIVATIONS_BYTES = 200 * MB  # no picture takes more while it is decoded; vLLM's own work
+PICTURE_BYTES = 120 * MB  # the largest photograph, in three colours, while it is decoded
+STEP_BYTES = 32 * MB  # threads, allocators, what a step of a small model computes with
+PROMPT_TOKENS, ANSWER_ROWS = 512, 64  # that llm_transformers computes at once
+ENCODED_TOKENS = 1_024  # that embed_text computes at once
+LOOP_BYTES = 20 * MB  # of the batching loop, beside that
+TABLES_SHARE = (
+    0.3  # of keys and values: a table that grows is held twice, and the allocator keeps some
+)
+FAMILY_BYTES = {"mixtral": 95 * MB, "gemma2": 70 * MB}  # kernels that only they make use of
+SPEECH_SHARE = 1.0  # of the weights, for eight recordings in work
+TOKEN_ENGINES = frozenset({"llm_transformers", "vlm_transformers"})
+SEEING = frozenset({"vlm_transformers", "embed_clip"})
+ELEMENT_BYTES = {"float32": 4, "float16": 2, "bfloat16": 2}
 QUANTIZED_SHARES = {"int8": 0.51, "nf4": 0.27}  # of 16-bit weights, scales included
 PACKED_WHILE_READ = frozenset({"llama", "mistral", "qwen2", "qwen3"})  # others are read whole first
 KV_SHARES = {"q8_0": 17 / 32}  # of 16 bits: 34 bytes for 32 numbers
-WEIGHTS_MARGIN = 1.05  # measured after load: 4.3 % above the header's sum
 USUAL_CONTEXT_TOKENS = 4096
 KV_REQUESTS = 8  # running requests that the KV memory is planned for
 KV_REQUEST_TOKENS = 2048  # of each of them
-FEW_CONCURRENT = 4  # llama.cpp shares one context among its slots
+COPIES = 2  # of a prompt in llm_transformers: as it is computed, and in its row of the table
 
 
 @dataclass(frozen=True, slots=True)
 class Need:
-    """Bytes on the model's own device; the KV part may shrink down to `kv_min_bytes`."""
+    """Bytes on the model's own device; the KV part may shrink down to `kv_min_bytes`.
+
+    `fixed_bytes` are all but keys and values; of these, `step_bytes` are taken only while it computes.
+    """
 
     fixed_bytes: int
     kv_bytes: int
     kv_min_bytes: int
     weights_bytes: int
+    step_bytes: int = 0
 
     @property
     def bytes(self) -> int:
         return self.fixed_bytes + self.kv_bytes
-
-
-class Peaks:
-    """Measured needs by (model and version, engine, dtype, context, device); survives restarts.
-
-    The version stands for the options: they may hold a key of another server, and this is a file.
-    """
-
-    def __init__(self, file: Path) -> None:
-        self._file = file
-        self._known = _load(file)
-
-    def get(self, spec: wire.ModelSpec, device: str) -> int:
-        return self._known.get(_key(spec, device), 0)
-
-    def remember(self, spec: wire.ModelSpec, device: str, size: int) -> None:
-        """Keep the largest; written at once, by rename, when it grew noticeably."""
-        key = _key(spec, device)
-        if size <= self._known.get(key, 0) * 1.01:
-            return
-        self._known[key] = size
-        draft = self._file.with_suffix(".new")
-        draft.write_text(json.dumps(self._known, indent=1, sort_keys=True))
-        draft.replace(self._file)
 
 
 def placements(spec: wire.ModelSpec, devices: Sequence[Device], peaks: Peaks) -> list[Placement]:
@@ -90,34 +93,87 @@ def placements(spec: wire.ModelSpec, devices: Sequence[Device], peaks: Peaks) ->
     return [_placement(spec, shape, device, peaks) for device in _devices(spec, devices)]
 
 
-def need(spec: wire.ModelSpec, shape: Shape, *, cuda: bool) -> Need:
-    """Formula: floor + weights x 1.05 + activations + adapters + KV per token x planned tokens."""
-    floor = CUDA_FLOOR_BYTES if cuda else FLOORS_BYTES.get(spec.engine, FLOOR_BYTES)
-    extra = int(spec.options.get("memory_bytes", 0)) if spec.engine == "fake" else 0
-    activations = ACTIVATIONS_BYTES if shape.weights_bytes else 0
-    own = shape.context_tokens or USUAL_CONTEXT_TOKENS
-    context = min(spec.context_tokens or own, own)
-    planned = max(context, min(spec.max_concurrency, KV_REQUESTS) * min(context, KV_REQUEST_TOKENS))
-    least = min(context, KV_REQUEST_TOKENS)
-    token_bytes = int(shape.kv_token_bytes * KV_SHARES.get(str(spec.options.get("kv_type")), 1.0))
-    kv_bytes, kv_min_bytes = token_bytes * planned, token_bytes * least
-    if spec.engine == "llm_vllm":  # it counts whole GiB on a CPU
-        kv_bytes, kv_min_bytes = max(GIB, kv_bytes), max(GIB, kv_min_bytes)
-    kept = int(_kept_bytes(spec, shape) * WEIGHTS_MARGIN)
+def need(spec: wire.ModelSpec, shape: Shape, *, cuda: bool, base_bytes: int = 0) -> Need:
+    """Formula: process + weights + vocabulary + work of a step + KV per token x planned tokens.
+
+    `base_bytes` is the process without its model as it was measured; 0: as it usually is.
+    """
+    kv_bytes, kv_min_bytes = _kv_bytes(spec, shape, cuda=cuda)
+    if cuda:
+        model = int(_kept_bytes(spec, shape, cuda=True) * CUDA_MARGIN)
+        base, step = CUDA_FLOOR_BYTES, CUDA_STEP_BYTES
+    else:
+        model, step = _model_bytes(spec, shape), _step_bytes(spec, shape, kv_bytes)
+        base = base_bytes or BASES_BYTES.get(spec.engine, BASE_BYTES)
     return Need(
-        fixed_bytes=floor + extra + activations + spec.adapters_bytes + kept,
+        fixed_bytes=base + model + step,
         kv_bytes=kv_bytes,
         kv_min_bytes=kv_min_bytes,
         weights_bytes=shape.weights_bytes,
+        step_bytes=step,
     )
 
 
-def _kept_bytes(spec: wire.ModelSpec, shape: Shape) -> int:
+def _model_bytes(spec: wire.ModelSpec, shape: Shape) -> int:
+    """Give what a model adds to a process in main memory, before it computes."""
+    if spec.engine == "fake":
+        return int(spec.options.get("memory_bytes", 0))
+    tokenizer = TOKEN_BYTES.get(spec.engine, 0) * shape.vocab_tokens
+    return _kept_bytes(spec, shape, cuda=False) + tokenizer
+
+
+def _step_bytes(spec: wire.ModelSpec, shape: Shape, kv_bytes: int) -> int:
+    """Give what is taken only while it computes. Source of the figures: measured, docs/decisions.md."""
+    if spec.engine in WITHOUT_FILES:
+        return 0
+    if spec.engine == "llm_vllm":
+        return ACTIVATIONS_BYTES
+    if spec.engine == "asr_whisper":
+        return STEP_BYTES + int(shape.weights_bytes * SPEECH_SHARE)
+    if spec.engine == "embed_text":
+        return STEP_BYTES // 2 + ENCODED_TOKENS * shape.width * 16
+    step = STEP_BYTES + (PICTURE_BYTES if spec.engine in SEEING else 0)
+    if spec.engine in TOKEN_ENGINES:
+        step += LOOP_BYTES + FAMILY_BYTES.get(shape.family, 0) + PROMPT_TOKENS * shape.width * 8
+        step += ANSWER_ROWS * shape.vocab_tokens * 8 + int(kv_bytes * TABLES_SHARE)
+    return step
+
+
+def _kv_bytes(spec: wire.ModelSpec, shape: Shape, *, cuda: bool) -> tuple[int, int]:
+    """Give what is planned for keys, values and adapters, and the least that is of use."""
+    own = shape.context_tokens or USUAL_CONTEXT_TOKENS
+    context = min(spec.context_tokens or own, own)
+    longest = context * (COPIES if spec.engine in TOKEN_ENGINES else 1)
+    planned = max(longest, min(spec.max_concurrency, KV_REQUESTS) * min(context, KV_REQUEST_TOKENS))
+    least = min(context, KV_REQUEST_TOKENS)
+    token_bytes = int(shape.kv_token_bytes * KV_SHARES.get(str(spec.options.get("kv_type")), 1.0))
+    if spec.engine in TOKEN_ENGINES:
+        token_bytes = token_bytes * (element_bytes(spec, cuda=cuda) or 2) // 2
+    planned_bytes, least_bytes = token_bytes * planned, token_bytes * least
+    if spec.engine == "llm_vllm":  # it counts whole GiB on a CPU
+        return max(GIB, planned_bytes), max(GIB, least_bytes)
+    return planned_bytes + spec.adapters_bytes, least_bytes + spec.adapters_bytes
+
+
+def element_bytes(spec: wire.ModelSpec, *, cuda: bool) -> int:
+    """Give the size of a number that the engine computes with; 0: that of the file."""
+    if spec.engine not in TOKEN_ENGINES | SEEING | {"embed_text"}:
+        return 0
+    if spec.dtype in ELEMENT_BYTES:
+        return ELEMENT_BYTES[spec.dtype]
+    if spec.engine in TOKEN_ENGINES:
+        return 2 if cuda or computes_bf16() else 4
+    return 4 if spec.engine == "embed_clip" else 0
+
+
+def _kept_bytes(spec: wire.ModelSpec, shape: Shape, *, cuda: bool) -> int:
     """Give the most that is held of the weights while and after they are quantized."""
-    if shape.family not in PACKED_WHILE_READ:
-        return shape.weights_bytes
+    whole = shape.weights_as(element_bytes(spec, cuda=cuda))
+    if shape.family not in PACKED_WHILE_READ or spec.engine not in TOKEN_ENGINES:
+        return whole
     share = QUANTIZED_SHARES.get(str(spec.options.get("quantization")), 1.0)
-    return shape.plain_bytes + int((shape.weights_bytes - shape.plain_bytes) * share)
+    plain = shape.plain_bytes * whole // max(1, shape.weights_bytes)
+    return plain + int((whole - plain) * share)
 
 
 def settled(
@@ -125,8 +181,8 @@ def settled(
 ) -> dict[str, int]:
     """Reconcile a claim with the truth after a load.
 
-    What the engine has still to grow into stays reserved: its KV memory when it names it, else
-    everything that it was allowed.
+    What the engine may still grow into stays reserved: the rest of its keys and values and the work
+    of a step, where it says how much it holds, else everything that it was allowed.
     """
     if loaded.device == "cpu" and placement.device != "cpu":  # its library has no GPU build
         return {"cpu": max(loaded.memory_bytes, measured.get("cpu", 0), placement.allowance_bytes)}
@@ -135,25 +191,51 @@ def settled(
         seen = measured.get(device, 0)
         if device == placement.device:
             seen = max(seen, loaded.memory_bytes)
-            rest = loaded.weights_bytes + loaded.kv_bytes if loaded.kv_bytes else planned
-            claim[device] = max(seen, rest)
+            claim[device] = max(seen, _grown(placement, loaded, seen, planned))
         else:
             claim[device] = max(seen, planned)
     return claim
 
 
+def _grown(placement: Placement, loaded: wire.Loaded, seen: int, planned: int) -> int:
+    tells = loaded.kv_limit_bytes or not placement.kv_bytes
+    if not placement.weights_bytes or not seen or not tells:
+        return planned
+    return seen + max(0, loaded.kv_limit_bytes - loaded.kv_bytes) + placement.step_bytes
+
+
+def base_of(placement: Placement, loaded: wire.Loaded) -> int:
+    """Give what a process took without its model, by its size after the load; 0: cannot be told."""
+    if placement.device != "cpu" or loaded.device != "cpu" or not placement.weights_bytes:
+        return 0
+    return max(0, loaded.memory_bytes - loaded.kv_bytes - placement.model_bytes)
+
+
+def variant(spec: wire.ModelSpec, family: str) -> str:
+    """Name what decides which libraries an engine has in memory."""
+    own = "open_clip" if family == "open_clip" else str(spec.options.get("quantization", ""))
+    return f"{spec.engine}/{own}"
+
+
 def _placement(spec: wire.ModelSpec, shape: Shape, device: Device, peaks: Peaks) -> Placement:
     cuda = device.name.startswith("cuda")
-    wanted = need(spec, shape, cuda=cuda)
-    allowance = wanted.bytes
-    if allowance > device.limit_bytes:
-        room = device.limit_bytes - wanted.fixed_bytes
-        allowance = wanted.fixed_bytes + max(wanted.kv_min_bytes, min(room, wanted.kv_bytes))
-    measured = peaks.get(spec, device.name) or spec.memory_bytes
-    claim = {device.name: max(allowance, measured)}
+    kind = variant(spec, shape.family)
+    wanted = need(spec, shape, cuda=cuda, base_bytes=peaks.base(kind, device.name))
+    fixed = peaks.get(spec, device.name) or wanted.fixed_bytes
+    kv = max(wanted.kv_min_bytes, min(device.limit_bytes - fixed, wanted.kv_bytes))
+    claim = {device.name: max(fixed + kv, spec.memory_bytes)}
     if cuda:
         claim["cpu"] = CUDA_HOST_FLOOR_BYTES
-    return Placement(device.name, claim, wanted.weights_bytes, allowance)
+    return Placement(
+        device.name,
+        claim,
+        wanted.weights_bytes,
+        allowance_bytes=fixed + kv,
+        kv_bytes=kv,
+        step_bytes=wanted.step_bytes,
+        model_bytes=0 if cuda else _model_bytes(spec, shape),
+        variant=kind,
+    )
 
 
 def _devices(spec: wire.ModelSpec, devices: Sequence[Device]) -> list[Device]:
@@ -180,18 +262,3 @@ def _shape(spec: wire.ModelSpec) -> Shape:
         return read(spec.path)
     except (UnreadableModel, OSError) as error:
         raise LoadFailed(f"{spec.name} cannot be loaded: {error}") from error
-
-
-def _key(spec: wire.ModelSpec, device: str) -> str:
-    context = f"{spec.context_tokens}x{spec.max_concurrency}"
-    return "|".join((spec.key, spec.engine, spec.dtype, context, device))
-
-
-def _load(file: Path) -> dict[str, int]:
-    try:
-        loaded = json.loads(file.read_bytes())
-    except (OSError, ValueError):
-        return {}
-    if not isinstance(loaded, dict):
-        return {}
-    return {str(key): size for key, size in loaded.items() if isinstance(size, int)}

@@ -263,7 +263,8 @@ class Pool:
     def on_loaded(self, running: Running, loaded: wire.Loaded) -> None:
         self._ledger.gauges[running.id].loaded(loaded)
         claim = memory.settled(running.order.placement, loaded, {})
-        self._fleet.write_peak(running, claim)
+        self._fleet.learn(running, claim)
+        self._fleet.learn_base(running)
         self._do(self._scheduler.on_ready(running.id, claim, time.monotonic()))
 
     def on_load_failed(self, running: Running, failure: wire.Failure) -> None:
@@ -337,8 +338,9 @@ class Pool:
         device = gauges.device or running.order.placement.device
         gauges.memory_bytes = sizes.get(device, 0)
         if running.loaded and not running.stopping:
-            self._scheduler.on_measured(number, sizes)
-            self._fleet.write_peak(running, sizes)
+            alone = self._fleet.alone(running, sizes)
+            self._scheduler.on_measured(number, alone)
+            self._fleet.learn(running, alone)
 
     def _note_others(self, measured: dict[int, dict[str, int]]) -> None:
         """Reserve what standby processes and other programs hold of our limit."""

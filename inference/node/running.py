@@ -110,6 +110,7 @@ class Running:
     loaded: wire.Loaded | None = None
     life: Life = field(default_factory=Life)
     hung: bool = False
+    most_is_true: bool = False  # the kernel's own record of its most memory began after the load
     _steps: int = 0
     _probe: int = 0
     _numbers: Iterator[int] = field(default_factory=lambda: itertools.count(1))

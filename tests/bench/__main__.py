@@ -6,7 +6,7 @@ import sys
 import tempfile
 from pathlib import Path
 
-HUB_BENCHES = ("chat", "vllm", "overhead", "soak", "cold", "switch", "bed")
+HUB_BENCHES = ("chat", "vllm", "overhead", "soak", "cold", "switch", "bed", "memory")
 ENGINE_BENCHES = ("transformers", "quant")
 
 

@@ -25,7 +25,7 @@ def test_it_says_that_a_model_is_too_large_before_it_is_loaded(
     verdict = fit.of(spec, wire.Snapshot(at=0.0, devices=[device]))
     assert verdict is not None
     assert (verdict["verdict"], verdict["free_bytes"]) == ("does_not_fit", 2**35)
-    assert verdict["needed_bytes"] > 2**42
+    assert verdict["needed_bytes"] > 2**41  # in 16 bits, at least
     small = msgspec.structs.replace(spec, path=str(tiny_files.folder(tmp_path / "dwarf")))
     other = wire.ModelStatus(
         name="o", version="", state="ready", kind="llm", engine="x", device="cpu", claim_bytes=2**35

@@ -11,7 +11,8 @@ from typing import Any
 
 from inference import wire
 from inference.node.devices import Device
-from inference.node.memory import Peaks, placements
+from inference.node.memory import placements
+from inference.node.peaks import Peaks
 from tests import digits_clip, models
 from tests.inference.engines import tiny_models, tiny_vision
 from tests.inference.node.traces import BED

@@ -13,8 +13,9 @@ from inference import wire
 from inference.errors import InvalidValue, LoadFailed
 from inference.node import memory
 from inference.node.devices import Device
-from inference.node.headers import Shape, UnreadableModel, gguf_numbers, read, safetensors_bytes
-from inference.node.memory import Peaks, placements, settled
+from inference.node.headers import Shape, UnreadableModel, gguf_numbers, read, safetensors_sizes
+from inference.node.memory import placements, settled
+from inference.node.peaks import Peaks
 
 CPU = Device("cpu", "2 cores", 10**10, 8 * 10**9, 10**10)
 GPUS = [
@@ -84,7 +85,7 @@ def peaks(tmp_path: Path) -> Peaks:
 
 
 def test_it_sums_the_tensors_of_all_files(tmp_path: Path) -> None:
-    assert read(str(folder(tmp_path))) == Shape(1_750, 23_040, 8192)
+    assert read(str(folder(tmp_path))) == Shape(1_750, 23_040, 8192, width=576)
 
 
 @pytest.mark.parametrize(
@@ -108,7 +109,7 @@ def test_what_is_no_number_in_range_counts_as_absent(
     tmp_path: Path, peaks: Peaks, lie: dict[str, object]
 ) -> None:
     found = placements(spec(folder(tmp_path, CONFIG | lie)), [CPU], peaks)[0]
-    assert found.claim["cpu"] >= memory.FLOORS_BYTES["llm_transformers"]
+    assert found.claim["cpu"] >= memory.BASES_BYTES["llm_transformers"]
 
 
 def test_a_cache_beyond_reason_is_refused(tmp_path: Path) -> None:
@@ -147,7 +148,7 @@ def test_offsets_that_cannot_be_are_refused(tmp_path: Path, span: list[object]) 
     file = tmp_path / "m.safetensors"
     file.write_bytes(len(header).to_bytes(8, "little") + header + bytes(4))
     with pytest.raises(UnreadableModel, match="impossible offsets"):
-        safetensors_bytes(file)
+        safetensors_sizes(file)
 
 
 def test_an_encoder_has_no_kv_memory(tmp_path: Path) -> None:
@@ -161,13 +162,13 @@ def test_a_model_that_sees_keeps_keys_and_values_of_its_language_part(tmp_path: 
         "architectures": ["LlavaForConditionalGeneration"],
         "text_config": text,
     }
-    assert read(str(folder(tmp_path, whole))) == Shape(1_750, 23_040, 8192)
+    assert read(str(folder(tmp_path, whole))) == Shape(1_750, 23_040, 8192, width=576)
 
 
 def test_it_reads_a_gguf_header(tmp_path: Path) -> None:
     file = tmp_path / "m.gguf"
     file.write_bytes(gguf(**SMOL) + bytes(10_000))
-    assert read(str(file)) == Shape(file.stat().st_size, 23_040, 8192)
+    assert read(str(file)) == Shape(file.stat().st_size, 23_040, 8192, width=576)
 
 
 def test_all_parts_of_a_split_gguf_count(tmp_path: Path) -> None:
@@ -183,7 +184,7 @@ def test_torn_headers_are_a_clear_error(
 ) -> None:
     file = tmp_path_factory.mktemp("torn") / "m.gguf"
     file.write_bytes(gguf(**SMOL)[:cut] + junk)
-    for reader in (gguf_numbers, safetensors_bytes):
+    for reader in (gguf_numbers, safetensors_sizes):
         try:
             reader(file)
         except UnreadableModel as error:
@@ -197,7 +198,7 @@ def test_a_missing_model_says_where_it_looked(peaks: Peaks) -> None:
 
 def test_the_claim_covers_weights_and_planned_kv(tmp_path: Path, peaks: Peaks) -> None:
     (place,) = placements(spec(folder(tmp_path), context_tokens=4096), [CPU], peaks)
-    floor = memory.FLOORS_BYTES["llm_transformers"]
+    floor = memory.BASES_BYTES["llm_transformers"]
     assert place.claim["cpu"] >= floor + 1_750 + 4096 * 23_040
     assert place.allowance_bytes == place.claim["cpu"]
 
@@ -219,13 +220,66 @@ def test_it_prefers_the_gpu_with_the_most_room(tmp_path: Path, peaks: Peaks) -> 
         placements(spec(tmp_path, device="cuda:7"), [CPU, *GPUS], peaks)
 
 
-def test_a_measured_peak_raises_the_next_claim_but_no_allowance(tmp_path: Path) -> None:
+def test_what_was_measured_makes_the_next_claim_and_takes_no_keys_and_values(
+    tmp_path: Path,
+) -> None:
     model, file = spec(folder(tmp_path)), tmp_path / "peaks.json"
     (before,) = placements(model, [CPU], Peaks(file))
-    Peaks(file).remember(model, "cpu", 5 * 10**9)
+    for measured in (5 * 10**9, 10**8):
+        file.unlink(missing_ok=True)
+        Peaks(file).remember(model, "cpu", measured)
+        (after,) = placements(model, [CPU], Peaks(file))
+        assert after.claim["cpu"] == measured + before.kv_bytes
+        assert after.kv_bytes == before.kv_bytes
+
+
+def test_a_process_that_was_measured_counts_for_models_not_seen_yet(tmp_path: Path) -> None:
+    model, file = spec(folder(tmp_path)), tmp_path / "peaks.json"
+    (before,) = placements(model, [CPU], Peaks(file))
+    usual = memory.BASES_BYTES["llm_transformers"]
+    Peaks(file).learn_base(before.variant, "cpu", usual + 70_000_000)
     (after,) = placements(model, [CPU], Peaks(file))
-    assert after.claim["cpu"] == 5 * 10**9
-    assert after.allowance_bytes == before.allowance_bytes
+    assert after.claim["cpu"] - before.claim["cpu"] == 70_000_000
+
+
+def test_the_base_is_what_is_left_without_model_and_cache(tmp_path: Path, peaks: Peaks) -> None:
+    (place,) = placements(spec(folder(tmp_path)), [CPU], peaks)
+    loaded = wire.Loaded(memory_bytes=400_000_000 + place.model_bytes + 77, kv_bytes=77)
+    assert memory.base_of(place, loaded) == 400_000_000
+
+
+@pytest.mark.parametrize(("dtype", "element"), [("float32", 4), ("bfloat16", 2), ("float16", 2)])
+def test_weights_and_cache_count_in_the_format_that_is_computed_with(
+    tmp_path: Path, peaks: Peaks, dtype: str, element: int
+) -> None:
+    header = {"w": {"dtype": "BF16", "shape": [10**6], "data_offsets": [0, 2 * 10**6]}}
+    text = json.dumps(header).encode()
+    file = folder(tmp_path) / "model-3.safetensors"
+    file.write_bytes(len(text).to_bytes(8, "little") + text + bytes(2 * 10**6))
+    (place,) = placements(spec(tmp_path, dtype=dtype), [CPU], peaks)
+    assert place.model_bytes == 1_750 + element * 10**6
+    assert place.kv_bytes == 2 * 8192 * 23_040 * element // 2
+
+
+def test_a_long_context_is_planned_for_its_prompt_and_its_row(tmp_path: Path, peaks: Peaks) -> None:
+    config: dict[str, object] = CONFIG | {"max_position_embeddings": 32_768}
+    (place,) = placements(spec(folder(tmp_path, config), dtype="bfloat16"), [CPU], peaks)
+    assert place.kv_bytes == 2 * 32_768 * 23_040
+
+
+def test_older_families_name_their_sizes_otherwise(tmp_path: Path) -> None:
+    config: dict[str, object] = {"architectures": ["GPT2LMHeadModel"], "n_embd": 64, "n_head": 4}
+    config |= {"n_layer": 3, "n_positions": 128}
+    (tmp_path / "model.safetensors").write_bytes(safetensors([100]))
+    (tmp_path / "config.json").write_text(json.dumps(config))
+    assert read(str(tmp_path)) == Shape(100, 2 * 3 * 64 * 2, 128, width=64)
+
+
+def test_an_open_clip_folder_names_its_vocabulary_in_its_own_file(tmp_path: Path) -> None:
+    (tmp_path / "open_clip_model.safetensors").write_bytes(safetensors([100]))
+    told = {"model_cfg": {"text_cfg": {"vocab_size": 49_408}}}
+    (tmp_path / "open_clip_config.json").write_text(json.dumps(told))
+    assert read(str(tmp_path)) == Shape(100, family="open_clip", vocab_tokens=49_408)
 
 
 def test_a_smaller_peak_or_a_broken_file_changes_nothing(tmp_path: Path) -> None:
@@ -254,6 +308,13 @@ def test_room_to_grow_stays_reserved_after_a_load(tmp_path: Path, peaks: Peaks) 
     assert settled(place, wire.Loaded(memory_bytes=1), {}) == {"cpu": planned}
     over = wire.Loaded(memory_bytes=planned + 7)
     assert settled(place, over, {}) == {"cpu": planned + 7}
+
+
+def test_a_claim_follows_the_measure_down_as_well_as_up(tmp_path: Path, peaks: Peaks) -> None:
+    (place,) = placements(spec(folder(tmp_path)), [CPU], peaks)
+    for size in (200_000_000, 900_000_000):
+        loaded = wire.Loaded(memory_bytes=size, kv_bytes=20_000, kv_limit_bytes=50_000)
+        assert settled(place, loaded, {}) == {"cpu": size + 30_000 + place.step_bytes}
 
 
 def test_an_engine_that_fell_back_to_the_cpu_claims_there(tmp_path: Path, peaks: Peaks) -> None:

@@ -1,0 +1,66 @@
+"""What was measured of models and of engines, kept in a file of the node's state folder.
+
+Written by the fleet, read by `memory`. Sizes leave out keys and values: those are planned anew each time.
+"""
+
+import json
+from pathlib import Path
+
+from inference import wire
+
+NOTICEABLE = 0.01  # a smaller change is not worth a write
+
+
+class Peaks:
+    """Measured needs by (model and version, engine, dtype, context, device); survives restarts.
+
+    The version stands for the options: they may hold a key of another server, and this is a file.
+    """
+
+    def __init__(self, file: Path) -> None:
+        self._file = file
+        self._known = _load(file)
+
+    def get(self, spec: wire.ModelSpec, device: str) -> int:
+        return self._known.get(_key(spec, device), 0)
+
+    def remember(self, spec: wire.ModelSpec, device: str, size: int) -> None:
+        """Keep the largest; written at once, by rename, when it grew noticeably."""
+        key = _key(spec, device)
+        if size > self._known.get(key, 0) * (1 + NOTICEABLE):
+            self._write(key, size)
+
+    def base(self, variant: str, device: str) -> int:
+        """Give what a process of this variant of an engine took before its model; 0: not known yet."""
+        return self._known.get(_base_key(variant, device), 0)
+
+    def learn_base(self, variant: str, device: str, size: int) -> None:
+        """Keep the newest: libraries change under an installation."""
+        key = _base_key(variant, device)
+        if abs(size - self._known.get(key, 0)) > size * NOTICEABLE:
+            self._write(key, size)
+
+    def _write(self, key: str, size: int) -> None:
+        self._known[key] = size
+        draft = self._file.with_suffix(".new")
+        draft.write_text(json.dumps(self._known, indent=1, sort_keys=True))
+        draft.replace(self._file)
+
+
+def _key(spec: wire.ModelSpec, device: str) -> str:
+    context = f"{spec.context_tokens}x{spec.max_concurrency}"
+    return "|".join(("fixed", spec.key, spec.engine, spec.dtype, context, device))
+
+
+def _base_key(variant: str, device: str) -> str:
+    return "|".join(("base", variant, device))
+
+
+def _load(file: Path) -> dict[str, int]:
+    try:
+        loaded = json.loads(file.read_bytes())
+    except (OSError, ValueError):
+        return {}
+    if not isinstance(loaded, dict):
+        return {}
+    return {str(key): size for key, size in loaded.items() if isinstance(size, int)}
