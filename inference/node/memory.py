@@ -103,7 +103,10 @@ def need(spec: wire.ModelSpec, shape: Shape, *, cuda: bool, base_bytes: int = 0)
         model = int(_kept_bytes(spec, shape, cuda=True) * CUDA_MARGIN)
         base, step = CUDA_FLOOR_BYTES, CUDA_STEP_BYTES
     else:
-        model, step = _model_bytes(spec, shape), _step_bytes(spec, shape, kv_bytes)
+        model, step = (
+            _model_bytes(spec, shape),
+            _step_bytes(spec, shape, kv_bytes - spec.adapters_bytes),
+        )
         base = base_bytes or BASES_BYTES.get(spec.engine, BASE_BYTES)
     return Need(
         fixed_bytes=base + model + step,
