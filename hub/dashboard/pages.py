@@ -51,6 +51,7 @@ NAVIGATION = (
                 "overview", gettext_lazy("Overview"), icon="layout-dashboard", scope="status:read"
             ),
             Link("scheduler", gettext_lazy("Scheduler"), icon="stack-2", scope="status:read"),
+            Link("aliases", gettext_lazy("Aliases"), icon="route", scope="models:read"),
         ),
     ),
     Group(

@@ -104,6 +104,28 @@ SENTENCES = {
     r"(?P<name>.+) is not used: code and pickles are never loaded": _(
         "%(name)s is not used: code and pickles are never loaded"
     ),
+    r"there is an alias named `(?P<name>.+)` already": _(
+        "there is a name %(name)s already; change that one"
+    ),
+    r"a name needs a target": _("a name needs a target: choose a model"),
+    r"`(?P<name>.+)` is a model; a model's own name means that model": _(
+        "%(name)s is a model; a model's own name means that model"
+    ),
+    r"`(?P<name>.+)` is set by model_mapping in the config file": _(
+        "%(name)s is set by model_mapping in the configuration file"
+    ),
+    r"a route has 1 to (?P<n>\d+) different targets": _("a route has 1 to %(n)s different targets"),
+    r"there is no model `(?P<name>.+)`": _("there is no model %(name)s"),
+    r"the targets of a route are of one kind": _(
+        "the targets of a route are of one kind: all chat, or all embeddings"
+    ),
+    r"one target at least has a weight": _("one target at least has a weight above 0"),
+    r"only a chat has a system prompt": _("only a chat has a system prompt"),
+    r"a weight is a number from 0 to (?P<n>\d+)": _("a weight is a number from 0 to %(n)s"),
+    r"a former target is gone: (?P<why>.+)": _("a former target is gone: %(why)s"),
+    r"`(?P<name>.+)` cannot have a default here; known: (?P<known>.+)": _(
+        "%(name)s cannot have a default here; known: %(known)s"
+    ),
     r"(?P<name>\S+) is missing": _("%(name)s is missing"),
     r"(?P<name>\S+) is not there": _("%(name)s is not there"),
     r"it is converted from (?P<name>\S+)": _("it is converted from %(name)s"),
