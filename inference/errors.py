@@ -121,6 +121,18 @@ class EngineFailed(HubError):
     code, status, type, retryable = "engine_failed", 500, "engine_error", True
 
 
+class EngineOutOfMemory(EngineFailed):
+    """The engine took more memory than there is, or than it was given; others are not touched."""
+
+    code, status = "out_of_memory", 503
+
+
+class ModelCrashing(HubError):
+    """The model's engine ended too often: it is refused for a while."""
+
+    code, status, type, retryable = "model_crashing", 503, "engine_error", True
+
+
 class LoadFailed(HubError):
     """The model cannot be loaded; the message says why."""
 

@@ -11,6 +11,7 @@ from prometheus_client.registry import Collector
 
 from inference import wire
 
+BREAKER_STATES: tuple[wire.BreakerState, ...] = ("closed", "open", "half_open")
 STATES: tuple[wire.ModelState, ...] = ("cold", "loading", "ready", "draining", "failed")
 _WAITS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 120, 300)
 _STEPS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5)
@@ -79,6 +80,7 @@ class NodeCollector(Collector):
         yield up
         if snapshot is not None:
             yield _states(snapshot.models)
+            yield _breakers(snapshot.models)
             yield from _gauges(snapshot.models)
             yield from _counters(snapshot.models)
             yield _devices(snapshot.devices)
@@ -91,6 +93,17 @@ def _states(models: list[wire.ModelStatus]) -> Metric:
     for model in models:
         for state in STATES:
             family.add_metric([model.name, state], float(model.state == state))
+    return family
+
+
+def _breakers(models: list[wire.ModelStatus]) -> Metric:
+    text = (
+        "1 for the state of a model's breaker: open refuses it, because its engine ended too often."
+    )
+    family = GaugeMetricFamily("hub_model_breaker", text, labels=["model", "state"])
+    for model in models:
+        for state in BREAKER_STATES:
+            family.add_metric([model.name, state], float(model.breaker == state))
     return family
 
 

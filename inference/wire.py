@@ -18,6 +18,7 @@ READ_CHUNK_BYTES = 64 * 1024
 Kind = Literal["llm", "embed", "asr", "vlm", "clip", "tts"]
 Verdict = Literal["loaded", "loading", "fits", "fits_after_unloading", "waits", "does_not_fit"]
 FinishReason = Literal["stop", "length", "tool_calls", "content_filter"]
+BreakerState = Literal["closed", "open", "half_open"]
 ModelState = Literal["cold", "loading", "ready", "draining", "failed"]
 
 
@@ -385,6 +386,7 @@ class ModelStatus(msgspec.Struct, kw_only=True, omit_defaults=True, frozen=True)
     loads_total: int = 0
     idle_s: float = 0.0
     unload_in_s: float | None = None
+    breaker: BreakerState = "closed"  # open: refused, because its engine ended too often
     load_s: float = 0.0
     context_tokens: int = 0
     pinned: bool = False

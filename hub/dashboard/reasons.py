@@ -40,6 +40,16 @@ SENTENCES = {
         "the models together grew past the memory limit"
     ),
     r"its engine process ended unexpectedly": _("its engine process ended unexpectedly"),
+    r"the engine of (?P<name>.+) used (?P<used>[\d.]+ .B) of main memory, was given "
+    r"(?P<given>[\d.]+ .B), and was ended": _(
+        "the engine of %(name)s used %(used)s of main memory, was given %(given)s, and was ended"
+    ),
+    r"the machine ran out of memory, and the system ended the engine of (?P<name>.+)": _(
+        "the machine ran out of memory, and the system ended the engine of %(name)s"
+    ),
+    r"its engine ended too often: requests are refused for a while": _(
+        "its engine ended too often: requests are refused for a while"
+    ),
     r"waits for a model place: (?P<holders>.+)": _("waits for a model place: %(holders)s"),
     r"waits for memory on (?P<device>\S+): (?P<wanted>.+) needed, (?P<free>.+) free; (?P<holders>.+)": _(
         "waits for memory on %(device)s: %(wanted)s needed, %(free)s free; %(holders)s"

@@ -14,7 +14,7 @@ import numpy as np
 from faster_whisper import WhisperModel  # type: ignore[import-untyped]
 
 from inference import wire
-from inference.engines.base import Engine, Job, Setting
+from inference.engines.base import Engine, Job, Setting, failed
 from inference.engines.footprint import Footprint
 from inference.engines.whisper_job import Transcription
 from inference.errors import EngineFailed, HubError, LoadFailed, UnsupportedModel
@@ -158,7 +158,7 @@ class AsrWhisper(Engine):
         except HubError as error:
             running.job.emit(_failure(error))
         except (RuntimeError, ValueError) as error:  # CTranslate2's, out of memory among them
-            running.job.emit(_failure(EngineFailed(f"the engine failed on this audio: {error}")))
+            running.job.emit(_failure(failed(error, "this audio")))
         else:
             if segment is _END:
                 running.job.emit(running.transcription.done())

@@ -10,6 +10,9 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from inference import wire
+from inference.errors import EngineFailed, EngineOutOfMemory
+
+NO_MEMORY = ("out of memory", "can't allocate memory", "cannot allocate memory", "bad_alloc")
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,6 +37,20 @@ class Setting:
     memory_bytes: int  # 0: no limit
     progress: Callable[[int, int], None]  # loaded bytes, total bytes
     kv_bytes: int = 0  # of `memory_bytes`, for keys and values; 0: the engine decides
+
+
+def failed(error: Exception, what: str) -> EngineFailed:
+    """Name what went wrong while computing `what`; libraries tell a want of memory in many ways."""
+    if is_out_of_memory(error):
+        return EngineOutOfMemory(f"there was not enough memory for {what}: {error}")
+    return EngineFailed(f"the engine failed in {what}: {error}")
+
+
+def is_out_of_memory(error: Exception) -> bool:
+    if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError":
+        return True
+    told = str(error).lower()
+    return isinstance(error, RuntimeError) and any(words in told for words in NO_MEMORY)
 
 
 class Engine(ABC):

@@ -17,6 +17,7 @@ import torch
 from torch import Tensor
 
 from inference import wire
+from inference.engines.base import failed
 from inference.engines.choice import Choice, Computing, Request
 from inference.engines.decoder import Decode, Decoder, Prefill
 from inference.engines.kv_cache import NoRoom, Stage
@@ -361,9 +362,7 @@ class Batch:
 
     def _fail_step(self, step: _Step, error: Exception) -> None:
         self._memory.forget()
-        failure = EngineFailed(f"the engine failed in this step: {error}")
-        if isinstance(error, torch.OutOfMemoryError):
-            failure = EngineFailed("the device ran out of memory in this step; try again")
+        failure = failed(error, "this step")
         concerned = [choice.request for choice in step.running]
         for request in [*concerned, *(work.request for work in step.works)]:
             self._end(request, failure_of(failure))

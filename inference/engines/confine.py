@@ -17,6 +17,8 @@ CLONE_NEWUSER, CLONE_NEWNET = 0x10000000, 0x40000000  # Source: linux/sched.h
 PR_SET_PDEATHSIG, PR_SET_NO_NEW_PRIVS = 1, 38  # Source: linux/prctl.h
 SIOCGIFFLAGS, SIOCSIFFLAGS, IFF_UP = 0x8913, 0x8914, 0x1  # Source: linux/sockios.h, linux/if.h
 
+OOM_SCORE = 800  # of 1000; the node's own is usually 0
+
 LIBC = ctypes.CDLL(None, use_errno=True)  # loaded before any fork
 
 log = logging.getLogger(__name__)
@@ -24,6 +26,7 @@ log = logging.getLogger(__name__)
 
 def confine(parent: int, *, network: bool = False) -> bool:
     """Call before any thread is started. Gives whether the network is off."""
+    _be_ended_first()
     offline = False if network else _leave_network()
     _die_with(parent)  # after _leave_network: new credentials clear the death signal
     return offline
@@ -35,6 +38,13 @@ def _die_with(parent: int) -> None:
         LIBC.prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0)
     if parent and os.getppid() != parent:
         os._exit(0)  # the node ended before the signal was set
+
+
+def _be_ended_first() -> None:
+    """Where memory runs out the kernel shall take an engine, and neither node nor web."""
+    with contextlib.suppress(OSError, ValueError):
+        file = Path("/proc/self/oom_score_adj")
+        file.write_text(str(max(OOM_SCORE, int(file.read_text()))))
 
 
 def die_with_parent() -> None:

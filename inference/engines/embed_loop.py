@@ -15,7 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from inference import wire
-from inference.engines.base import Engine, Job
+from inference.engines.base import Engine, Job, failed
 from inference.engines.embed_queue import Item, Request, Row, cut_batches, take_window
 from inference.errors import EngineFailed, HubError, InvalidValue, LoadFailed
 
@@ -244,7 +244,7 @@ class EmbedLoop(Engine):
                 self._deliver(self._running[request.stream])
 
     def _fail_batch(self, batch: list[Item], error: Exception) -> None:
-        failure = _failure(EngineFailed(f"the engine failed on this input: {error}"))
+        failure = _failure(failed(error, "this input"))
         for stream in {item.request.stream for item in batch}:
             self._end(self._running[stream], failure)
 

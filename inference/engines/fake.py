@@ -1,7 +1,8 @@
 """An engine without a model, for tests of the node and the API: deterministic, settable, no libraries.
 
 `spec.options`: load_s, memory_bytes (really taken), fail_load, crash_load, hang_load, tokens_per_s,
-crash_after_tokens, hang_after_tokens, compute_s (before the first word), reply, ignore_probe, embed_dimensions.
+crash_after_tokens, hang_after_tokens, compute_s (before the first word), reply, ignore_probe, embed_dimensions,
+eat_load_bytes, eat_bytes (taken while loading, and after the first word, whatever was given).
 A reply is the words of `reply`, or of the prompt's last message, over and over.
 """
 
@@ -17,7 +18,13 @@ from dataclasses import dataclass, field
 
 from inference import wire
 from inference.engines.base import Engine, Job, Setting
-from inference.errors import EngineFailed, LoadFailed, OutOfMemory, UnsupportedModel
+from inference.errors import (
+    EngineFailed,
+    EngineOutOfMemory,
+    LoadFailed,
+    OutOfMemory,
+    UnsupportedModel,
+)
 
 CONTEXT_TOKENS = 4096
 DEFAULT_MAX_TOKENS = 64
@@ -51,6 +58,7 @@ class Fake(Engine):
         self._steps = self._prompt = self._completion = self._cancelled = 0
         self._thread = threading.Thread(target=self._serve, name="fake", daemon=True)
         self._never = threading.Event()
+        self._eaten = b""
 
     # --- contract ---------------------------------------------------------------------------
 
@@ -62,7 +70,7 @@ class Fake(Engine):
         self._wait_for_load(float(spec.options.get("load_s", 0.0)), max(wanted, 1), setting)
         if spec.options.get("fail_load"):
             raise LoadFailed(str(spec.options["fail_load"]))
-        self._memory = b"\1" * wanted
+        self._memory = b"\1" * (wanted + int(spec.options.get("eat_load_bytes", 0)))
         self._thread.start()
         return wire.Loaded(
             memory_bytes=wanted,
@@ -169,6 +177,8 @@ class Fake(Engine):
         self._steps += 1
         for reply in list(self._running.values()):
             self._misbehave()
+            if reply.job.stream not in self._running:
+                continue  # there was no memory for it
             self._advance(reply)
             if not reply.open_choices:
                 del self._running[reply.job.stream]
@@ -195,9 +205,19 @@ class Fake(Engine):
         crash = int(self._options.get("crash_after_tokens", -1))
         if 0 <= crash <= self._completion:
             os.kill(os.getpid(), signal.SIGKILL)
+        if self._completion and not self._eaten:
+            self._eat(int(self._options.get("eat_bytes", 0)))
         hang = int(self._options.get("hang_after_tokens", 0))
         if hang and self._completion >= hang:
             self._never.wait()
+
+    def _eat(self, size: int) -> None:
+        try:
+            self._eaten = b"\1" * size
+        except MemoryError as error:
+            running, self._running = self._running, {}
+            for reply in running.values():
+                reply.job.emit(wire.Failure(code=EngineOutOfMemory.code, message=str(error)))
 
     def _done(self, reply: Reply) -> wire.Done:
         return wire.Done(

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 
 from inference import wire
 from inference.engines import gguf_header
-from inference.engines.base import Engine, Job, Setting
+from inference.engines.base import Engine, Job, Setting, failed
 from inference.engines.footprint import Footprint
 from inference.engines.gguf_header import GgufHeader
 from inference.engines.gguf_vocabulary import GgufVocabulary, prompt_encoder
@@ -193,8 +193,8 @@ class LlmGguf(Engine):
                 self._run(request, index)
             except HubError as error:
                 self._fail(request, error)
-            except (RuntimeError, ValueError) as error:
-                self._fail(request, EngineFailed(f"the engine failed: {error}"))
+            except (RuntimeError, ValueError, MemoryError) as error:
+                self._fail(request, failed(error, "this answer"))
             with self._changed:
                 self._running -= 1
             self._choice_ended(request)

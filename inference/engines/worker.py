@@ -20,7 +20,7 @@ from collections import deque
 from functools import partial
 
 from inference import wire
-from inference.engines.base import Engine, Job, Setting
+from inference.engines.base import Engine, Job, Setting, is_out_of_memory
 from inference.engines.confine import confine
 from inference.engines.outbox import Outbox
 from inference.errors import EngineFailed, HubError, InvalidRequest, LoadFailed, OutOfMemory
@@ -172,7 +172,7 @@ def failure(error: Exception, otherwise: type[HubError]) -> wire.Failure:
 
 
 def _known(error: Exception, otherwise: type[HubError]) -> HubError:
-    if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError":
+    if is_out_of_memory(error):
         return OutOfMemory(f"out of memory: {error}")
     if isinstance(error, FileNotFoundError):
         return otherwise(f"file not found: {error.filename}")

@@ -17,6 +17,10 @@ class Live(serializers.Serializer[Any]):
 
     state = serializers.ChoiceField(choices=LIVE_STATES, help_text="unknown: the node is away")
     reason = serializers.CharField(help_text="Why it failed, or what it waits for.")
+    breaker = serializers.ChoiceField(
+        choices=["closed", "open", "half_open"],
+        help_text="open: refused, its engine ended too often; half_open: one request may try it",
+    )
     device = serializers.CharField()
     memory_bytes = serializers.IntegerField()
     running = serializers.IntegerField(help_text="Requests being answered.")

@@ -23,6 +23,7 @@ def settings_of(arguments: list[str]) -> NodeSettings:
     parser.add_argument("--threads", type=int, default=0)
     parser.add_argument("--standby", type=int, choices=(0, 1), default=0)
     parser.add_argument("--hang-s", type=float, default=10.0)
+    parser.add_argument("--crash-limit", type=int, default=10)
     parser.add_argument("--min-residency-s", type=float, default=1.0)
     parser.add_argument("--patience-s", type=float, default=20.0)
     return NodeSettings(**vars(parser.parse_args(arguments)))

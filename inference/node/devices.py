@@ -129,12 +129,17 @@ def forget_most(pid: int) -> bool:
     return True
 
 
-def _status_bytes(pid: int, name: str) -> int:
+def private_memory(pid: int) -> int:
+    """Bytes that are no pages of files: the kernel cannot take them back. 0 if it has ended."""
+    return _status_bytes(pid, "RssAnon", "RssShmem")
+
+
+def _status_bytes(pid: int, *names: str) -> int:
     try:
         lines = Path(f"/proc/{pid}/status").read_text().splitlines()
     except OSError:
         return 0
-    return next((int(line.split()[1]) * 1024 for line in lines if line.startswith(name)), 0)
+    return sum(int(line.split()[1]) * 1024 for line in lines if line.startswith(names))
 
 
 def family(pid: int) -> set[int]:

@@ -28,6 +28,7 @@ class Placement:
     kv_bytes: int = 0
     step_bytes: int = 0  # taken only while it computes
     model_bytes: int = 0  # what a process without a model has not; 0: not known
+    usual_bytes: int = 0  # by the formula, beside keys and values
     variant: str = ""  # of the engine: what decides which libraries it holds
 
 

@@ -8,7 +8,8 @@ from typing import Any
 import msgspec
 
 from inference import wire
-from inference.node import devices, memory
+from inference.errors import EngineFailed
+from inference.node import containment, devices, memory
 from inference.node.devices import Device
 from inference.node.effects import Start
 from inference.node.peaks import Peaks
@@ -37,6 +38,7 @@ class Fleet:
         self.standby = Standby(env, count=settings.standby)
         self.running: dict[int, Running] = {}
         self._tasks: set[asyncio.Task[None]] = set()
+        self._oom = containment.OomWatch()
 
     async def open(self) -> None:
         """End what an earlier node left behind."""
@@ -52,8 +54,21 @@ class Fleet:
 
     def start(self, order: Start) -> Running:
         running = self.running[order.instance] = Running(order, self._events)
+        running.given_bytes = order.placement.claim.get("cpu", 0)
         self._task(self._start(running))
         return running
+
+    def contain(self, now: float) -> None:
+        """End who passed its memory, before others pay for it; the next load is given more."""
+        self._oom.look(containment.oom_kills(), now)
+        for running in [*self.running.values()]:
+            if running.process and containment.is_over(running):
+                self._learn_overrun(running)
+                running.process.kill()
+
+    def cause(self, running: Running, now: float) -> EngineFailed:
+        self._oom.look(containment.oom_kills(), now)
+        return containment.cause(running, killed_by_kernel=self._oom.is_fresh(now))
 
     def stop(self, running: Running) -> None:
         """Close its socket; `on_exit` follows. Before its process is there, `_start` sees to it."""
@@ -75,9 +90,16 @@ class Fleet:
         placement, loaded = running.order.placement, running.loaded
         if loaded is None:
             return
-        kv_bytes = loaded.kv_limit_bytes or placement.kv_bytes
-        size = claim.get(placement.device, 0) - kv_bytes
+        size = claim.get(placement.device, 0) - (loaded.kv_limit_bytes or placement.kv_bytes)
         self.peaks.remember(running.order.spec, placement.device, size)
+
+    def _learn_overrun(self, running: Running) -> None:
+        """Within reason: one request that makes it grow without end must not keep the model out."""
+        placement = running.order.placement
+        if placement.device == "cpu":
+            most = int(placement.usual_bytes * containment.LEARNT_MOST)
+            size = min(running.overrun_bytes - placement.kv_bytes, most)
+            self.peaks.remember(running.order.spec, placement.device, size)
 
     def learn_base(self, running: Running) -> None:
         """It has just been loaded."""

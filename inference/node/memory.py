@@ -237,6 +237,7 @@ def _placement(spec: wire.ModelSpec, shape: Shape, device: Device, peaks: Peaks)
         kv_bytes=kv,
         step_bytes=wanted.step_bytes,
         model_bytes=0 if cuda else _model_bytes(spec, shape),
+        usual_bytes=wanted.fixed_bytes,
         variant=kind,
     )
 

@@ -17,6 +17,7 @@ from inference import wire
 from inference.errors import (
     ERRORS,
     EngineFailed,
+    EngineOutOfMemory,
     HubError,
     NodeUnavailable,
     NotFound,
@@ -265,6 +266,7 @@ class Pool:
         claim = memory.settled(running.order.placement, loaded, {})
         self._fleet.learn(running, claim)
         self._fleet.learn_base(running)
+        running.given_bytes = claim.get("cpu", running.given_bytes)
         self._do(self._scheduler.on_ready(running.id, claim, time.monotonic()))
 
     def on_load_failed(self, running: Running, failure: wire.Failure) -> None:
@@ -284,10 +286,11 @@ class Pool:
         """Its process has ended, or will within a second."""
         if not running.stopping:
             running.stopping = True
-            log.error("the engine of %s ended", running.name, extra={"model": running.name})
-            how = "hung and was ended" if running.hung else "ended unexpectedly"
-            died = EngineFailed(f"the engine of {running.name} {how}", retry_after_s=1.0)
-            effects = self._scheduler.on_failed(running.id, None, time.monotonic())
+            died = self._fleet.cause(running, time.monotonic())
+            log.error("%s", died.message, extra={"model": running.name})
+            self._placing.forget()
+            memory_ran_out = died if isinstance(died, EngineOutOfMemory) else None
+            effects = self._scheduler.on_failed(running.id, memory_ran_out, time.monotonic())
             again = self._take_unbegun(running)
             self._fail_streams(running, died)
             self._do(effects)
@@ -320,6 +323,7 @@ class Pool:
         for running in [*self._fleet.running.values()]:
             if not running.check_life(self._settings.hang_s, now) and running.process:
                 running.process.kill()
+        self._fleet.contain(now)
         self._fleet.standby.mind(self._scheduler.models.values(), self._free_bytes(), now)
 
     async def _measure(self) -> None:

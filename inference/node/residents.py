@@ -5,7 +5,8 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from inference import wire
-from inference.errors import HubError
+from inference.errors import EngineOutOfMemory, HubError
+from inference.node.breaker import CRASHES, Breaker
 from inference.node.company import Company
 from inference.node.eviction import Bytes, Limits, Placement, Resident
 from inference.node.settings import NodeSettings
@@ -30,6 +31,7 @@ class Policy:
     ageing_s: float = 10.0
     company: Company = field(default_factory=Company)
     prefetch: bool = True
+    crash_limit: int = CRASHES  # within `breaker.WINDOW_S`, until a model is refused
 
 
 def policy_of(settings: NodeSettings, limits: Limits) -> Policy:
@@ -42,6 +44,7 @@ def policy_of(settings: NodeSettings, limits: Limits) -> Policy:
         frozenset(settings.priority_models),
         company=Company(apart, together),
         prefetch=settings.prefetch,
+        crash_limit=settings.crash_limit,
     )
 
 
@@ -145,6 +148,7 @@ class Model:
     service_s: float = 0.0
     usage: Usage = field(default_factory=Usage)
     replaced: dict[str, float] = field(default_factory=dict)  # older version -> replaced at
+    breaker: Breaker = field(default_factory=Breaker)
     guessed_at: float | None = None  # the last request's time when it was last fetched unasked
 
     def count_answer(self, took_s: float) -> None:
@@ -153,10 +157,20 @@ class Model:
         else:
             self.service_s = took_s
         self.failures = 0
+        self.breaker.answered()
 
     def back_off(self, now: float) -> None:
         self.failures += 1
         self.retry_at = now + min(BACKOFF_MAX_S, BACKOFF_FIRST_S * 2.0 ** (self.failures - 1))
+
+    def crashed(self, error: HubError | None, now: float, limit: int) -> bool:
+        """Note that an engine ended by itself, or for its memory; give whether it is refused now."""
+        by_itself = error is None or isinstance(error, EngineOutOfMemory)
+        return by_itself and self.breaker.crashed(now, limit)
+
+    @property
+    def busy(self) -> bool:
+        return bool(self.queue or (self.instance and self.instance.in_flight))
 
     def next_ticket(self, now: float, ageing_s: float) -> Ticket:
         """Highest priority first; every `ageing_s` of waiting is worth one step of it."""

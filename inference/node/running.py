@@ -110,6 +110,8 @@ class Running:
     loaded: wire.Loaded | None = None
     life: Life = field(default_factory=Life)
     hung: bool = False
+    given_bytes: int = 0  # of main memory
+    overrun_bytes: int = 0  # what it held when it was ended for passing its limit
     most_is_true: bool = False  # the kernel's own record of its most memory began after the load
     _steps: int = 0
     _probe: int = 0

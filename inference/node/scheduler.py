@@ -33,6 +33,8 @@ class Scheduler(Standing):
         ticket.since = now
         if ticket.runs:
             model.usage.count(now)
+        else:
+            model.breaker.close()
         model.queue.append(ticket)
         self.waiting[ticket.id] = model
         self._advance(now, out)
@@ -334,6 +336,7 @@ class Scheduler(Standing):
                 return model
             model.replaced = {model.spec.version: now}
             model.failures, model.retry_at, model.refusal, model.load_s = 0, 0.0, None, 0.0
+            model.breaker.close()
             if model.instance:
                 self._drain(model.instance, "replaced by a newer version", now, out)
         model.spec, model.placements = spec, placements
@@ -345,6 +348,9 @@ class Scheduler(Standing):
         model.back_off(now)
         model.reason = error.message if error else "its engine process ended unexpectedly"
         out.append(Record("fail", model.name, model.reason))
+        if model.crashed(error, now, self.policy.crash_limit):
+            out.append(Record("refuse", model.name, waits.CRASHING))
+            self.refuse_all(model, waits.crashing(model, now), out)
         if error is None and loading and model.failures >= CRASHES_AT_LOAD:
             error = LoadFailed(f"the engine of {model.name} died {model.failures} times at loading")
         if error and loading:

@@ -26,6 +26,7 @@ class NodeSettings:
     standby: int = 0
     vllm_python: str = ""  # the Python of vLLM's own environment; empty: there is none
     hang_s: float = 10.0  # how long an engine with work may show no sign of life
+    crash_limit: int = 10  # deaths of a model's engine within five minutes, until it is refused
     min_residency_s: float = 1.0
     patience_s: float = 20.0
 

@@ -160,6 +160,7 @@ def _model(model: Model, scheduler: Scheduler, ledger: Ledger, now: float) -> wi
         reason=model.reason or (instance.why if instance else ""),
         waiting=len(model.queue),
         pinned=model.spec.pinned,
+        breaker=model.breaker.state(now),
         unload_in_s=scheduler.idle_left_s(model, now),
         requests_total=counters.requests,
         failures_total=counters.failures,

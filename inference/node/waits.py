@@ -3,10 +3,12 @@
 from collections.abc import Iterable
 
 from inference import wire
-from inference.errors import DeadlineExceeded, HubError, QueueFull
+from inference.errors import DeadlineExceeded, HubError, ModelCrashing, QueueFull
 from inference.node.effects import Effect, Tell
 from inference.node.eviction import Resident
 from inference.node.residents import Model, Ticket
+
+CRASHING = "its engine ended too often: requests are refused for a while"
 
 
 def progress(model: Model, position: int, now: float) -> wire.Progress:
@@ -75,6 +77,8 @@ def urgency(model: Model, now: float, ageing_s: float) -> tuple[float, float]:
 
 def refusal(model: Model, ticket: Ticket, now: float) -> HubError | None:
     """Say at once what waiting could not change."""
+    if ticket.runs and model.breaker.wait_s(now, tried=model.busy):
+        return crashing(model, now)
     if model.refusal and model.retry_at > now:
         model.refusal.retry_after_s = model.retry_at - now
         return model.refusal
@@ -92,6 +96,17 @@ def refusal(model: Model, ticket: Ticket, now: float) -> HubError | None:
             retry_after_s=eta_s,
         )
     return None
+
+
+def crashing(model: Model, now: float) -> ModelCrashing:
+    """The model's breaker is open, or another request tries the model."""
+    wait_s = model.breaker.wait_s(now, tried=True)
+    last = model.reason or "its engine process ended unexpectedly"
+    return ModelCrashing(
+        f"{model.name} is not loaded for now, because its engine ended {len(model.breaker.crashes)} times"
+        f" ({last}): try again in {wait_s:.0f} s; an operator's load tries it at once",
+        retry_after_s=wait_s,
+    )
 
 
 def queue(models: Iterable[Model], now: float, most: int) -> list[wire.Waiting]:
