@@ -25,6 +25,7 @@ DEADLINE_S = 300.0
 TICK_S = 1.0
 SNAPSHOT_S = 5.0
 RESTART_PAUSE_S = 0.25
+LAST = wire.Done | wire.Failure | wire.Loaded | wire.Planned | wire.Lines
 AWAY = wire.Progress(state="queued", reason="the model node is starting again")
 
 
@@ -80,7 +81,7 @@ class Answer:
         while not self.ended:
             batch = await self._next_batch()
             last = batch[-1] if batch else None
-            self.ended = isinstance(last, wire.Done | wire.Failure | wire.Loaded | wire.Planned)
+            self.ended = isinstance(last, LAST)
             if not isinstance(last, wire.Failure):
                 yield batch
                 continue
@@ -212,6 +213,15 @@ async def plan(spec: wire.ModelSpec) -> wire.Planned:
             if isinstance(message, wire.Planned):
                 return message
     raise NodeUnavailable("the node did not say what would happen")
+
+
+async def tail(name: str) -> list[str]:
+    """Give the last lines that a model's engine wrote. Raises: HubError."""
+    async with _asked(wire.Tail(model=name), TICK_S) as answer:
+        async for message in answer:
+            if isinstance(message, wire.Lines):
+                return message.lines
+    raise NodeUnavailable("the node did not give the engine's lines")
 
 
 async def snapshot() -> wire.Snapshot:

@@ -218,6 +218,12 @@ class Plan(Message, frozen=True):
     spec: ModelSpec
 
 
+class Tail(Message, frozen=True):
+    """The last lines that the engine of a model wrote; answered by `Lines`."""
+
+    model: str
+
+
 class Watch(Message, frozen=True):
     """Answered by a `Snapshot` at once and then every `interval_s` until the connection closes."""
 
@@ -419,6 +425,12 @@ class Planned(Message, kw_only=True, frozen=True):
     eta_s: float | None = None
 
 
+class Lines(Message, frozen=True):
+    """Oldest first; none while nothing was written since the node started."""
+
+    lines: list[str] = []
+
+
 class Decision(msgspec.Struct, kw_only=True, omit_defaults=True, frozen=True):
     """One act of the scheduler and why; the newest of them are kept for the dashboard."""
 
@@ -504,8 +516,8 @@ class LoadProgress(Message, frozen=True):
 
 Any = (
     ChatPrompt | TextPrompt | TokenPrompt | Generate | Embed | Classify | Transcribe
-    | Probe | Submit | Load | Unload | Revise | Plan | Watch
-    | Progress | Delta | Vectors | Segment | Done | Failure | Loaded | Planned | Snapshot
+    | Probe | Submit | Load | Unload | Revise | Plan | Tail | Watch
+    | Progress | Delta | Vectors | Segment | Done | Failure | Loaded | Planned | Lines | Snapshot
     | Start | Run | Cancel | Stats | LoadProgress
 )  # fmt: skip
 

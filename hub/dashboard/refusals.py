@@ -126,6 +126,9 @@ SENTENCES = {
     r"`(?P<name>.+)` cannot have a default here; known: (?P<known>.+)": _(
         "%(name)s cannot have a default here; known: %(known)s"
     ),
+    r"(?P<field>\w+): Expected `(int|float)` (?P<bound>[<>]=) (?P<n>\S+)": _(
+        "%(field)s must be a number %(bound)s %(n)s"
+    ),
     r"(?P<name>\S+) is missing": _("%(name)s is missing"),
     r"(?P<name>\S+) is not there": _("%(name)s is not there"),
     r"it is converted from (?P<name>\S+)": _("it is converted from %(name)s"),

@@ -35,6 +35,7 @@ urlpatterns: list[URLPattern | URLResolver] = [
     path("models/add/<slug:source>/", adding.add, name="model_add"),
     path("models/load/<path:name>/", model_acts.load, name="model_load"),
     path("models/unload/<path:name>/", model_acts.unload, name="model_unload"),
+    path("models/settings/<path:name>/", models.change, name="model_settings"),
     path("models/pin/<path:name>/", model_acts.pin, name="model_pin"),
     path("models/retry/<path:name>/", model_acts.retry, name="model_retry"),
     path("models/cancel/<path:name>/", model_acts.cancel, name="model_cancel"),

@@ -106,7 +106,9 @@ class Worker:
             self._engine = engine
             self._outbox.put(loaded)
         except Exception as error:
-            if not isinstance(error, HubError):
+            if isinstance(error, HubError):
+                log.error("load failed: %s", error.message)
+            else:
                 log.exception("load failed")
             self._outbox.put(failure(error, LoadFailed))
 

@@ -13,13 +13,14 @@ from inference.node import containment, devices, memory
 from inference.node.devices import Device
 from inference.node.effects import Start
 from inference.node.peaks import Peaks
-from inference.node.process import environment, spawn
+from inference.node.process import LINES, environment, spawn
 from inference.node.reaper import Roster
 from inference.node.running import Events, Running
 from inference.node.settings import NodeSettings
 from inference.node.standby import Standby
 
 NETWORKED = frozenset({"remote_openai"})  # every other engine loses its network
+MODELS_KEPT = 50  # whose last lines are kept after their engine has ended
 
 log = logging.getLogger(__name__)
 
@@ -37,6 +38,7 @@ class Fleet:
         self.peaks = Peaks(settings.state_dir / "peaks.json")
         self.standby = Standby(env, count=settings.standby)
         self.running: dict[int, Running] = {}
+        self._lines: dict[str, list[str]] = {}  # of engines that have ended, by model
         self._tasks: set[asyncio.Task[None]] = set()
         self._oom = containment.OomWatch()
 
@@ -83,7 +85,24 @@ class Fleet:
         if running.process:
             await running.process.ended.wait()
         self.running.pop(running.id, None)
+        self._keep_lines(running)
         self._write_down()
+
+    def tail(self, name: str) -> list[str]:
+        """Give the last lines of a model's engine, also when it has ended: then they matter most."""
+        processes = [r.process for r in self.running.values() if r.name == name]
+        now = [line for process in processes if process for line in process.lines]
+        return [*self._lines.get(name, ()), *now][-LINES:]
+
+    def _keep_lines(self, running: Running) -> None:
+        """The models that ended last are kept; the one that ended first makes room."""
+        kept = [
+            *self._lines.pop(running.name, ()),
+            *(running.process.lines if running.process else ()),
+        ]
+        self._lines[running.name] = kept[-LINES:]
+        if len(self._lines) > MODELS_KEPT:
+            del self._lines[next(iter(self._lines))]
 
     def learn(self, running: Running, claim: dict[str, int]) -> None:
         """Keep what was needed beside keys and values, and what the process took without its model."""

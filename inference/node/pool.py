@@ -136,6 +136,9 @@ class Pool:
         now, standby = time.monotonic(), self._standby_bytes
         return snapshot(self._scheduler, self._ledger, self._fleet.devices, standby, now)
 
+    def tail(self, name: str) -> list[str]:
+        return self._fleet.tail(name)
+
     def _place(self, request: Request) -> None:
         known = self._placing.known(request.question.spec)
         if known is None:

@@ -11,6 +11,8 @@ import os
 import signal
 import socket
 import sys
+import time
+from collections import deque
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -30,6 +32,7 @@ PASSED_ON = (
 SOCKET_BUFFER_BYTES = 1024 * 1024
 STOP_GRACE_S = 1.0
 LOG_LINE_BYTES = 64 * 1024
+LINES, LINE_CHARS = 200, 1000  # kept of each process, for the model's page
 
 log = logging.getLogger("inference.engine")
 
@@ -74,6 +77,7 @@ class EngineProcess(asyncio.Protocol):
     transport: asyncio.Transport | None = None
     ended: asyncio.Event = field(default_factory=asyncio.Event)
     lost: bool = False
+    lines: deque[str] = field(default_factory=lambda: deque(maxlen=LINES))  # the last it wrote
     _parser: wire.FrameParser = field(default_factory=wire.FrameParser)
     _tasks: list[asyncio.Task[None]] = field(default_factory=list)
 
@@ -154,6 +158,7 @@ class EngineProcess(asyncio.Protocol):
             if not line:
                 return
             text = line.decode("utf-8", "replace").rstrip()
+            self.lines.append(f"{time.strftime('%H:%M:%S', time.gmtime())} {text[:LINE_CHARS]}")
             log.info("%s", text, extra={"model": self.tag, "request_id": ""})
 
 

@@ -106,6 +106,8 @@ class Connection(asyncio.Protocol):
         elif isinstance(message, wire.Plan):
             self._asked = True
             self._pool.plan(self, message)
+        elif isinstance(message, wire.Tail):
+            self.send(wire.Lines(lines=self._pool.tail(message.model)))
         elif isinstance(message, wire.Watch):
             self._show(message.interval_s)
         else:

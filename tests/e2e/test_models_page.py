@@ -159,6 +159,49 @@ def test_its_page_says_loading_and_not_that_it_is_not_loaded(hub: Hub, as_person
     expect(page.locator("main [data-state=cold]")).to_be_visible()
 
 
+def test_its_settings_say_what_they_do_and_hold_at_once(hub: Hub, as_person: Open) -> None:
+    page = as_person("ada", allowed=["400 (Bad Request)"])
+    page.goto("/models/about/hostile/")
+    page.get_by_role("button", name="Load hostile").click()
+    expect(
+        page.get_by_text("after it has been idle").or_(page.get_by_text("if nobody asks"))
+    ).to_be_visible()
+    page.get_by_label("Pinned").check()
+    page.get_by_label("Priority").fill("7")
+    page.get_by_role("button", name="Save").click()
+    expect(page.get_by_role("status").first).to_contain_text("The settings of hostile are kept.")
+    expect(page.get_by_text("never: it is pinned")).to_be_visible()
+    expect(page.get_by_label("Priority")).to_have_value("7")
+    expect(page.locator("#model-live .log")).to_contain_text("ready after")
+    expect(page.get_by_text("are measured in use")).to_be_visible()
+    assert axe(page) == []
+
+    page.get_by_label("Priority").fill("5000")
+    page.get_by_role("button", name="Save").click()
+    expect(page.get_by_role("alert")).to_contain_text("priority must be a number <= 1000")
+    expect(page.get_by_label("Priority")).to_have_value("5000")
+    page.get_by_label("Priority").fill("much")
+    page.get_by_role("button", name="Save").click()
+    expect(page.get_by_role("alert")).to_contain_text("a number is needed, not much")
+    page.get_by_label("Priority").fill("")
+    page.get_by_label("Pinned").uncheck()
+    page.get_by_role("button", name="Save").click()
+    expect(page.get_by_text("never: it is pinned")).to_have_count(0)
+
+
+def test_it_shows_the_last_lines_of_an_engine_that_failed(hub: Hub, as_person: Open) -> None:
+    page = as_person("ada")
+    page.goto("/models/about/broken/")
+    page.get_by_role("button", name="Load broken").click()
+    log = page.locator("#model-live .tail")
+    expect(log).to_contain_text("the weights are torn")
+    assert axe(page) == []
+    viewer = as_person("vera")
+    viewer.goto("/models/about/broken/")
+    expect(viewer.get_by_role("heading", name="Timeline")).to_be_visible()
+    expect(viewer.get_by_role("heading", name="What its engine wrote last")).to_have_count(0)
+
+
 def test_it_finds_a_model_by_a_part_of_any_of_its_names(hub: Hub, as_person: Open) -> None:
     page = as_person("ada")
     page.goto("/models/")

@@ -3,15 +3,20 @@
 from typing import Any
 
 from asgiref.sync import async_to_sync
+from django.contrib import messages
 from django.http import Http404, HttpRequest, HttpResponse
-from django.shortcuts import render
+from django.shortcuts import get_object_or_404, redirect, render
 from django.utils.translation import gettext as _
-from django.views.decorators.http import require_safe
+from django.views.decorators.http import require_POST, require_safe
 from django.views.decorators.vary import vary_on_headers
 
-from hub.dashboard import guards, pages, rows, verdicts, watcher
+from accounts.principals import Principal
+from hub.dashboard import guards, model_form, pages, rows, verdicts, watcher
 from hub.dashboard.catalog_table import Table, Wish
 from hub.dashboard.watcher import Tick
+from inference import operations, router
+from inference.errors import HubError
+from inference.models import Model
 
 FILTERS = "catalog-form"  # the form of the page, as htmx names it
 
@@ -42,12 +47,54 @@ def _is_part(request: HttpRequest) -> bool:
 @require_safe
 @guards.needs("models:read")
 def model(request: HttpRequest, name: str) -> HttpResponse:
+    return _page(request, name)
+
+
+@require_POST
+@guards.needs("models:write")
+def change(request: HttpRequest, name: str) -> HttpResponse:
+    """Keep the settings of the model's page, or say on it what is wrong with them."""
+    row = get_object_or_404(Model, name=name)
+    try:
+        operations.change(row, model_form.patch(request.POST))
+    except HubError as error:
+        page = _page(request, name, {"problem": pages.failure_text(error)})
+        page.status_code = 400
+        return page
+    messages.success(request, _("The settings of %(name)s are kept.") % {"name": name})
+    return redirect("model", name)
+
+
+def _page(request: HttpRequest, name: str, more: dict[str, Any] | None = None) -> HttpResponse:
     tick = async_to_sync(watcher.current)()
     row = rows.named(name, tick.snapshot)
     if row is None:
         raise Http404
-    return pages.show(request, "pages/model.html", name, ["pulse"], _about(row, tick))
+    written = request.POST if more else None
+    context = (
+        _about(row, tick, guards.principal(request))
+        | {"lines": model_form.lines(row.model, written)}
+        | (more or {})
+    )
+    context["pinned"] = written.get("pinned") == "yes" if written is not None else row.is_pinned
+    return pages.show(request, "pages/model.html", name, ["pulse"], context)
 
 
-def _about(row: rows.ModelRow, tick: Tick) -> dict[str, Any]:
-    return {"row": row, "verdict": verdicts.of([row], tick.snapshot).get(row.model.pk)}
+def _about(row: rows.ModelRow, tick: Tick, who: Principal) -> dict[str, Any]:
+    decisions = tick.snapshot.decisions if tick.snapshot else []
+    mine = [decision for decision in decisions if decision.model == row.name]
+    return {
+        "row": row,
+        "verdict": verdicts.of([row], tick.snapshot).get(row.model.pk),
+        "log": _log(row.name) if who.allows("system:manage") else None,
+        "timeline": sorted(mine, key=lambda decision: -decision.at),
+        "adapters": [*row.model.adapters.order_by("name").values_list("name", flat=True)],
+        "variants": [*row.model.variants.order_by("name").values_list("name", flat=True)],
+    }
+
+
+def _log(name: str) -> list[str]:
+    try:
+        return async_to_sync(router.tail)(name)
+    except HubError:
+        return []

@@ -96,7 +96,7 @@ class Talk:
     async def rest(self, wait_s: float = WAIT_S) -> list[Any]:
         """Read up to the last frame."""
         found = [await self.next(wait_s)]
-        while not isinstance(found[-1], wire.Done | wire.Failure | wire.Loaded | wire.Planned):
+        while not isinstance(found[-1], LAST):
             found.append(await self.next(wait_s))
         return found
 
@@ -108,6 +108,9 @@ class Talk:
         while not isinstance(message := await self.next(), kind):
             assert not isinstance(message, wire.Done | wire.Failure), message
         return message
+
+
+LAST = wire.Done | wire.Failure | wire.Loaded | wire.Planned | wire.Lines
 
 
 async def ask(node: Node, message: wire.Any) -> list[Any]:
