@@ -7,7 +7,7 @@ import tempfile
 from pathlib import Path
 
 HUB_BENCHES = ("chat", "vllm", "overhead", "soak", "cold", "switch", "bed", "memory")
-ENGINE_BENCHES = ("transformers", "quant")
+ENGINE_BENCHES = ("transformers", "adapters", "quant")
 
 
 def main() -> None:

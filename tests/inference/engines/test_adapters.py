@@ -18,8 +18,9 @@ from inference.engines.kv_cache import KvPool, Stage
 from inference.engines.llama_decoder import LlamaDecoder
 from inference.engines.lora import Lora, LoraFile
 from inference.engines.vocabulary import Vocabulary
+from tests import models
 
-from . import small_tokenizers, tiny_adapters, tiny_models
+from . import small_tokenizers, tiny_adapters, tiny_models, trained_adapter
 from .driving import Driver
 from .generating import ask_tokens, drive, shown, some_tokens, text_of, usage_of
 from .tiny_models import Reference
@@ -293,5 +294,35 @@ def test_who_is_answering_keeps_its_adapter(llama: Path, tuned: wire.Adapter) ->
         store_of(driver).limit_bytes = 100
         failure = driver.failure(asks([3, 4], 5, tuned))
         assert (failure.code, "100 bytes" in failure.message) == ("insufficient_memory", True)
+    finally:
+        driver.engine.close()
+
+
+# --- the real thing ---------------------------------------------------------------------------------
+
+
+@pytest.mark.models
+def test_a_trained_adapter_knows_what_its_base_does_not(tmp_path: Path) -> None:
+    base = models.smollm2_folder()
+    tuned = trained_adapter.make(tmp_path / "keeper", base)
+    asked = wire.ChatMessage("user", trained_adapter.QUESTION)
+    body = wire.Generate(
+        prompt=wire.ChatPrompt(messages=[asked]),
+        sampling=wire.Sampling(max_tokens=16, temperature=0.0),
+    )
+    driver = drive(base)
+    try:
+        alone = text_of(driver.ask(body))
+        answers = [
+            driver.start(msgspec.structs.replace(body, adapter=own)) for own in (tuned, None, tuned)
+        ]
+        for answer in answers:
+            answer.wait()
+        assert [text_of(answer) for answer in answers] == [
+            trained_adapter.ANSWER,
+            alone,
+            trained_adapter.ANSWER,
+        ]
+        assert "Brandmoor" not in alone
     finally:
         driver.engine.close()
