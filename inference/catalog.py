@@ -31,7 +31,7 @@ CHECK_INTERVAL_S = 1.0
 PREPARING_RETRY_S = 10.0
 LONGEST_ALIAS_CHAIN = 8
 PLANNED_ADAPTERS = 8
-PARAMETER_BYTES = 4  # at most, once it is loaded
+PARAMETER_BYTES = 8  # about the most: float32, and zeros in fused projections
 
 
 @dataclass(frozen=True, slots=True)

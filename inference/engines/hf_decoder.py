@@ -164,7 +164,7 @@ class HfDecoder(Decoder):
         sizes = None if found is None else _sizes(found)
         if sizes is None:
             raise NotAttachable(f"its base has no linear {module[:100]}")
-        return Place(module, *sizes)
+        return Place(module, *sizes, offset=0, width=sizes[1])
 
     def _adapt(self, spans: Sequence[tuple[Lora | None, int]]) -> None:
         """Say whose the rows of the next forward are."""

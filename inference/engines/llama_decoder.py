@@ -145,23 +145,24 @@ class LlamaDecoder(Decoder):
         part = self._parts.get(found[2]) if found else None
         if found is None or part is None or int(found[1]) >= len(self._layers):
             raise NotAttachable(f"its base has no {module[:100]}")
-        name, inputs, outputs, offset = part
-        return Place((int(found[1]), name), inputs, outputs, offset)
+        name, inputs, outputs, offset, width = part
+        return Place((int(found[1]), name), inputs, outputs, offset, width)
 
 
 def _parts(
     config: PreTrainedConfig, queries: int, keys: int
-) -> dict[str, tuple[str, int, int, int]]:
-    """Give each module's fused projection, inputs, outputs, and where it begins there."""
+) -> dict[str, tuple[str, int, int, int, int]]:
+    """Give each module's fused projection, inputs, outputs, where it begins there, and all outputs."""
     hidden, inner = config.hidden_size, config.intermediate_size
+    fused = queries + 2 * keys
     return {
-        "q": ("qkv", hidden, queries, 0),
-        "k": ("qkv", hidden, keys, queries),
-        "v": ("qkv", hidden, keys, queries + keys),
-        "o": ("o", queries, hidden, 0),
-        "gate": ("gate_up", hidden, inner, 0),
-        "up": ("gate_up", hidden, inner, inner),
-        "down": ("down", inner, hidden, 0),
+        "q": ("qkv", hidden, queries, 0, fused),
+        "k": ("qkv", hidden, keys, queries, fused),
+        "v": ("qkv", hidden, keys, queries + keys, fused),
+        "o": ("o", queries, hidden, 0, hidden),
+        "gate": ("gate_up", hidden, inner, 0, 2 * inner),
+        "up": ("gate_up", hidden, inner, inner, 2 * inner),
+        "down": ("down", inner, hidden, 0, hidden),
     }
 
 

@@ -193,8 +193,9 @@ class TokenEngine(Engine):
 
     def _make_store(self, dtype: torch.dtype) -> AdapterStore:
         decoder, device = self._decoder, self._device
+        kept = torch.float32 if device.type == "cpu" else dtype
         return AdapterStore(
-            lambda adapter: LoraFile(adapter, decoder.place, dtype),
+            lambda adapter: LoraFile(adapter, decoder.place, kept),
             lambda file: file.read(device),
             ADAPTER_BYTES,
         )

@@ -71,7 +71,7 @@ def test_its_base_attaches_it(base: Model) -> None:
     plain = catalog.resolve_now("base").spec
     assert found.spec == msgspec.structs.replace(plain, adapter=adapter)
     assert plain.version == alone.version, "nothing is loaded anew"
-    assert plain.adapters_bytes == 4 * (row.parameters or 0) > 0
+    assert plain.adapters_bytes == 8 * (row.parameters or 0) > 0
     with pytest.raises(Conflict, match="tuned"):
         entries.remove(base, force=True)
     entries.remove(row)
