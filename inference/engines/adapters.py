@@ -3,6 +3,7 @@
 Requests lease one for as long as they run. `lease` may read files: call it on a thread that may wait.
 """
 
+import sys
 import threading
 from collections import OrderedDict
 from collections.abc import Callable
@@ -24,10 +25,21 @@ class _Held:
 
 
 class AdapterStore:
-    """Invariant: `nbytes` is at most `limit_bytes`, and nothing leased is ever let go."""
+    """Invariant: `nbytes` is at most `limit_bytes`, and nothing leased is ever let go.
 
-    def __init__(self, open_file: Open, read: Read, limit_bytes: int) -> None:
+    Called by the threads that encode and attach; `nbytes` is read by the one that computes.
+    """
+
+    def __init__(
+        self,
+        open_file: Open,
+        read: Read,
+        limit_bytes: int,
+        room: Callable[[], int] = lambda: sys.maxsize,
+    ) -> None:
+        """`room` says how many bytes more running answers leave."""
         self.limit_bytes = limit_bytes
+        self._room = room
         self._open, self._read = open_file, read
         self._held: OrderedDict[str, _Held] = OrderedDict()  # least recently used first
         self._lock = threading.Lock()
@@ -84,15 +96,18 @@ class AdapterStore:
             )
         with self._lock:
             idle = [key for key, held in self._held.items() if not held.users]
-            while self.nbytes + nbytes > self.limit_bytes and idle:
+            while not self._fits(nbytes) and idle:
                 self.nbytes -= self._held.pop(idle.pop(0)).lora.nbytes
-            if self.nbytes + nbytes > self.limit_bytes:
+            if not self._fits(nbytes):
                 raise Unavailable(
                     f"there is no room for the adapter {adapter.name} while others are answering",
                     param="model",
                     retry_after_s=RETRY_AFTER_S,
                 )
             self.nbytes += nbytes
+
+    def _fits(self, nbytes: int) -> bool:
+        return self.nbytes + nbytes <= self.limit_bytes and nbytes <= self._room()
 
     def _give_room_back(self, nbytes: int) -> None:
         with self._lock:

@@ -3,6 +3,7 @@
 Kept prefixes give way to everything else. Used by the batching loop.
 """
 
+import sys
 from collections.abc import Callable
 from typing import TypeVar
 
@@ -31,6 +32,20 @@ class KvMemory:
     def limit(self, total_bytes: int, prefix_bytes: int) -> None:
         """Bound everything (0: not at all), and the kept prefixes within it."""
         self._pool.limit_bytes, self._prefixes.limit_bytes = total_bytes, prefix_bytes
+
+    def room_beside(self) -> int:
+        """Count what running answers leave, kept prefixes given up. May be asked by any thread."""
+        if not self._pool.limit_bytes:
+            return sys.maxsize
+        staged = sum(stage.nbytes for stage in list(self._staged.values()))
+        rows = sum(table.nbytes for table in self._pool.tables)
+        return self._pool.limit_bytes - rows - staged - self.beside()
+
+    def settle(self) -> None:
+        """Give up kept prefixes for what was put beside them."""
+        while self._pool.limit_bytes and self.nbytes > self._pool.limit_bytes:
+            if not self._prefixes.drop_oldest():
+                return
 
     def start(
         self, tokens: list[int], reuse: bool, block: int = 0, owner: str = ""

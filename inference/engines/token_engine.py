@@ -198,6 +198,7 @@ class TokenEngine(Engine):
             lambda adapter: LoraFile(adapter, decoder.place, kept),
             lambda file: file.read(device),
             ADAPTER_BYTES,
+            self._memory.room_beside,
         )
 
     def _warm_up(self) -> None:
@@ -305,6 +306,8 @@ class TokenEngine(Engine):
     def _accept(self, item: "Ready | Refused | int") -> None:
         match item:
             case Ready(request, samplers) if request.job.stream not in self._cancelled:
+                if request.lora is not None:
+                    self._memory.settle()
                 self._batch.add(request, samplers)
             case Ready(request, _):
                 self._cancelled.discard(request.job.stream)

@@ -15,6 +15,7 @@ from inference import wire
 from inference.engines.adapters import AdapterStore
 from inference.engines.decoder import Decode, Decoder, Prefill
 from inference.engines.kv_cache import KvPool, Stage
+from inference.engines.kv_memory import KvMemory
 from inference.engines.llama_decoder import LlamaDecoder
 from inference.engines.lora import Lora, LoraFile
 from inference.engines.vocabulary import Vocabulary
@@ -294,6 +295,29 @@ def test_who_is_answering_keeps_its_adapter(llama: Path, tuned: wire.Adapter) ->
         store_of(driver).limit_bytes = 100
         failure = driver.failure(asks([3, 4], 5, tuned))
         assert (failure.code, "100 bytes" in failure.message) == ("insufficient_memory", True)
+    finally:
+        driver.engine.close()
+
+
+def test_it_takes_no_memory_that_running_answers_hold(llama: Path, tuned: wire.Adapter) -> None:
+    """Kept prefixes give way to it; rows of running answers do not."""
+    driver = drive(llama)
+    try:
+        memory: KvMemory = driver.engine._memory  # type: ignore[attr-defined]
+        for seed in range(6):
+            driver.ask(ask_tokens(some_tokens(60, seed=seed), 3, **LIKELIEST))
+        size = LoraFile(tuned, decoder_of(driver).place, torch.float32).nbytes
+        kept = memory.nbytes
+        memory.limit(kept + size // 2, kept)
+        assert usage_of(driver.ask(asks([3, 4], 3, tuned))).completion_tokens == 3
+        assert memory.nbytes <= kept + size // 2
+        memory.limit(store_of(driver).nbytes + size // 2, kept)
+        answering = store_of(driver).lease(tuned)
+        other = msgspec.structs.replace(tuned, name="other")
+        assert driver.failure(asks([3, 4], 3, other)).code == "service_unavailable"
+        store_of(driver).give_back(answering)
+        memory.limit(2**30, kept)
+        assert usage_of(driver.ask(asks([3, 4], 3, other))).completion_tokens == 3
     finally:
         driver.engine.close()
 
