@@ -1,5 +1,6 @@
 """Ask a text engine and read its answers; used by the tests of llm_transformers."""
 
+import codecs
 import math
 import random
 from pathlib import Path
@@ -55,7 +56,9 @@ def named(vocabulary: Vocabulary, tokens: list[int]) -> list[tuple[str, bytes]]:
 
 
 def shown(vocabulary: Vocabulary, tokens: list[int]) -> str:
-    return b"".join(map(vocabulary.token_bytes, tokens)).decode(errors="replace")
+    """Give the text of these tokens; a character that is cut at the end is left out."""
+    decoder = codecs.getincrementaldecoder("utf-8")("replace")
+    return decoder.decode(b"".join(map(vocabulary.token_bytes, tokens)))
 
 
 def usage_of(answer: Answer) -> wire.Usage:
