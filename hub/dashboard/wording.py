@@ -26,6 +26,14 @@ DECISIONS = {
     "refuse": _("Refuse"),
     "fail": _("Failure of"),
 }
+HAPPENED = {  # the same, told of one model on its own page
+    "load": _("Loaded"),
+    "unload": _("Unloaded"),
+    "evict": _("Unloaded"),
+    "wait": _("Waited"),
+    "refuse": _("Refused"),
+    "fail": _("Failed"),
+}
 DECISION_ICONS = {
     "load": "player-play",
     "unload": "player-eject",
@@ -79,6 +87,10 @@ def share_word(kind: str) -> str:
 
 def decision_word(action: str) -> str:
     return str(DECISIONS.get(action, action))
+
+
+def happened_word(action: str) -> str:
+    return str(HAPPENED.get(action, action))
 
 
 def health_word(name: str) -> str:

@@ -31,6 +31,7 @@ register.simple_tag(wording.source_word)
 register.simple_tag(wording.kind_word)
 register.simple_tag(wording.share_word)
 register.simple_tag(wording.decision_word)
+register.simple_tag(wording.happened_word)
 register.simple_tag(wording.health_word)
 register.simple_tag(wording.scope_word)
 
