@@ -1,5 +1,7 @@
 """What the machine has, inside a container's limits."""
 
+import os
+import subprocess
 import sys
 from pathlib import Path
 
@@ -91,3 +93,23 @@ def test_it_counts_gpus_as_the_engines_will_see_them(monkeypatch: pytest.MonkeyP
     assert (only.name, only.label) == ("cuda:0", "NVIDIA B")
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
     assert len(devices.find("auto")) == 1
+
+
+def test_the_most_that_a_process_held_is_told_and_can_begin_anew() -> None:
+    pid, size = os.getpid(), 150_000_000
+    assert devices.forget_most(pid)
+    block = b"\1" * size
+    held = devices.private_memory(pid)
+    assert held >= size
+    del block
+    assert devices.most_memory(pid) >= devices.alone_memory(pid) + 0.9 * size
+    assert devices.private_memory(pid) <= held - 0.9 * size
+    assert devices.forget_most(pid)
+    assert devices.most_memory(pid) <= devices.alone_memory(pid) + 0.1 * size
+
+
+def test_nothing_is_known_of_a_process_that_is_no_more() -> None:
+    done = subprocess.Popen(["/bin/true"])
+    done.wait()
+    assert not devices.forget_most(done.pid)
+    assert devices.private_memory(done.pid) == devices.most_memory(done.pid) == 0
