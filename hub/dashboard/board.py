@@ -69,8 +69,13 @@ class Board:
 
     @cached_property
     def active(self) -> list[ModelRow]:
-        """Loaded, loading or failed: what is worth a line on the overview."""
-        return [row for row in self.rows if row.state.key != "cold"]
+        """In the node or on its way; what could not be added is nobody's use, but a concern."""
+        return [row for row in self.rows if row.state.key != "cold" and not row.has_not_come]
+
+    @property
+    def at_hand(self) -> list[ModelRow]:
+        """Starters, whatever became of them, and what an operator added with success."""
+        return [row for row in self.rows if row.model.source == "starter" or not row.has_not_come]
 
     @property
     def loading(self) -> list[ModelRow]:

@@ -41,10 +41,14 @@ class ModelRow:
         return self.state.key in {"cold", "failed"} and self.is_available
 
     @property
+    def has_not_come(self) -> bool:
+        """Tell whether its arrival ended without its files."""
+        return self.model.state in {Model.State.FAILED, Model.State.CANCELLED}
+
+    @property
     def can_retry(self) -> bool:
         """Tell whether its files may be brought once more; an upload needs all of its parts."""
-        ended = self.model.state in {Model.State.FAILED, Model.State.CANCELLED}
-        return ended and not (self.model.source == "upload" and self.is_half_uploaded)
+        return self.has_not_come and not (self.model.source == "upload" and self.is_half_uploaded)
 
     @property
     def is_half_uploaded(self) -> bool:
