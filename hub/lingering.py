@@ -30,6 +30,11 @@ class Line:
     def is_closing(self) -> bool:
         return self.lingering or self.transport.is_closing()
 
+    def write(self, data: bytes) -> None:
+        """Send; after the end of the answer nothing more is said, whoever still would."""
+        if not self.lingering:
+            self.transport.write(data)
+
     def close(self) -> None:
         """End the answer; the connection ends when the other side has, or time and bytes are up."""
         if self.is_closing() or not self.sending or not self.transport.can_write_eof():

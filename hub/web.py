@@ -8,7 +8,11 @@ from typing import Any, cast
 
 import uvicorn
 from django.conf import settings
-from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
+from uvicorn.protocols.http.httptools_impl import (
+    STATUS_LINE,
+    HttpToolsProtocol,
+    RequestResponseCycle,
+)
 
 from hub.lingering import Line
 from inference.errors import InvalidRequest
@@ -32,6 +36,7 @@ class GuardedHttp(HttpToolsProtocol):
     """
 
     _line: Line
+    _running: RequestResponseCycle | None = None  # uvicorn keeps the newest, which may only wait
     _refusal = "the bytes sent are no valid HTTP request"
 
     _deadline: asyncio.TimerHandle | None = None
@@ -48,6 +53,7 @@ class GuardedHttp(HttpToolsProtocol):
         self._headers_came()
         self._line.lost()
         super().connection_lost(exc)
+        self._break_off()
 
     def data_received(self, data: bytes) -> None:
         if self._line.lingering:
@@ -87,8 +93,12 @@ class GuardedHttp(HttpToolsProtocol):
         self.transport = self._line.transport
         super().handle_websocket_upgrade()
 
+    def _start_asgi_task(self, cycle: RequestResponseCycle, app: Any) -> None:
+        self._running = cycle
+        super()._start_asgi_task(cycle, app)
+
     def send_400_response(self, msg: str) -> None:
-        """Answer what is no request as every refusal is answered."""
+        """Answer what is no request as every refusal is answered, unless an answer has begun."""
         request_id = f"req_{uuid.uuid4().hex}"
         log.warning(msg, extra={"request_id": request_id, "reason": self._refusal})
         body = envelope(InvalidRequest(self._refusal))
@@ -101,8 +111,18 @@ class GuardedHttp(HttpToolsProtocol):
         lines = "".join(f"{name}: {value}\r\n" for name, value in head.items())
         self._headers_came()
         self._line.sending = True
-        self.transport.write(STATUS_LINE[400] + lines.encode() + b"\r\n" + body)
+        if not self._break_off():
+            self.transport.write(STATUS_LINE[400] + lines.encode() + b"\r\n" + body)
         self.transport.close()
+
+    def _break_off(self) -> bool:
+        """Tell the application that runs that its client is gone; True where it was answering."""
+        running = self._running
+        if running is None or running.response_complete:
+            return False
+        running.disconnected = True
+        running.message_event.set()
+        return running.response_started
 
     def _count(self, size_bytes: int) -> None:
         """Raise inside the parser's callback: uvicorn then answers 400 and closes."""

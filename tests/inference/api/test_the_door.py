@@ -2,6 +2,9 @@
 
 import asyncio
 import json
+import socket
+import time
+import uuid
 from typing import Any
 
 import httpx
@@ -13,6 +16,7 @@ from tests import servers
 from tests.inference.api.conftest import Nodes, chat, says
 from tests.inference.scripted_node import Line
 
+CHUNKED = b"Transfer-Encoding: chunked\r\n\r\n"
 POSTS = [
     "/chat/completions",
     "/completions",
@@ -382,3 +386,20 @@ async def test_a_client_that_does_not_read_holds_back_the_node(
         assert sent < 100_000
         assert memory_bytes(web) - before < 50_000_000
         raw.writer.close()
+
+
+@pytest.mark.parametrize("path", ["/v1/chat/completions", "/login/", "/api/v1/keys"])
+@pytest.mark.parametrize("end", [b"Transfer-Encoding: xchunked\r\n\r\n", CHUNKED + b"ZZZ\r\n"])
+def test_strangers_can_put_no_traceback_into_the_log(
+    web: servers.Hub, path: str, end: bytes
+) -> None:
+    name = f"bad-{uuid.uuid4().hex}"
+    head = f"POST {path} HTTP/1.1\r\nHost: 127.0.0.1\r\nX-Request-Id: {name}\r\n".encode()
+    with socket.create_connection(("127.0.0.1", web.port), timeout=30) as line:
+        line.sendall(head + end)
+        while line.recv(65536):
+            pass
+    while name not in (log := web.log("web")):
+        time.sleep(0.02)
+    assert "Traceback" not in log
+    assert "Exception in ASGI" not in log
