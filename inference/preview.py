@@ -25,8 +25,10 @@ READ_WHOLE = frozenset(
     {"config.json", "adapter_config.json", "modules.json", reading.OPEN_CLIP}
 )  # of the small files, those that say what a model is
 MAX_SMALL_BYTES = 4 * 2**20
-MAX_HEAD_BYTES = 32 * 2**20
+MAX_HEAD_BYTES = 16 * 2**20
+MAX_HEADS_BYTES = 128 * 2**20  # of one model together: they are held in memory
 GGUF_HEAD_BYTES = 16 * 2**20  # vocabularies are in it; the largest seen takes 9 MB
+GGUF_PART_BYTES = 2 * 2**20  # of a split file's later parts, which name tensors only
 MAX_PEEKED = 64  # files of weights
 AT_ONCE = 6
 
@@ -62,8 +64,11 @@ def of_hub(
         private_allowed=settings.HUB_PRIVATE_UPSTREAMS,
     )
     listing = hub.listing(model_id, revision, patterns)
+    taken = _Taken()
     with ThreadPoolExecutor(AT_ONCE) as threads:
-        heads = [*threads.map(lambda file: _peek(hub, model_id, listing, file), _few(listing))]
+        heads = [
+            *threads.map(lambda file: _peek(hub, model_id, listing, file, taken), _few(listing))
+        ]
     found = of_heads(heads, state)
     return Preview(
         found.report,
@@ -117,7 +122,8 @@ def wanted_bytes(name: str, begin: bytes) -> int:
             min(8 + int.from_bytes(begin[:8], "little"), MAX_HEAD_BYTES) if len(begin) >= 8 else 8
         )
     if lower.endswith(".gguf"):
-        return GGUF_HEAD_BYTES
+        part = reading.SPLIT.fullmatch(lower)
+        return GGUF_PART_BYTES if part and int(part[2]) > 1 else GGUF_HEAD_BYTES
     is_telling = name in READ_WHOLE or lower.endswith(".safetensors.index.json")
     return MAX_SMALL_BYTES if is_telling else 0
 
@@ -132,14 +138,33 @@ def _few(listing: Listing) -> list[HubFile]:
     return [*listing.files]
 
 
-def _peek(hub: hub_protocol.Hub, model_id: str, listing: Listing, file: HubFile) -> Head:
+class _Taken:
+    """How much of a stranger's headers is held already; what is being read comes on top."""
+
+    def __init__(self) -> None:
+        self.n_bytes = 0
+
+    def check(self) -> None:
+        """Raises: InvalidValue."""
+        if self.n_bytes > MAX_HEADS_BYTES:
+            raise InvalidValue(
+                "its headers are too large to look into; add it, and it is judged here"
+            )
+
+
+def _peek(
+    hub: hub_protocol.Hub, model_id: str, listing: Listing, file: HubFile, taken: _Taken
+) -> Head:
+    """Raises: InvalidValue, DownloadFailed."""
     if not wanted_bytes(file.name, b""):
         return Head(file.name, file.size_bytes)
+    taken.check()
 
     def more(begin: bytes) -> int:
         return wanted_bytes(file.name, begin)
 
     data = hub.peek(model_id, listing.commit, file, more)
+    taken.n_bytes += len(data)
     return Head(file.name, file.size_bytes, data)
 
 

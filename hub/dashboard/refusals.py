@@ -97,6 +97,9 @@ SENTENCES = {
     r"(?P<n>\d+) files are too many to look into; add it, and it is judged once it is here": _(
         "%(n)s files are too many to look into; add it, and it is judged once it is here"
     ),
+    r"its headers are too large to look into; add it, and it is judged here": _(
+        "its headers are too large to look into; add it, and it is judged once it is here"
+    ),
     r"the header of (?P<name>.+) is too long to be judged before it is here": _(
         "the header of %(name)s is too long to be judged before it is here"
     ),

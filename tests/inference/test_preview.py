@@ -45,6 +45,19 @@ def test_it_says_of_a_hubs_model_what_it_says_of_the_folder(
 
 
 @pytest.mark.django_db
+def test_it_holds_no_more_of_a_strangers_headers_than_it_may(
+    model_hub: Behaviour, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(preview, "MAX_HEADS_BYTES", 2**19)
+    monkeypatch.setattr(preview, "AT_ONCE", 1)
+    claim = (2**40).to_bytes(8, "little") + bytes(2**20)  # a header without an end
+    files = {f"model-{n}.safetensors": claim for n in range(4)}
+    model_hub.models["org/hostile"] = files
+    with pytest.raises(InvalidValue, match="too large to look into"):
+        preview.of_hub("org/hostile", "main", [], STATE)
+
+
+@pytest.mark.django_db
 def test_it_judges_what_no_disk_could_hold() -> None:
     size = 2**38
     header = tiny_files.header(size)
