@@ -16,6 +16,8 @@ from accounts.models import ApiKey, User
 from accounts.permissions import ANYONE, principal_of
 from accounts.strict import Strict
 
+KEY_STATES = ["active", "expired", "revoked"]
+
 
 class Pages(PageNumberPagination):
     """`?page=2&page_size=50`."""
@@ -42,7 +44,7 @@ class KeyView(serializers.Serializer[ApiKey]):
     prefix = serializers.CharField()
     name = serializers.CharField()
     owner = serializers.CharField(source="owner.username")
-    state = serializers.ChoiceField(choices=["active", "expired", "revoked"])
+    state = serializers.ChoiceField(choices=KEY_STATES)
     scopes = serializers.ListField(child=serializers.CharField())
     models = serializers.ListField(child=serializers.CharField(), source="models_allowed")
     networks = serializers.ListField(child=serializers.CharField(), source="networks_allowed")

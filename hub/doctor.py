@@ -151,7 +151,8 @@ def _port() -> Iterator[Finding]:
         claims.listen(settings.HUB_HOST, settings.HUB_PORT).close()
     except claims.Taken as problem:
         running = claims.is_claimed(settings.HUB_DATA)
-        detail = f"{place} is in use" + (" by the running hub" if running else f": {problem}")
+        why = str(problem).partition(";")[0]  # what to do follows it
+        detail = f"{place} is in use by the running hub" if running else why
         cure = "" if running else "Stop the program that uses it, or set AI_HUB_PORT"
         yield Finding("port", detail, cure)
     else:

@@ -21,6 +21,13 @@ SPECTACULAR_SETTINGS: dict[str, Any] = {
     "VERSION": "1",
     "SERVE_INCLUDE_SCHEMA": False,
     "SCHEMA_PATH_PREFIX": "/api/v1",
+    "ENUM_NAME_OVERRIDES": {
+        "FilesState": "inference.management.serializers.FILES_STATES",
+        "KeyState": "accounts.api.KEY_STATES",
+        "LiveState": "inference.management.serializers.LIVE_STATES",
+        "StateAfterLoad": "inference.management.serializers.AFTER_LOAD",
+        "StateAfterUnload": "inference.management.serializers.AFTER_UNLOAD",
+    },
     "SWAGGER_UI_DIST": "SIDECAR",
     "SWAGGER_UI_FAVICON_HREF": "SIDECAR",
     "SWAGGER_UI_SETTINGS": {"deepLinking": True, "persistAuthorization": False},

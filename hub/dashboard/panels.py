@@ -34,7 +34,7 @@ PANELS = {
         Panel("queue", "status:read"),
         Panel("rules", "status:read"),
         Panel("pulse", "models:read"),
-        Panel("starters", "models:manage"),
+        Panel("starters", "models:write"),
     )
 }
 

@@ -3,6 +3,7 @@
 import json
 from dataclasses import dataclass
 
+from django.db.models import Case, When
 from django.http import HttpRequest
 
 from inference.models import Model
@@ -10,6 +11,7 @@ from inference.models import Model
 # A short answer, and a temperature at which a small model keeps to its subject.
 CALM = {"max_tokens": 64, "temperature": 0.2}
 KEY_VARIABLE = "AI_HUB_KEY"
+STARTERS_FIRST = Case(When(source="starter", then=0), default=1)
 LANGUAGES = (("curl", "curl"), ("python", "Python"), ("javascript", "JavaScript"))
 
 
@@ -28,8 +30,8 @@ def base_url(request: HttpRequest) -> str:
 
 def chat_model() -> str:
     """Give the name of a model that chats, or the name it will have."""
-    found = Model.objects.filter(kind="llm", state=Model.State.AVAILABLE).order_by("size_bytes")
-    row = found.first()
+    found = Model.objects.filter(kind="llm", state=Model.State.AVAILABLE)
+    row = found.order_by(STARTERS_FIRST, "size_bytes").first()
     return row.name if row else "smollm2-135m-instruct"
 
 

@@ -42,6 +42,13 @@ def allows(who: Principal, scope: str) -> bool:
 
 
 @register.filter
+def sentence(text: str) -> str:
+    """Begin with a capital, unless it begins with a name such as gpt-4o."""
+    first = text.partition(" ")[0]
+    return text[:1].upper() + text[1:] if first.isalpha() else text
+
+
+@register.filter
 def per_cent(value: float) -> str:
     """Give a length for SVG; never with a local decimal comma."""
     return f"{value:.3f}%"

@@ -46,7 +46,7 @@ def _pieces(parts: Iterable[str]) -> Iterable[str]:
 
 def _too_long(found: str, context: int, param: str, name: str | None) -> ContextLengthExceeded:
     return ContextLengthExceeded(
-        f"This model's maximum context length is {context} tokens. However, there are {found} in "
-        f"your {name or param}. Please reduce its length.",
+        f"This model's maximum context length is {context} tokens. However, your {name or param} "
+        f"resulted in {found}. Please reduce the length of the {name or param}.",
         param=param,
     )

@@ -39,7 +39,7 @@ class AliasView(serializers.Serializer[Any]):
     updated_at = serializers.DateTimeField()
 
 
-class Change(Strict):
+class RouteChange(Strict):
     targets = Target(many=True, required=False)
     sticky = serializers.BooleanField(required=False)
     defaults = serializers.DictField(required=False)
@@ -48,7 +48,7 @@ class Change(Strict):
     )
 
 
-class New(Change):
+class NewRoute(RouteChange):
     name = serializers.CharField(max_length=128)
 
 
@@ -63,10 +63,10 @@ class Aliases(APIView):
         rows = pages.paginate_queryset(_visible(request).order_by("name"), request, self) or []
         return pages.get_paginated_response([_view(row) for row in rows])
 
-    @extend_schema(request=New, responses={201: AliasView})
+    @extend_schema(request=NewRoute, responses={201: AliasView})
     def post(self, request: Request) -> Response:
         """Make a name for a model, or a route over several."""
-        wanted = New(data=request.data)
+        wanted = NewRoute(data=request.data)
         wanted.is_valid(raise_exception=True)
         given = dict(wanted.validated_data)
         name = given.pop("name")
@@ -83,10 +83,10 @@ class OneAlias(APIView):
         """Show one name."""
         return Response(_view(_alias(request, name)))
 
-    @extend_schema(request=Change, responses=AliasView)
+    @extend_schema(request=RouteChange, responses=AliasView)
     def patch(self, request: Request, name: str) -> Response:
         """Change it, everywhere within two seconds; what is not named stays."""
-        wanted = Change(data=request.data)
+        wanted = RouteChange(data=request.data)
         wanted.is_valid(raise_exception=True)
         alias = _alias(request, name)
         return Response(_view(aliases.change(alias, _wanted(request, wanted.validated_data))))

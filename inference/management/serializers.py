@@ -10,6 +10,8 @@ from inference.models import Model
 from inference.router import DEADLINE_S
 
 LIVE_STATES = ["cold", "loading", "ready", "draining", "failed", "unknown"]
+FILES_STATES = Model.State.values
+AFTER_LOAD, AFTER_UNLOAD = ["ready"], ["cold"]
 
 
 class Live(serializers.Serializer[Any]):
@@ -49,7 +51,7 @@ class ModelView(serializers.Serializer[Any]):
     base = serializers.CharField(allow_null=True, help_text="The model that an adapter is for.")
     variant_of = serializers.CharField(allow_null=True)
     tags = serializers.ListField(child=serializers.CharField())
-    state = serializers.ChoiceField(choices=Model.State.values, help_text="Of the files.")
+    state = serializers.ChoiceField(choices=FILES_STATES, help_text="Of the files.")
     state_reason = serializers.CharField()
     progress = Progress(allow_null=True)
     report = serializers.DictField(help_text="What the inspection found.")
@@ -84,7 +86,7 @@ class Filter(Strict):
     kind = serializers.CharField(required=False, max_length=16)
     engine = serializers.CharField(required=False, max_length=32)
     source = serializers.CharField(required=False, max_length=32)  # type: ignore[assignment] # a field
-    state = serializers.ChoiceField(choices=Model.State.values, required=False)
+    state = serializers.ChoiceField(choices=FILES_STATES, required=False)
     search = serializers.CharField(required=False, max_length=128, help_text="In names.")
 
 
@@ -183,7 +185,7 @@ class UnloadRequest(Strict):
 
 class Loaded(serializers.Serializer[Any]):
     model = serializers.CharField()
-    state = serializers.ChoiceField(choices=["ready"])
+    state = serializers.ChoiceField(choices=AFTER_LOAD)
     memory_bytes = serializers.IntegerField(help_text="Measured.")
     device = serializers.CharField()
     dtype = serializers.CharField()
@@ -193,4 +195,4 @@ class Loaded(serializers.Serializer[Any]):
 
 class Unloaded(serializers.Serializer[Any]):
     model = serializers.CharField()
-    state = serializers.ChoiceField(choices=["cold"])
+    state = serializers.ChoiceField(choices=AFTER_UNLOAD)

@@ -50,7 +50,7 @@ class File(Strict):
     )
 
 
-class New(Strict):
+class NewUpload(Strict):
     name = serializers.CharField(max_length=128)
     files = File(many=True)
     base = serializers.CharField(max_length=128, required=False, help_text="For an adapter.")
@@ -73,10 +73,10 @@ class UploadView(serializers.Serializer[Any]):
 class Uploads(APIView):
     scopes = {"POST": "models:write"}
 
-    @extend_schema(request=New, responses={201: UploadView})
+    @extend_schema(request=NewUpload, responses={201: UploadView})
     def post(self, request: Request) -> Response:
         """Begin an upload: say which files will come."""
-        wanted = New(data=request.data)
+        wanted = NewUpload(data=request.data)
         wanted.is_valid(raise_exception=True)
         given = dict(wanted.validated_data)
         check_new_name(request, given["name"])

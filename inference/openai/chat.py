@@ -71,7 +71,7 @@ class ParsedChat(msgspec.Struct, frozen=True):
 
 
 DEFAULT_ANSWER_TOKENS = 256
-NO_TOOLS = "tools are not offered yet"
+NO_TOOLS = "tools are not offered so far"
 _REFUSED: dict[str, tuple[tuple[Any, ...], str]] = {
     # field: (values that ask for nothing, why the others are refused)
     "tools": (([],), NO_TOOLS),
@@ -79,7 +79,7 @@ _REFUSED: dict[str, tuple[tuple[Any, ...], str]] = {
     "parallel_tool_calls": ((), NO_TOOLS),
     "functions": (([],), NO_TOOLS),
     "function_call": (("none",), NO_TOOLS),
-    "response_format": (({"type": "text"},), 'only {"type": "text"} is offered yet'),
+    "response_format": (({"type": "text"},), 'only {"type": "text"} is offered so far'),
     "modalities": ((["text"],), 'answers are text; send ["text"] or leave it out'),
     "audio": ((), "answers are text"),
     "verbosity": (("medium",), "the model has no such control; send medium or leave it out"),

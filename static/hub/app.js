@@ -96,7 +96,10 @@ function startConfirming() {
 
 function startRequests() {
   document.addEventListener("hub-toast", (event) => toast(event.detail.text, event.detail.tone));
-  document.addEventListener("htmx:sendError", () => toast(word("requestFailed"), "bad"));
+  document.addEventListener("htmx:sendError", (event) => {
+    // Polls say it beside the dot: a toast for each would bury the page.
+    if (event.detail.requestConfig.verb !== "get") toast(word("requestFailed"), "bad");
+  });
   document.addEventListener("htmx:responseError", (event) => {
     if (event.detail.xhr.getResponseHeader("HX-Trigger")) return;
     if (event.detail.requestConfig.verb !== "get") toast(word("requestFailed"), "bad");

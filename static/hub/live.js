@@ -3,12 +3,28 @@ import { startCharts } from "./charts.js";
 import { word } from "./notify.js";
 
 const POLL_MS = 3000;
-const state = { open: false, paused: false, everOpen: false };
+const state = { open: false, paused: false, everOpen: false, away: false };
+
+function nameOf({ paused, open, away, everOpen, failed }) {
+  if (paused) return "paused";
+  if (open) return "live";
+  if (away) return "offline";
+  return everOpen || failed ? "polling" : "connecting";
+}
+
+function watchPolls() {
+  const hears = (away) => () => {
+    state.away = away;
+    show();
+  };
+  document.addEventListener("htmx:sendError", hears(true));
+  document.addEventListener("htmx:afterOnLoad", hears(false));
+}
 
 function show() {
   const toggle = document.getElementById("live-toggle");
   if (!toggle) return;
-  const name = state.paused ? "paused" : state.open ? "live" : state.everOpen || state.failed ? "polling" : "connecting";
+  const name = nameOf(state);
   toggle.dataset.liveState = name;
   toggle.setAttribute("aria-pressed", String(state.paused));
   document.getElementById("live-word").textContent = word(name);
@@ -37,6 +53,7 @@ function keepOpen() {
 function watchSocket(shell) {
   shell.addEventListener("htmx:wsOpen", () => {
     state.open = state.everOpen = true;
+    state.away = false;
     show();
   });
   shell.addEventListener("htmx:wsClose", () => {
@@ -67,6 +84,7 @@ export function startLive() {
     follow(); // what changed meanwhile
   });
   document.addEventListener("hub-toast", () => (state.open ? follow() : poll()));
+  watchPolls();
   setInterval(poll, POLL_MS);
   show();
 }

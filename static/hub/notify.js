@@ -21,7 +21,8 @@ export function complaint(text, advice = "") {
   const words = document.createElement("span");
   notice.className = "notice notice-error";
   notice.setAttribute("role", "alert");
-  const sentence = text.charAt(0).toUpperCase() + text.slice(1) + (/[.!?]$/.test(text) ? "" : ".");
+  const begin = /^\p{L}+( |$)/u.test(text) ? text.charAt(0).toUpperCase() : text.charAt(0); // names stay
+  const sentence = begin + text.slice(1) + (/[.!?]$/.test(text) ? "" : ".");
   words.textContent = advice ? `${sentence} ${advice}` : sentence;
   notice.append(icon("alert-triangle"), words);
   return notice;

@@ -1,7 +1,7 @@
 """Change a running hub's people from outside: `python -m tests.e2e.prepare` with JSON on stdin.
 
 {"people": {name: role}} makes accounts; {"models": [fields]} makes rows of the catalog; {"disable":
-name} ends an account; {"key": [user, scope, ...]} makes a key; {"nobody": url} removes all and prints
+name} ends an account; {"key": [user, scope, ...]} makes a key; {"keep": [name, ...]} forgets all other models; {"nobody": url} removes all and prints
 a set-up link. The password is always PASSWORD.
 """
 
@@ -21,6 +21,8 @@ def main() -> None:
         _make(name, role)
     if "disable" in wanted:
         _disable(wanted["disable"])
+    if "keep" in wanted:
+        _keep(wanted["keep"])
     if "key" in wanted:
         _issue(*wanted["key"])
     for fields in wanted.get("models", []):
@@ -49,6 +51,17 @@ def _disable(name: str) -> None:
     user = User.objects.get(username=name)
     user.is_active = False
     user.save()
+
+
+def _keep(names: list[str]) -> None:
+    from inference import catalog  # noqa: PLC0415
+    from inference.models import Alias, Model  # noqa: PLC0415
+
+    others = Model.objects.exclude(name__in=names)
+    Alias.objects.filter(target__in=others).delete()
+    others.update(base=None)
+    others.delete()
+    catalog.invalidate()
 
 
 def _issue(owner: str, *scopes: str) -> None:

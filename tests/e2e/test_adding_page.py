@@ -9,7 +9,7 @@ from playwright.sync_api import Page, Request, expect
 
 from tests import servers
 from tests.e2e.browsing import axe
-from tests.e2e.conftest import Open
+from tests.e2e.conftest import MODELS, Open, tell
 from tests.inference import tiny_files
 from tests.inference.hub_server import Behaviour
 from tests.servers import Hub
@@ -19,12 +19,13 @@ PART_BYTES = 8 * 2**20
 
 @pytest.fixture(scope="module", autouse=True)
 def _worker(hub: Hub) -> Iterator[None]:
-    """Files are brought by the worker; the other pages need none."""
+    """Files are brought by the worker, which adds the starters too; the other pages know neither."""
     servers.start(hub, "worker", "run_worker")
     yield
     worker = hub.processes.pop("worker")
     worker.terminate()
     worker.wait(servers.STOP_TIMEOUT_S)
+    tell(hub, keep=[model["name"] for model in MODELS])
 
 
 def look(page: Page, **fields: str) -> None:

@@ -11,9 +11,9 @@ from hub.dashboard import guards, pages, snippets
 from inference.models import Model
 
 IDEAS = (
-    gettext_lazy("What is the capital of France?"),
-    gettext_lazy("Write a short poem about rain."),
-    gettext_lazy("Explain gravity to a child."),
+    gettext_lazy("Name three colors."),
+    gettext_lazy("Why is the sky blue?"),
+    gettext_lazy("Write two sentences about the sea."),
 )
 
 
@@ -25,7 +25,9 @@ def playground(request: HttpRequest) -> HttpResponse:
     wanted = request.GET.get("model", "")
     context: dict[str, Any] = {
         "chat_models": list(
-            available.filter(kind__in=("llm", "vlm")).order_by("size_bytes", "name")
+            available.filter(kind__in=("llm", "vlm")).order_by(
+                snippets.STARTERS_FIRST, "size_bytes", "name"
+            )
         ),
         "speech_models": list(available.filter(kind="asr").order_by("name")),
         "embedding_models": list(available.filter(kind="embed").order_by("name")),

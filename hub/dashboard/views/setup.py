@@ -62,7 +62,7 @@ def _form(
 
 @never_cache
 @require_http_methods(["GET", "HEAD", "POST"])
-@guards.needs("models:manage")
+@guards.needs("models:write")
 def welcome(request: HttpRequest) -> HttpResponse:
     """Show machine, models, a first chat and a first key; POST makes the key."""
     user, board = guards.person(request), pages.board()
