@@ -18,7 +18,7 @@ from torch import Tensor
 
 from inference import wire
 from inference.engines.base import failed
-from inference.engines.choice import Choice, Computing, Request
+from inference.engines.choice import Choice, Computing, Request, shared
 from inference.engines.decoder import Decode, Decoder, Prefill
 from inference.engines.kv_cache import NoRoom, Stage
 from inference.engines.kv_memory import KvMemory
@@ -206,11 +206,9 @@ class Batch:
         budget = self._limits.beside_tokens if step.decodes else self._limits.alone_tokens
         if not step.decodes and len(self._computing) == 1 and self._computing[0].repeats:
             budget = self._limits.block_tokens
-        for work in self._computing:
-            if piece := work.next_piece(budget):
-                step.works.append(work)
-                step.prefills.append(piece)
-                budget -= len(piece.tokens)
+        for work, piece in shared(self._computing, budget):
+            step.works.append(work)
+            step.prefills.append(piece)
         return step
 
     # --- delivering -----------------------------------------------------------------------------

@@ -1,7 +1,7 @@
 """One request inside the batching loop, and its choices: what they have said, and why they ended."""
 
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 
 from inference import wire
@@ -200,3 +200,20 @@ def room_for(body: wire.Generate, prompt: Sequence[int], context: int, param: st
     if body.echo and asked == 0 and len(prompt) <= context:
         return 0
     return check_context(len(prompt), asked, context, param)
+
+
+def shared(works: Sequence[Computing], budget: int) -> Iterator[tuple[Computing, Prefill]]:
+    """Share a step among prompts: half of it to the oldest, the rest to the shortest first.
+
+    So a short prompt passes a long one, and the long one goes on at half its speed or better.
+    """
+    if not works:
+        return
+    oldest, *later = works
+    spare = budget - min(oldest.left, (budget + 1) // 2)
+    for work in sorted(later, key=lambda work: work.left):
+        if piece := work.next_piece(spare):
+            spare, budget = spare - len(piece.tokens), budget - len(piece.tokens)
+            yield work, piece
+    if piece := oldest.next_piece(budget):
+        yield oldest, piece
