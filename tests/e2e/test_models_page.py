@@ -66,6 +66,7 @@ def test_it_sorts_and_filters_in_the_address(hub: Hub, as_person: Open) -> None:
     page.get_by_label("Find by name").fill("no such name")
     expect(page.get_by_text("No model is like that")).to_be_visible()
     page.get_by_role("link", name="All models").click()
+    expect(page.get_by_label("Find by name")).to_have_value("")
     page.get_by_label("Kind", exact=True).select_option("asr")
     expect(names).to_have_text(["ears", "stone-deaf"])
     page.get_by_label("Kind", exact=True).select_option("")
