@@ -9,6 +9,7 @@ from typing import Any, Protocol
 from inference import router, wire
 from inference.api.call import Call
 from inference.api.disconnect import UntilDisconnect
+from inference.api.door import WhileAllowed
 from inference.errors import HubError
 from inference.openai import sse
 
@@ -38,6 +39,7 @@ async def plain(
     """Wait for the whole answer. Raises: HubError; ClientLeft."""
     async with (
         UntilDisconnect(call.request.receive, call.reply),
+        WhileAllowed(call.request),
         _asked(call, spec, bodies) as batches,
     ):
         async for prompt, batch in batches:
@@ -53,7 +55,8 @@ async def stream(
     """Send the answer as it comes. Raises: HubError before the first byte; ClientLeft."""
     async with UntilDisconnect(call.request.receive, call.reply):
         try:
-            await _Stream(call, encoder).run(spec, bodies)
+            async with WhileAllowed(call.request):
+                await _Stream(call, encoder).run(spec, bodies)
         except HubError as error:
             if not call.reply.started or call.passes_on(error):
                 raise

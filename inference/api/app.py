@@ -6,20 +6,12 @@ Mounted before Django: a request costs no thread, no middleware and, when warm, 
 import logging
 from collections.abc import Awaitable, Callable
 
-from accounts import authentication
 from accounts.principals import Principal
 from inference import metrics, outages
-from inference.api import audio, chat, classify, completions, cors, embeddings, models
+from inference.api import audio, chat, classify, completions, cors, door, embeddings, models
 from inference.api.call import Call
 from inference.api.http import ClientLeft, Receive, Reply, Request, Scope, Send
-from inference.errors import (
-    HubError,
-    InvalidRequest,
-    MethodNotAllowed,
-    NotAuthenticated,
-    NotFound,
-    PermissionDenied,
-)
+from inference.errors import HubError, MethodNotAllowed, NotFound
 
 Handler = Callable[[Call], Awaitable[None]]
 log = logging.getLogger(__name__)
@@ -59,7 +51,7 @@ async def _answer(request: Request, reply: Reply) -> str:
     """Answer whatever happens; give the model's name for the metrics."""
     call: Call | None = None
     try:
-        principal = await _authenticate(request)
+        principal = await door.enter(request)
         request.note(user_id=principal.user_id, key_id=principal.key_id)
         call = Call(request, reply, principal)
         await _handler(request, reply, principal)(call)
@@ -76,17 +68,6 @@ async def _answer(request: Request, reply: Reply) -> str:
     return call.model
 
 
-async def _authenticate(request: Request) -> Principal:
-    """Ask who it is before a byte of the body is read. Raises: HubError."""
-    scheme = request.scope.get("scheme", "http")
-    try:
-        return await authentication.authenticate(
-            request.pairs, request.client_ip, request.method, scheme
-        )
-    except authentication.Refused as refused:
-        raise _refusal(refused.status, refused.message) from refused
-
-
 def _handler(request: Request, reply: Reply, principal: Principal) -> Handler:
     """Raises: NotFound, MethodNotAllowed, PermissionDenied."""
     route = ROUTES.get(request.path)
@@ -99,14 +80,8 @@ def _handler(request: Request, reply: Reply, principal: Principal) -> Handler:
     if request.method not in allowed:
         reply.add({"allow": ", ".join((*allowed, "OPTIONS"))})
         raise MethodNotAllowed(f"{request.path[:200]} answers {method}, not {request.method}.")
-    if not principal.allows(scope):
-        raise PermissionDenied(f"This needs the scope {scope}, which you do not hold.")
+    door.require(principal, scope)
     return handler
-
-
-def _refusal(status: int, message: str) -> HubError:
-    kinds: dict[int, type[HubError]] = {400: InvalidRequest, 403: PermissionDenied}
-    return kinds.get(status, NotAuthenticated)(message)
 
 
 async def _refuse(reply: Reply, error: HubError) -> None:

@@ -26,6 +26,7 @@ KEYS = {
     "reader": {"scopes": ["models:read"]},
     "one-model": {"models": ["vectors"]},
     "watcher": {"scopes": ["models:read", "inference", "status:read"]},
+    "keeper": {"scopes": ["inference", "keys:manage"]},
     "operator": {"scopes": ["models:read", "models:manage", "status:read"]},
     "one-model-operator": {
         "scopes": ["models:read", "models:manage", "status:read"],

@@ -1,0 +1,95 @@
+"""Who may pass under /v1: asked of every request at once, and of a long one again and again.
+
+`app` asks before a byte of the body is read; `answers` holds `WhileAllowed` around what an engine does.
+"""
+
+import asyncio
+from types import TracebackType
+from typing import cast
+
+from accounts import authentication
+from accounts.principals import Principal
+from inference import outages
+from inference.api.http import Request
+from inference.errors import HubError, InvalidRequest, NotAuthenticated, PermissionDenied
+
+CHECK_S = 1.0  # a right that ends does so within 2 s; half a second of them is the epoch's
+INFERENCE = "inference"
+
+
+async def enter(request: Request) -> Principal:
+    """Raises: HubError."""
+    scheme = request.scope.get("scheme", "http")
+    try:
+        return await authentication.authenticate(
+            request.pairs, request.client_ip, request.method, scheme
+        )
+    except authentication.Refused as refused:
+        raise _refusal(refused.status, refused.message) from refused
+
+
+def require(principal: Principal, scope: str) -> None:
+    """Raises: PermissionDenied."""
+    if not principal.allows(scope):
+        raise PermissionDenied(f"This needs the scope {scope}, which you do not hold.")
+
+
+def _refusal(status: int, message: str) -> HubError:
+    kinds: dict[int, type[HubError]] = {400: InvalidRequest, 403: PermissionDenied}
+    return kinds.get(status, NotAuthenticated)(message)
+
+
+class WhileAllowed:
+    """Cancel the block when its caller's rights end; it then raises why.
+
+    While nothing changes this makes no query, and nothing at all in a block that is over in time.
+    Nothing that must finish belongs into the block.
+    """
+
+    def __init__(self, request: Request) -> None:
+        self._request = request
+        self._refused: HubError | None = None
+        self._check: asyncio.Task[None] | None = None
+
+    async def __aenter__(self) -> None:
+        self._loop = asyncio.get_running_loop()
+        self._task = cast("asyncio.Task[object]", asyncio.current_task())
+        self._wait()
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self._timer.cancel()
+        if self._check is not None:
+            self._check.cancel()
+        if self._refused is None:
+            return
+        if self._task.uncancel() <= 0 and kind is asyncio.CancelledError:
+            raise self._refused from None
+
+    def _wait(self) -> None:
+        self._timer = self._loop.call_later(CHECK_S, self._begin)
+
+    def _begin(self) -> None:
+        self._check = self._loop.create_task(self._ask())
+
+    async def _ask(self) -> None:
+        """Ask once more; while nobody can tell, because a service is away, what held holds on."""
+        try:
+            require(await enter(self._request), INFERENCE)
+        except HubError as error:
+            self._end(error)
+        except Exception as error:
+            if outages.of(error) is None:
+                self._end(HubError("The server had an error."))
+                raise
+            self._wait()
+        else:
+            self._wait()
+
+    def _end(self, error: HubError) -> None:
+        self._refused = error
+        self._task.cancel()
