@@ -20,16 +20,17 @@ def main() -> None:
 def run() -> None:
     from django.core.exceptions import ImproperlyConfigured  # noqa: PLC0415
     from django.core.management import execute_from_command_line  # noqa: PLC0415
-    from django.db.utils import OperationalError, ProgrammingError  # noqa: PLC0415
 
     try:
         execute_from_command_line(sys.argv)
     except ImproperlyConfigured as error:
         sys.exit(f"The hub cannot start: {error}.")
-    except (OperationalError, ProgrammingError) as error:
-        if not any(words in str(error) for words in ("no such table", "does not exist")):
+    except Exception as error:
+        from hub import troubles  # noqa: PLC0415
+
+        if (line := troubles.line(error)) is None:
             raise
-        sys.exit("The database is not set up yet: run `python3 manage.py prepare` or `make run`.")
+        sys.exit(line)
 
 
 def go_on_in_environment() -> None:

@@ -4,6 +4,7 @@ import contextlib
 import os
 import shutil
 import subprocess
+import sys
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -101,3 +102,15 @@ def test_the_login_page_says_it(web: servers.Hub, full: Path) -> None:
         answer = browser.post("/login/", data=form, headers={"Referer": web.url})
     assert answer.status_code == 507
     assert "The disk is full" in answer.text
+
+
+def test_a_command_says_it_in_one_line(web: servers.Hub, full: Path) -> None:
+    fill_database(web)
+    command = [sys.executable, "manage.py", "create_key", "--user", "boss", "--name", "k"]
+    done = subprocess.run(
+        command, env=web.env, cwd=servers.ROOT, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 1
+    assert done.stdout == ""
+    (line,) = done.stderr.splitlines()
+    assert line.startswith("The hub's disk is full")
