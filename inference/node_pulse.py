@@ -14,6 +14,9 @@ from inference.node_client import connect
 SILENT_S = 5.0  # a request has heard nothing for so long: then the node is asked for its state
 LOST_S = 20.0  # and after so long without an answer it is given up; a supervisor may have ended it by then
 TICK_S = 1.0
+RESTART_S = (
+    10.0  # so long a node that has just gone is waited for; who comes later hears it at once
+)
 
 
 @dataclass(slots=True)
@@ -23,10 +26,30 @@ class Pulse:
     address: str
     _asked_at: float | None = None
     _task: asyncio.Task[None] | None = None
+    _gone_at: float = 0.0
+    _refused_at: float | None = None
 
     @property
     def lost(self) -> bool:
         return self._asked_at is not None and time.monotonic() - self._asked_at >= LOST_S
+
+    @property
+    def patience_s(self) -> float:
+        """Say how long a new request may still wait for a node that takes no connection."""
+        now_s = time.monotonic()
+        if self._refused_at is None or now_s - self._refused_at > RESTART_S:
+            return RESTART_S
+        return max(0.0, self._gone_at + RESTART_S - now_s)
+
+    def refused(self) -> None:
+        """Nobody listens there. A refusal long after the last one is another absence."""
+        now_s = time.monotonic()
+        if self._refused_at is None or now_s - self._refused_at > RESTART_S:
+            self._gone_at = now_s
+        self._refused_at = now_s
+
+    def found(self) -> None:
+        self._refused_at = None
 
     def feel(self) -> None:
         """Ask, unless somebody has."""

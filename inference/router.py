@@ -43,9 +43,24 @@ class Answer:
         self._fresh = 0
         self._begun = False
         self._lost_s: float | None = None
+        self._patient = False  # tries again between batches, not while it connects
+        self._patience_s = RESTART_S
         self._connection: Connection | None = None
         self._heard_s = self._asked_s
         self.ended = False
+
+    async def begin(self) -> None:
+        """Ask, or wait from the first batch on for a node that has just gone.
+
+        Raises: NodeUnavailable.
+        """
+        patience_s = node_pulse.of(settings.HUB_NODE_ADDRESS).patience_s
+        if not isinstance(self._question, wire.Submit | wire.Load) or not patience_s:
+            await self.ask()
+            return
+        self._patience_s = min(patience_s, self._question.deadline_s)
+        self._patient = True
+        await self._again(FIRST_PAUSE_S)
 
     async def ask(self) -> Connection:
         """Send the question, on a pooled connection if one is alive. Raises: NodeUnavailable."""
@@ -62,9 +77,9 @@ class Answer:
         return self._connection
 
     async def _connected(self, address: str) -> Connection:
-        if self._lost_s is None:
-            return await _connect(address)
-        return await connect(address)
+        connection = await (connect if self._patient else _connect)(address)
+        node_pulse.of(address).found()
+        return connection
 
     def _left(self) -> wire.Any:
         """Give the question with what is left of its deadline."""
@@ -113,7 +128,8 @@ class Answer:
             except Lost as error:
                 if self._begun:
                     raise EngineFailed("the node went away in mid-answer") from error
-                self._connection = None
+                self._connection, self._patient = None, True
+                self._patience_s = RESTART_S
                 self._lost_s = self._lost_s or time.monotonic()
             else:
                 self._begun = self._begun or any(type(m) is not wire.Progress for m in batch)
@@ -131,15 +147,17 @@ class Answer:
             if pulse.lost:
                 raise EngineFailed("the node hangs in mid-answer") if self._begun else _no_answer()
 
-    async def _again(self) -> bool:
+    async def _again(self, pause_s: float = RESTART_PAUSE_S) -> bool:
         """Ask the next node; False while there is none. Raises: NodeUnavailable."""
         try:
             await self.ask()
         except OSError as error:
             self._fresh -= 1
-            if time.monotonic() - (self._lost_s or 0.0) > RESTART_S:
+            node_pulse.of(settings.HUB_NODE_ADDRESS).refused()
+            self._lost_s = self._lost_s or self._asked_s
+            if time.monotonic() - self._lost_s > self._patience_s:
                 raise _no_node() from error
-            await asyncio.sleep(min(self._tick_s, RESTART_PAUSE_S))
+            await asyncio.sleep(min(self._tick_s, pause_s))
             return False
         return True
 
@@ -245,7 +263,7 @@ async def watch(interval_s: float) -> AsyncGenerator[wire.Snapshot, None]:
 async def _asked(question: wire.Any, tick_s: float, keep: bool = True) -> AsyncIterator[Answer]:
     answer = Answer(question, tick_s)
     try:
-        await answer.ask()
+        await answer.begin()
         yield answer
     finally:
         answer.finish(keep)

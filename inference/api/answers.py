@@ -14,6 +14,7 @@ from inference.errors import HubError
 from inference.openai import sse
 
 GRACE_S = 5.0  # an error known by then still is an HTTP status
+AWAY_GRACE_S = 12.0  # clients try a 503 again by themselves: a node that has gone is told as one
 PING_S = 10.0
 Batch = tuple[int, list[wire.Any]]  # number of the prompt, messages
 
@@ -102,7 +103,9 @@ class _Stream:
         """Start the reply once the grace is over; tell why nothing comes, now and then."""
         reply = self._call.reply
         quiet_s = time.monotonic() - self._sent_s
-        if quiet_s < (PING_S if reply.started else GRACE_S) - 0.5:
+        away = self._call.wait.progress is router.AWAY
+        grace_s = AWAY_GRACE_S if away else GRACE_S
+        if quiet_s < (PING_S if reply.started else grace_s) - 0.5:
             return
         if not reply.started:
             await reply.start_events()

@@ -175,10 +175,64 @@ async def test_it_waits_for_a_node_that_is_only_busy_with_the_answer(
         assert [message async for message in answer] == [*HELLO, wire.Done()]
 
 
-async def test_it_says_that_there_is_no_node(socket_path: Path) -> None:
+async def test_it_says_that_there_is_no_node(
+    socket_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(node_pulse, "RESTART_S", 0.1)
+    heard: list[wire.Any] = []
     with pytest.raises(errors.NodeUnavailable) as caught:
-        await ask()
+        async with router.open(SPEC, BODY, request_id="r", tick_s=0.01) as answer:
+            heard.extend([message async for message in answer])
     assert caught.value.retry_after_s
+
+
+async def test_a_new_request_waits_for_a_node_that_has_just_gone(socket_path: Path) -> None:
+    """Longer than a connection is tried for: the node comes when the request was told twice."""
+    told = asyncio.Semaphore(0)
+
+    async def wait() -> list[wire.Any]:
+        heard: list[wire.Any] = []
+        async with router.open(SPEC, BODY, request_id="r", tick_s=0.01) as answer:
+            async for message in answer:
+                heard.append(message)
+                told.release()
+        return heard
+
+    async with asyncio.timeout(60):
+        asked = asyncio.create_task(wait())
+        for _ in range(router.CONNECT_TRIES + 1):
+            await told.acquire()
+        async with scripted(socket_path, hello) as node:
+            heard = await asked
+    assert router.AWAY in heard
+    assert heard[-3:] == [*HELLO, wire.Done()]
+    assert 0 < node.submitted[0].deadline_s < router.DEADLINE_S
+
+
+async def test_it_waits_no_longer_for_a_node_than_its_deadline(socket_path: Path) -> None:
+    async with asyncio.timeout(60):
+        with pytest.raises(errors.NodeUnavailable):
+            async with router.open(
+                SPEC, BODY, request_id="r", deadline_s=0.05, tick_s=0.01
+            ) as answer:
+                assert [message async for message in answer]
+
+
+async def test_a_node_that_stays_away_is_told_at_once(
+    socket_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pulse = node_pulse.of(f"unix:{socket_path}")
+    pulse.refused()
+    assert 0 < pulse.patience_s <= node_pulse.RESTART_S
+    pulse._gone_at -= node_pulse.RESTART_S
+    assert not pulse.patience_s
+    monkeypatch.setattr(router, "FIRST_PAUSE_S", 0.0)
+    with pytest.raises(errors.NodeUnavailable):
+        async with router.open(SPEC, BODY, request_id="r"):
+            pass
+    async with scripted(socket_path, hello):
+        assert await ask()
+    assert pulse.patience_s == node_pulse.RESTART_S
 
 
 async def test_it_gives_an_empty_batch_while_nothing_comes(socket_path: Path) -> None:

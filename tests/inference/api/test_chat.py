@@ -114,7 +114,8 @@ async def test_a_node_that_dies_in_mid_stream_is_an_error_too(
 
 
 async def test_without_a_node_it_asks_to_come_back(client: httpx.AsyncClient) -> None:
-    answer = await client.post("/chat/completions", json=chat(stream=True))
+    headers = {"x-hub-deadline-ms": "300"}
+    answer = await client.post("/chat/completions", json=chat(stream=True), headers=headers)
     assert answer.status_code == 503
     assert answer.json()["error"]["code"] == "node_unavailable"
     assert int(answer.headers["retry-after"]) >= 1

@@ -159,7 +159,7 @@ async def test_it_says_that_the_node_is_away(web: servers.Hub) -> None:
     listing, state, load = await asyncio.gather(
         call(web, "GET", "/models"),
         call(web, "GET", "/status"),
-        call(web, "POST", "/models/chat/load", json={}),
+        call(web, "POST", "/models/chat/load", json={"deadline_s": 1}),
     )
     assert {row["live"]["state"] for row in listing.json()["results"]} == {"unknown"}
     for refused in (state, load):
