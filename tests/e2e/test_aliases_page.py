@@ -64,6 +64,9 @@ def test_defaults_and_prompt_are_kept_and_an_unchanged_save_changes_no_target(
     expect(page.get_by_role("button", name="Roll back")).to_have_count(0)
     page.goto("/aliases/?q=calm")
     expect(page.locator("tr[data-alias=calm]")).to_contain_text("system prompt")
+    page.get_by_role("button", name="Remove the name calm").click()
+    page.get_by_role("dialog").get_by_role("button", name="Remove").click()
+    expect(page.locator("tr[data-alias=calm]")).to_have_count(0)
 
 
 def test_it_says_what_is_wrong_and_keeps_what_was_written(hub: Hub, as_person: Open) -> None:
