@@ -28,6 +28,7 @@ class Ask:
     n: int
     logprobs: int | None
     seed: int
+    seeded: bool  # by the client, who wants the same answer again
 
     @property
     def exact(self) -> bool:
@@ -54,6 +55,7 @@ def prepare(body: wire.Generate, encoder: PromptEncoder, context_tokens: int) ->
         open_ended=asked is None,
         n=body.n,
         logprobs=body.logprobs,
+        seeded=seed is not None,
         seed=random.randrange(SEEDS) if seed is None else seed % SEEDS,  # noqa: S311  no secret
     )
 

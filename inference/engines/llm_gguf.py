@@ -213,13 +213,19 @@ class LlmGguf(Engine):
             return
         if request.ask is None:
             request.ask = self._ask(request)
-            self._queue_other_choices(request, request.ask.n)
+            if not request.ask.seeded:
+                self._queue_other_choices(request, request.ask.n)
             with self._changed:
                 self._counters.prompt_tokens += len(request.ask.tokens)
+        # Rounding depends on what is computed together: seeded choices come one after the other.
+        for each in range(request.ask.n) if request.ask.seeded else (index,):
+            self._run_choice(request, request.ask, each)
+
+    def _run_choice(self, request: Request, ask: Ask, index: int) -> None:
         body = request.job.body
         if isinstance(body, wire.Generate) and body.echo:
-            request.job.emit(wire.Delta(index=index, text=self._echo(body, request.ask)))
-        self._choice(request, request.ask, index).run()
+            request.job.emit(wire.Delta(index=index, text=self._echo(body, ask)))
+        self._choice(request, ask, index).run()
 
     def _ask(self, request: Request) -> Ask:
         body = request.job.body
