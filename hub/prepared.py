@@ -7,7 +7,7 @@ from django.db import connection
 from django.db.migrations.executor import MigrationExecutor
 from django.db.utils import Error as DatabaseError
 
-from inference import catalog, starters
+from inference import starter_rows, starters
 
 
 def pending_migrations() -> int:
@@ -23,7 +23,7 @@ def is_prepared() -> bool:
     try:
         if pending_migrations() or _missing_files():
             return False
-        catalog.ensure_starters()
+        starter_rows.ensure()
     except (DatabaseError, OSError):
         return False
     finally:

@@ -12,7 +12,6 @@ import threading
 import time
 import uuid
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import Any, NoReturn
 
 import msgspec
@@ -20,7 +19,7 @@ from django.conf import settings
 from django.db import close_old_connections, transaction
 
 from accounts import connections
-from inference import errors, model_settings, routes, starters, vault, wire
+from inference import errors, model_settings, routes, vault, wire
 from inference.models import Alias, Model
 from inference.routes import Route, Target
 
@@ -198,77 +197,10 @@ def _publish() -> None:
         log.warning("catalog change not published", extra={"reason": str(error)})
 
 
-def ensure_starters() -> list[Model]:
-    """Register the starter models and aliases that are not there yet; give those to convert.
-
-    An alias that an operator pointed elsewhere stays as it is.
-    """
-    root = settings.HUB_MODELS
-    with transaction.atomic():
-        chosen = starters.chosen(settings.HUB_MODEL_SIZE)
-        rows = [_ensure_row(starter, root) for starter in chosen if starter.is_model]
-        by_name = {row.name: row for row in rows}
-        for alias, target in starters.aliases(settings.HUB_MODEL_SIZE).items():
-            _ensure_alias(alias, by_name[target])
-        invalidate()
-    return [row for row in rows if row.state == Model.State.PREPARING]
-
-
 def mark_failed(name: str, reason: str) -> None:
     """Keep why a model cannot be served, for callers and operators."""
     Model.objects.filter(name=name).update(state=Model.State.FAILED, state_reason=reason)
     invalidate()
-
-
-def _ensure_row(starter: starters.Starter, root: Path) -> Model:
-    state, reason = _starter_state(starter, root)
-    row, _ = Model.objects.update_or_create(
-        name=starter.name,
-        defaults={
-            "kind": starter.kind,
-            "engine": starter.engine,
-            "path": str(starter.path(root)),
-            "source": "starter",
-            "state": state,
-            "state_reason": reason,
-            "licence": starter.licence,
-            "parameters": starter.parameters,
-            "quantization": starter.quantization,
-            "size_bytes": starter.size_bytes or _folder_bytes(starter.folder(root)),
-            "sha256": _digest(starter),
-            "context_tokens": starter.context_tokens,
-        },
-    )
-    return row
-
-
-def _starter_state(starter: starters.Starter, root: Path) -> tuple[str, str]:
-    if starter.is_present(root):
-        return Model.State.AVAILABLE, ""
-    if starter.converted_from:
-        return Model.State.PREPARING, f"it is converted from {starter.converted_from}"
-    return Model.State.FAILED, "its files are missing; run `python3 manage.py fetch_models`"
-
-
-def _digest(starter: starters.Starter) -> str:
-    if starter.converted_from:
-        source = starters.by_name(starter.converted_from)
-        return _digest(source) if source else ""
-    return hashlib.sha256("".join(file.sha256 for file in starter.files).encode()).hexdigest()
-
-
-def _folder_bytes(folder: Path) -> int:
-    return sum(file.stat().st_size for file in folder.rglob("*") if file.is_file())
-
-
-def _ensure_alias(name: str, target: Model) -> None:
-    """Point a starter's alias at a larger starter, but leave an operator's choice alone."""
-    alias, created = Alias.objects.get_or_create(name=name, defaults={"target": target})
-    if created or alias.targets or alias.target_id == target.pk:
-        return
-    if alias.target.source == "starter":
-        alias.target = target
-        alias.save(update_fields=["target"])
 
 
 # --- the snapshot ---------------------------------------------------------------------------------

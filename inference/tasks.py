@@ -6,7 +6,7 @@ import dramatiq
 from django.conf import settings
 
 from accounts import connections
-from inference import arrivals, catalog, preparation, starters
+from inference import arrivals, catalog, preparation, starter_rows, starters
 
 log = logging.getLogger(__name__)
 
@@ -27,7 +27,7 @@ def prepare_model(name: str) -> None:
         catalog.mark_failed(name, str(error))
         log.exception("model not prepared", extra={"model": name})
         return
-    catalog.ensure_starters()
+    starter_rows.ensure()
     log.info("model prepared", extra={"model": name})
 
 
@@ -56,7 +56,7 @@ def enqueue_preparations() -> list[str]:
 
     Raises: connections.Away.
     """
-    waiting = [row.name for row in catalog.ensure_starters()]
+    waiting = [row.name for row in starter_rows.ensure()]
     for name in waiting:
         prepare_model.send(name)
     return waiting

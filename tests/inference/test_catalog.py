@@ -12,7 +12,7 @@ from django.db import connection
 from django.test.utils import CaptureQueriesContext
 
 from hub.config import HubConfig, ModelConfig
-from inference import catalog, errors, starters
+from inference import catalog, errors, starter_rows, starters
 from inference.models import Alias, Model
 
 pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.usefixtures("redis_url", "rows")]
@@ -140,7 +140,7 @@ def test_it_registers_starters_by_what_is_on_disk(
     chat.folder(tmp_path).mkdir()
     with chat.path(tmp_path).open("wb") as file:
         file.truncate(chat.size_bytes)
-    waiting = catalog.ensure_starters()
+    waiting = starter_rows.ensure()
     assert [row.name for row in waiting] == ["smollm2-135m"]
     assert catalog.resolve_now("gpt-3.5-turbo").spec.path == str(chat.path(tmp_path))
     with pytest.raises(errors.LoadFailed, match="fetch_models"):
@@ -148,7 +148,7 @@ def test_it_registers_starters_by_what_is_on_disk(
 
 
 def test_it_leaves_an_alias_where_the_operator_pointed_it(tmp_path: Path) -> None:
-    catalog.ensure_starters()
+    starter_rows.ensure()
     Alias.objects.filter(name="gpt-4").update(target=Model.objects.get(name="chat"))
-    catalog.ensure_starters()
+    starter_rows.ensure()
     assert Alias.objects.get(name="gpt-4").target.name == "chat"

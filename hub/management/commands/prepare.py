@@ -8,7 +8,7 @@ from django.core.management import call_command
 from accounts.commands import HubCommand
 from hub.prepared import pending_migrations
 from hub.progress import Progress
-from inference import catalog, sources, starters
+from inference import sources, starter_rows, starters
 from inference.downloads import DownloadFailed
 
 
@@ -18,7 +18,7 @@ class Command(HubCommand):
     def handle(self, *_args: Any, **_options: Any) -> None:
         self._migrate()
         self._fetch()
-        catalog.ensure_starters()
+        starter_rows.ensure()
 
     def _migrate(self) -> None:
         if pending := pending_migrations():
