@@ -132,13 +132,13 @@ def _credential(fields: _Fields) -> Credential:
     shown = {_bearer(value) for value in fields.get("authorization", ())}
     shown.update(fields.get("x-api-key", ()))
     shown.discard("")
-    session = _cookies(fields).get(settings.SESSION_COOKIE_NAME, "")
-    if len(shown) + bool(session) > 1:
+    sessions = _sessions(fields)
+    if len(shown) + len(sessions) > 1:
         raise Refused("ambiguous", "Send one credential, not two: a key or a session.")
     if shown:
         return Credential(key=shown.pop())
-    if session:
-        return Credential(session=session)
+    if sessions:
+        return Credential(session=sessions.pop())
     raise Refused(
         "missing",
         "You didn't provide an API key. Send it as a header: Authorization: Bearer YOUR_KEY.",
@@ -150,6 +150,12 @@ def _bearer(value: str) -> str:
     if word.lower() != "bearer":
         raise Refused("invalid", "Authorization must be of the form: Bearer YOUR_KEY.")
     return rest.strip()
+
+
+def _sessions(fields: _Fields) -> set[str]:
+    """Give every session that the cookies name: of two with one name a parser keeps the last."""
+    parts = [part for line in fields.get("cookie", ()) for part in line.split(";")]
+    return {parse_cookie(part).get(settings.SESSION_COOKIE_NAME, "") for part in parts} - {""}
 
 
 def _cookies(fields: _Fields) -> dict[str, str]:

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Any
 
 from django.http import HttpRequest
 from rest_framework.authentication import BaseAuthentication
-from rest_framework.exceptions import ValidationError
+from rest_framework.exceptions import UnsupportedMediaType, ValidationError
 from rest_framework.permissions import BasePermission
 from rest_framework.request import Request
 from rest_framework.throttling import BaseThrottle
@@ -19,6 +19,7 @@ if TYPE_CHECKING:  # DRF imports this module while its own views are being impor
     from rest_framework.views import APIView
 
 ANYONE = ""  # in place of a scope: whoever is signed in or holds a key
+PLAIN = frozenset({"", "identity"})  # content codings
 MANAGEMENT = throttle.Rule(600, 60)  # calls of one caller per minute
 
 
@@ -60,6 +61,18 @@ class KnownQuery(BasePermission):
         known: dict[str, Collection[str]] = getattr(view, "query", {})
         for name in sorted({*request.query_params} - {*known.get(request.method or "", ())}):
             raise ValidationError({name[:100]: ["unknown query parameter"]}, code="unknown")
+        return True
+
+
+class PlainBody(BasePermission):
+    """A body that is compressed, or coded otherwise, would be read as something else."""
+
+    def has_permission(self, request: Request, view: "APIView") -> bool:
+        """Raises: UnsupportedMediaType, with the header's name."""
+        coding = request.headers.get("Content-Encoding", "").strip().lower()
+        if coding not in PLAIN:
+            words = f"send the body as it is: the header Content-Encoding says {coding[:100]}"
+            raise UnsupportedMediaType(coding, detail=words)
         return True
 
 

@@ -7,6 +7,7 @@ REST_FRAMEWORK: dict[str, Any] = {
     "DEFAULT_PERMISSION_CLASSES": [
         "accounts.permissions.HasScope",
         "accounts.permissions.KnownQuery",
+        "accounts.permissions.PlainBody",
     ],
     "DEFAULT_THROTTLE_CLASSES": ["accounts.permissions.PerCaller"],
     "DEFAULT_RENDERER_CLASSES": ["rest_framework.renderers.JSONRenderer"],

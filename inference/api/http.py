@@ -106,6 +106,7 @@ class Request:
 
     async def read(self, limit_bytes: int, take: Callable[[bytes], object]) -> None:
         """Hand on piece by piece. Raises: RequestTooLarge, RequestTimeout; ClientLeft."""
+        self._check_coding()
         self._check_length(limit_bytes)
         try:
             async with asyncio.timeout(BODY_DEADLINE_S):
@@ -126,6 +127,12 @@ class Request:
                 raise _too_large(limit_bytes)
             take(piece)
             self.body_read = not message.get("more_body", False)
+
+    def _check_coding(self) -> None:
+        coding = self.headers.get(b"content-encoding", b"").decode("latin-1").strip().lower()
+        if coding not in {"", "identity"}:
+            words = f"send the body as it is: the header Content-Encoding says {coding[:100]}"
+            raise UnsupportedMediaType(words, param="content-encoding")
 
     def _check_length(self, limit_bytes: int) -> None:
         length = self.headers.get(b"content-length")

@@ -4,7 +4,7 @@ from typing import Any
 
 from rest_framework import serializers
 
-from accounts.strict import Strict
+from accounts.strict import Strict, StrictQuery
 from inference import entries, fit
 from inference.models import Model
 from inference.router import DEADLINE_S
@@ -82,7 +82,7 @@ class OneModelView(ModelView):
     fit = Fit(allow_null=True)
 
 
-class Filter(Strict):
+class Filter(StrictQuery):
     kind = serializers.CharField(required=False, max_length=16)
     engine = serializers.CharField(required=False, max_length=32)
     source = serializers.CharField(required=False, max_length=32)  # type: ignore[assignment] # a field
@@ -90,7 +90,7 @@ class Filter(Strict):
     search = serializers.CharField(required=False, max_length=128, help_text="In names.")
 
 
-class Force(Strict):
+class Force(StrictQuery):
     force = serializers.BooleanField(
         default=False, help_text="Also take away the aliases that lead only here."
     )

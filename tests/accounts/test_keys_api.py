@@ -69,7 +69,7 @@ def test_it_pages(person: MakeUser) -> None:
         ({"name": "k", "digest": "00"}, "digest", "unknown_parameter"),
         ({"name": "k", "scopes": ["root"]}, "scopes", "invalid_value"),
         ({"name": "k", "scopes": "inference"}, "scopes", "invalid_value"),
-        ({"name": "k", "scopes": [3, {}]}, "scopes.1", "invalid_value"),
+        ({"name": "k", "scopes": [3, {}]}, "scopes.0", "invalid_value"),
         ({"name": "k", "networks": ["x"]}, "networks", "invalid_value"),
         ({"name": "k", "expires_at": "2001-01-01T00:00:00Z"}, "expires_at", "invalid_value"),
         ({"name": "k", "expires_at": "soon"}, "expires_at", "invalid_value"),
@@ -192,3 +192,44 @@ def test_the_schema_and_its_page_are_for_those_who_are_known(person: MakeUser) -
     html = client.get("/api/docs").content.decode()
     assert "<style" not in html
     assert all("src=" in tag for tag in html.split("<script")[1:])
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [
+        ("name", 1),
+        ("name", True),
+        ("name", ["a"]),
+        ("scopes", [1]),
+        ("scopes", [["inference"]]),
+        ("scopes", "inference"),
+        ("expires_at", 4_000_000_000),
+        ("user", False),
+    ],
+)
+def test_it_converts_no_value_to_another_type(person: MakeUser, field: str, value: Any) -> None:
+    client = client_of(person())
+    before = ApiKey.objects.count()
+    error = error_of(post(client, {"name": "ci", field: value}), 400)
+    assert error["param"].split(".")[0] == field
+    assert ApiKey.objects.count() == before
+
+
+@pytest.mark.parametrize("coding", ["gzip", "br", "gzip, identity"])
+def test_it_reads_no_coded_body(person: MakeUser, coding: str) -> None:
+    headers = {"content-encoding": coding}
+    error = error_of(
+        client_of(person()).post(
+            URL, {"name": "ci"}, content_type="application/json", headers=headers
+        ),
+        415,
+    )
+    assert "Content-Encoding" in error["message"]
+
+
+def test_it_takes_identity_for_no_coding(person: MakeUser) -> None:
+    headers = {"content-encoding": "identity"}
+    made = client_of(person()).post(
+        URL, {"name": "ci"}, content_type="application/json", headers=headers
+    )
+    assert made.status_code == 201

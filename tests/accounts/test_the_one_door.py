@@ -285,3 +285,12 @@ class TestSessionsAndForeignSites:
     def test_it_takes_any_method_for_unsafe_by_default(self, proof: dict[str, str]) -> None:
         with pytest.raises(Refused):
             authenticate_now({"cookie": proof["cookie"]}, None)
+
+
+@pytest.mark.parametrize("headers", [["sessionid=a; sessionid=b"], ["sessionid=a", "sessionid=b"]])
+def test_two_sessions_are_two_credentials(headers: list[str]) -> None:
+    assert kind_of([(b"cookie", one.encode()) for one in headers]) == "ambiguous"
+
+
+def test_the_same_session_twice_is_one_credential() -> None:
+    assert kind_of([(b"cookie", b"sessionid=a; sessionid=a; other=b")]) == "invalid"
