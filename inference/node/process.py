@@ -20,7 +20,7 @@ from typing import Protocol
 
 from inference import wire
 
-ROOT = Path(wire.__file__).resolve().parent.parent
+ROOT = Path(wire.__file__).resolve().parents[2]
 WORKER = "inference.engines.worker"
 PASSED_ON = (
     *("PATH", "LANG", "LC_ALL", "TZ", "TMPDIR", "LD_LIBRARY_PATH"),

@@ -1,0 +1,44 @@
+"""What node and engine say to each other."""
+
+from inference.wire.bodies import Body
+from inference.wire.specs import Message, ModelSpec
+
+
+class Start(Message, frozen=True):
+    """First frame on an engine's socket: load this; answered by `Loaded` or `Failure`."""
+
+    spec: ModelSpec
+    threads: int
+    memory_bytes: int = 0  # what the engine may take; 0: no limit
+    kv_bytes: int = 0  # of it, for keys and values; 0: the engine decides
+
+
+class Run(Message, frozen=True):
+    """The stream number of the frame names the request from here on."""
+
+    body: Body
+
+
+class Cancel(Message, frozen=True):
+    """Stop the stream within one step and answer it with a last `Done`."""
+
+
+class Stats(Message, frozen=True):
+    """Sent by an engine on stream 0 about twice a second while busy, and once when it goes idle."""
+
+    running: int = 0
+    waiting: int = 0
+    memory_bytes: int = 0
+    kv_bytes: int = 0
+    steps_total: int = 0
+    prompt_tokens_total: int = 0
+    completion_tokens_total: int = 0
+    cached_tokens_total: int = 0
+    cancelled_total: int = 0
+    adapters: list[str] = []  # attached now
+    adapters_bytes: int = 0
+
+
+class LoadProgress(Message, frozen=True):
+    loaded_bytes: int
+    total_bytes: int
