@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import re
 import socket
 import time
 import uuid
@@ -264,9 +265,13 @@ class Raw:
         return sent
 
     async def answer(self) -> str:
+        """Read one whole answer, which says its length, and no more."""
         try:
-            return (await asyncio.wait_for(self.reader.read(100_000), 10)).decode()
-        except ConnectionError:
+            async with asyncio.timeout(10):
+                head = await self.reader.readuntil(b"\r\n\r\n")
+                length = int(re.findall(rb"content-length: (\d+)", head.lower())[0])
+                return (head + await self.reader.readexactly(length)).decode()
+        except (ConnectionError, asyncio.IncompleteReadError):
             return ""
 
 
