@@ -12,7 +12,7 @@ CANNOT_START = "The hub cannot start"
 class HubCommand(BaseCommand):
     """Look at the configuration only: Django's own checks of itself cost a second."""
 
-    requires_system_checks = ("hub",)
+    requires_system_checks: tuple[str, ...] = ("hub",)
 
     def check(self, *_: Any, tags: Sequence[str] | None = None, **__: Any) -> None:
         """Raises: SystemExit that names every mistake with its cure."""

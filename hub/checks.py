@@ -7,9 +7,11 @@ from django.conf import settings
 from django.core.checks import CheckMessage, Error, Warning, register  # noqa: A004
 from django.core.exceptions import ImproperlyConfigured
 
-from hub import env, keyring
+from hub import env, keyring, names
 
 TAG = "hub"  # what processes of the hub check at their start; Django's own checks cost them 1 s
+
+NAMES_TAG = "hub-names"  # needs the database, so that only the web process asks
 
 
 @register(TAG)
@@ -36,6 +38,12 @@ def check_config_file(**_kwargs: Any) -> list[CheckMessage]:
         Error(f"{settings.HUB_CONFIG_FILE}: {message}", id="hub.E002")
         for message in settings.HUB_CONFIG_PROBLEMS
     ]
+
+
+@register(NAMES_TAG)
+def check_model_names(**_kwargs: Any) -> list[CheckMessage]:
+    hint = f"Correct {settings.HUB_CONFIG_FILE}, or add the model."
+    return [Warning(line, hint=hint, id="hub.W003") for line in names.astray()]
 
 
 @register(TAG)

@@ -24,7 +24,6 @@ from hub import health
 from hub.dashboard.units import human_bytes
 from hub.supervisor import claims
 from inference import downloads, starters
-from inference.models import Alias, Model
 
 OLDEST_PYTHON = (3, 11)
 LEAST_DISK_BYTES = 2 * 10**9
@@ -115,25 +114,6 @@ def _configuration() -> Iterator[Finding]:
         yield Finding("configuration", str(message.msg), str(cure))
     if not messages:
         yield Finding("configuration", f"variables and {settings.HUB_CONFIG_FILE}")
-
-
-def _names() -> Iterator[Finding]:
-    """Names in the configuration that lead to no model have no effect, and no error either."""
-    policy = settings.HUB_CONFIG
-    wanted = dict.fromkeys(policy.model_config.priority_models, "model_config.priority_models")
-    for place in ("never_together", "always_together"):
-        names = [name for group in getattr(policy.model_config, place) for name in group]
-        wanted |= dict.fromkeys(names, f"model_config.{place}")
-    wanted |= dict.fromkeys(policy.model_mapping.values(), "model_mapping")
-    try:
-        known = {*Model.objects.values_list("name", flat=True)}
-        known |= {*Alias.objects.values_list("name", flat=True), *policy.model_mapping}
-    except (DatabaseError, OSError):
-        return  # the database's own finding says why
-    for name, place in wanted.items():
-        if name not in known:
-            detail = f"`{place}` names `{name}`, which is no model"
-            yield Finding("configuration", detail, f"Correct {settings.HUB_CONFIG_FILE}")
 
 
 def _data_folder() -> Iterator[Finding]:
@@ -250,7 +230,6 @@ CHECKS: tuple[Callable[[], Iterator[Finding]], ...] = (
     _memory,
     _devices,
     _configuration,
-    _names,
     _data_folder,
     _port,
     _database,

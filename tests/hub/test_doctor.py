@@ -75,12 +75,33 @@ def test_it_finds_a_changed_model_file(tmp_path: Path, monkeypatch: pytest.Monke
 def test_it_finds_names_that_lead_nowhere(monkeypatch: pytest.MonkeyPatch) -> None:
     Model.objects.create(name="there", kind="llm", engine="fake", path="/m")
     found = config.parse(
-        b'{"model_mapping": {"ghost": "nowhere", "mine": "there", "twice": "mine"},'
+        b'{"model_mapping": {"ghost": "nowhere", "mine": "there", "twice": "mine", "far": "ghost",'
+        b' "a": "b", "b": "a", "there": "there"},'
         b' "model_config": {"priority_models": ["there", "typo"]}}'
     )
     monkeypatch.setattr(settings, "HUB_CONFIG", found)
-    details = [finding.detail for finding in doctor._names()]
+    details = [finding.detail for finding in doctor._configuration()]
     assert details == [
         "`model_config.priority_models` names `typo`, which is no model",
-        "`model_mapping` names `nowhere`, which is no model",
+        "`model_mapping.ghost` leads to `nowhere`, which is no model: `ghost` -> `nowhere`",
+        "`model_mapping.far` leads to `nowhere`, which is no model: `far` -> `ghost` -> `nowhere`",
+        "`model_mapping.a` goes in a circle: `a` -> `b` -> `a`",
+        "`model_mapping.b` goes in a circle: `b` -> `a` -> `b`",
     ]
+
+
+def test_it_finds_them_before_the_first_start_too(tmp_path: Path) -> None:
+    """There are no tables yet: the starter models count."""
+    file = tmp_path / "hub.json"
+    file.write_text('{"model_mapping": {"gpt-4.1": "nosuch", "mine": "gpt-4o"}}')
+    found = processes.manage(tmp_path, 1, "doctor", AI_HUB_CONFIG=str(file)).stdout
+    assert "PROBLEM  configuration: `model_mapping.gpt-4.1` leads to `nosuch`" in found
+    assert "`model_mapping.mine`" not in found
+
+
+def test_the_web_process_warns_of_them_at_its_start(tmp_path: Path) -> None:
+    file = tmp_path / "hub.json"
+    file.write_text('{"model_mapping": {"gpt-4.1": "nosuch"}}')
+    with processes.web(tmp_path, AI_HUB_CONFIG=str(file)):
+        log = (tmp_path / "web.log").read_text()
+    assert "Warning: `model_mapping.gpt-4.1` leads to `nosuch`, which is no model" in log

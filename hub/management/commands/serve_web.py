@@ -3,13 +3,15 @@
 from typing import Any
 
 from django.core.management.base import CommandParser
+from django.db import connections
 
 from accounts.commands import HubCommand
-from hub import web
+from hub import checks, web
 
 
 class Command(HubCommand):
     help = __doc__ or ""
+    requires_system_checks = (checks.TAG, checks.NAMES_TAG)
 
     def add_arguments(self, parser: CommandParser) -> None:
         parser.add_argument(
@@ -17,4 +19,5 @@ class Command(HubCommand):
         )
 
     def handle(self, *_args: Any, **options: Any) -> None:
+        connections.close_all()  # the check of names asked the database in this thread
         web.serve(options["descriptor"])
