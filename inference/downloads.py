@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
+from urllib.request import getproxies
 
 import httpx
 
@@ -29,6 +30,7 @@ REFUSED = frozenset({401, 403, 404, 407, 410})
 
 Progress = Callable[[int, int], None]  # done bytes, total bytes (0: unknown)
 Pause = Callable[[float], None]
+Door = Callable[[str], str | None]  # host -> the address to call; None: any of it. Raises: Refused
 
 
 class DownloadFailed(Exception):
@@ -54,7 +56,7 @@ class Source:
     url: str
     sha256: str = ""
     headers: Mapping[str, str] = field(default_factory=dict)  # a token stays with its host
-    check: Callable[[httpx.Request], None] | None = None  # asked before each hop of a redirect
+    door: Door | None = None  # asked before each hop of a redirect
 
     @property
     def name(self) -> str:
@@ -81,7 +83,7 @@ def download(source: Source, target: Path, progress: Progress, pause: Pause = ti
 def _fetch(source: Source, part: Path, progress: Progress, pause: Pause) -> None:
     """Ask again for the rest until all is there; give up after ATTEMPTS without a new byte."""
     failures, reason = 0, ""
-    with open_client(source.check) as client:
+    with open_client(source.door) as client:
         while failures < ATTEMPTS:
             before = _size(part)
             try:
@@ -160,15 +162,45 @@ def chunks(file: Path) -> Iterator[bytes]:
             yield chunk
 
 
-def open_client(check: Callable[[httpx.Request], None] | None = None) -> httpx.Client:
-    """Proxies come from the environment, or from pip's configuration."""
+class _Through(httpx.BaseTransport):
+    """Asks the door once for each hop and calls the address it gives: a name cannot change meanwhile."""
+
+    def __init__(self, door: Door, transport: httpx.BaseTransport) -> None:
+        self._door, self._transport = door, transport
+
+    def handle_request(self, request: httpx.Request) -> httpx.Response:
+        address = self._door(request.url.host)
+        if address is None:
+            return self._transport.handle_request(request)
+        there = httpx.Request(
+            request.method,
+            request.url.copy_with(host=address),
+            headers=request.headers,  # `Host` names the name
+            stream=request.stream,
+            extensions={**request.extensions, "sni_hostname": request.url.host},
+        )
+        return self._transport.handle_request(there)
+
+    def close(self) -> None:
+        self._transport.close()
+
+
+def open_client(door: Door | None = None) -> httpx.Client:
+    """Proxies come from the environment, or from pip's configuration; they resolve names themselves."""
     settings = pip_settings()
+    trust, proxy = _trust(settings.get("cert", "")), settings.get("proxy") or None
+    through, hooks = None, []
+    if door and (proxy or getproxies()):
+        hooks = [lambda request: door(request.url.host)]
+    elif door:
+        through = _Through(door, httpx.HTTPTransport(verify=trust))
     return httpx.Client(
-        event_hooks={"request": [check] if check else []},
+        event_hooks={"request": hooks},
         follow_redirects=True,
         timeout=httpx.Timeout(STALL_S, connect=CONNECT_S),
-        verify=_trust(settings.get("cert", "")),
-        proxy=settings.get("proxy") or None,
+        transport=through,
+        verify=trust,
+        proxy=proxy,
     )
 
 

@@ -17,7 +17,7 @@ import msgspec
 
 from inference import downloads
 from inference.downloads import DownloadFailed, Refused, Source
-from inference.safe_address import leads_outside
+from inference.safe_address import public_addresses
 
 TAKEN = re.compile(
     r"(.*/)?([^/]+\.(safetensors|gguf|jinja|model|spm|tiktoken)|[^/]*\.json|merges\.txt|vocab\.txt"
@@ -82,7 +82,7 @@ class Hub:
     def listing(self, model_id: str, revision: str, patterns: Sequence[str]) -> Listing:
         """Pin the revision to a commit and choose the files. Raises: DownloadFailed, Refused."""
         place = f"{self.endpoint}/api/models/{quote(model_id)}/revision/{quote(revision, safe='')}"
-        with downloads.open_client(self.check) as client:
+        with downloads.open_client(self.door) as client:
             found = _asked(client, place, self._headers(), model_id)
         if not COMMIT.fullmatch(found.sha):
             raise DownloadFailed(f"{model_id}: the hub names no commit")
@@ -102,7 +102,7 @@ class Hub:
         if target.is_file() and _is_whole(file, target):
             return
         url = self._place(model_id, commit, file)
-        source = Source(url, sha256=file.sha256, headers=self._headers(), check=self.check)
+        source = Source(url, sha256=file.sha256, headers=self._headers(), door=self.door)
         downloads.download(source, target, progress)
         _check(file, target)
 
@@ -116,7 +116,7 @@ class Hub:
         begin = b""
         try:
             with (
-                downloads.open_client(self.check) as client,
+                downloads.open_client(self.door) as client,
                 client.stream("GET", url, headers=headers) as answer,
             ):
                 if answer.status_code != httpx.codes.OK:
@@ -132,12 +132,13 @@ class Hub:
     def _place(self, model_id: str, commit: str, file: HubFile) -> str:
         return f"{self.endpoint}/{quote(model_id)}/resolve/{commit}/{quote(file.name)}"
 
-    def check(self, request: httpx.Request) -> None:
+    def door(self, host: str) -> str | None:
         """The operator chose the hub's own host; a redirect leads to public addresses only."""
-        own = urlsplit(self.endpoint).hostname
-        if self.private_allowed or request.url.host == own or leads_outside(request.url.host):
-            return
-        raise Refused(f"the hub redirects to {request.url.host}, which is no public address")
+        if self.private_allowed or host == urlsplit(self.endpoint).hostname:
+            return None
+        if addresses := public_addresses(host):
+            return str(addresses[0])
+        raise Refused(f"the hub redirects to {host}, which is no public address")
 
     def _headers(self) -> dict[str, str]:
         return {"authorization": f"Bearer {self.token}"} if self.token else {}

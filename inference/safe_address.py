@@ -4,7 +4,7 @@ Used for upstream servers and for redirects of the model hub. The operator may a
 """
 
 import socket
-from ipaddress import ip_address
+from ipaddress import IPv4Address, IPv6Address, ip_address
 from urllib.parse import urlsplit
 
 from django.conf import settings
@@ -20,7 +20,7 @@ def check_upstream(url: str, param: str) -> str:
         raise InvalidValue("an address starts with http:// or https://", param=param)
     if parts.username or parts.password or parts.query or parts.fragment:
         raise InvalidValue("an address has no user, query or fragment; use api_key", param=param)
-    if not settings.HUB_PRIVATE_UPSTREAMS and not leads_outside(parts.hostname):
+    if not settings.HUB_PRIVATE_UPSTREAMS and not public_addresses(parts.hostname):
         raise InvalidValue(
             f"{parts.hostname} cannot be resolved or is no public address"
             " (AI_HUB_PRIVATE_UPSTREAMS=allow permits private ones)",
@@ -29,11 +29,11 @@ def check_upstream(url: str, param: str) -> str:
     return url.rstrip("/")
 
 
-def leads_outside(host: str) -> bool:
-    """Resolve as a client would, and look at every address."""
+def public_addresses(host: str) -> list[IPv4Address | IPv6Address]:
+    """Resolve as a client would, and look at every address; none if one of them is not public."""
     try:
         found = socket.getaddrinfo(host, None, type=socket.SOCK_STREAM)
-        addresses = {ip_address(str(entry[4][0]).partition("%")[0]) for entry in found}
+        addresses = [ip_address(str(entry[4][0]).partition("%")[0]) for entry in found]
     except (OSError, ValueError, UnicodeError):
-        return False
-    return bool(addresses) and all(public_address.is_public(address) for address in addresses)
+        return []
+    return addresses if all(public_address.is_public(address) for address in addresses) else []

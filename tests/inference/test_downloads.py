@@ -28,6 +28,7 @@ class Behaviour:
     cut_after: list[int] = field(default_factory=list)  # bytes of each next answer, then cut
     statuses: list[int] = field(default_factory=list)  # of each next answer, instead of the file
     ranges: list[str] = field(default_factory=list)
+    hosts: list[str] = field(default_factory=list)
     wrong_answers: int = 0  # as many next answers are not the file
     knows_ranges: bool = True
     url: str = ""
@@ -39,6 +40,7 @@ class Handler(BaseHTTPRequestHandler):
     def do_GET(self) -> None:
         here = self.behaviour
         here.ranges.append(self.headers.get("range", ""))
+        here.hosts.append(self.headers["host"])
         if here.statuses:
             self.send_error(here.statuses.pop(0))
             return
@@ -242,3 +244,35 @@ def test_it_says_that_the_disk_is_too_small(starter: Starter, tmp_path: Path) ->
     huge = msgspec.structs.replace(starter, files=(File("deep/model.bin", 2**60, "0" * 64),))
     with pytest.raises(downloads.DownloadFailed, match="MiB are free"):
         unpack(huge, tmp_path / "models")
+
+
+def test_a_checked_address_is_called_and_the_name_told(
+    server: Behaviour, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The name of this door resolves nowhere: only the address that the door gave can be called."""
+    for name in ("http_proxy", "all_proxy", "HTTP_PROXY", "ALL_PROXY"):
+        monkeypatch.delenv(name, raising=False)
+    port = server.url.rpartition(":")[2]
+    asked: list[str] = []
+
+    def door(host: str) -> str:
+        asked.append(host)
+        return "127.0.0.1"
+
+    server.files["/a.bin"] = CONTENT
+    source = Source(f"http://weights.invalid:{port}/a.bin", door=door)
+    downloads.download(source, tmp_path / "a.bin", lambda done, total: None)
+    assert (tmp_path / "a.bin").read_bytes() == CONTENT
+    assert asked == ["weights.invalid"]
+    assert server.hosts == [f"weights.invalid:{port}"]
+
+
+def test_a_closed_door_is_not_passed(server: Behaviour, tmp_path: Path) -> None:
+    def door(host: str) -> str:
+        raise downloads.Refused(f"not to {host}")
+
+    with pytest.raises(downloads.Refused, match=r"not to 127\.0\.0\.1"):
+        downloads.download(
+            Source(f"{server.url}/a.bin", door=door), tmp_path / "a", lambda *_: None
+        )
+    assert server.hosts == []
