@@ -12,6 +12,7 @@ from inference.node import devices
 
 IDLE_SHARE = 0.02  # of a core: the worker's own thread needs less to say that it is there
 BUSY_FACTOR = 12.0  # so many times longer may one step of an engine that computes take
+LOAD_FACTOR = 3.0
 LOOK_EVERY_S = 1.0
 TICKS_PER_S = 100.0  # Source: proc(5), USER_HZ, 100 on every Linux of today
 WANTS_TO_RUN = frozenset("RD")  # running or runnable; waiting for a disk
@@ -23,13 +24,25 @@ class Activity:
 
     cpu_s: float
     wants_to_run: bool
+    io_bytes: int = 0  # read and written so far
 
 
 def activity(pid: int) -> Activity:
     """Read /proc of an engine and of all that it has started."""
-    threads = [fields for one in devices.family(pid) for fields in _threads(one)]
+    family = devices.family(pid)
+    threads = [fields for one in family for fields in _threads(one)]
     ticks = sum(int(fields[11]) + int(fields[12]) for fields in threads)
-    return Activity(ticks / TICKS_PER_S, any(fields[0] in WANTS_TO_RUN for fields in threads))
+    wants_to_run = any(fields[0] in WANTS_TO_RUN for fields in threads)
+    return Activity(ticks / TICKS_PER_S, wants_to_run, sum(map(_io_bytes, family)))
+
+
+def _io_bytes(pid: int) -> int:
+    """Add up the counters of `io`. Source: proc(5)."""
+    try:
+        lines = Path(f"/proc/{pid}/io").read_text().splitlines()
+    except OSError:
+        return 0
+    return sum(int(line.partition(":")[2]) for line in lines)
 
 
 def _threads(pid: int) -> list[list[str]]:
@@ -82,3 +95,24 @@ class Life:
             self.sign_at = now
         if found.wants_to_run or used_s > IDLE_SHARE * passed_s:
             self._idle_since = now
+
+
+@dataclass(slots=True)
+class LoadLife:
+    """A load says little and may wait long for a disk, but a frozen one does nothing at all."""
+
+    moved_at: float
+    _seen: Activity | None = None
+    _looked_at: float = 0.0
+
+    def spoke(self, now: float) -> None:
+        self.moved_at = now
+
+    def is_frozen(self, hang_s: float, now: float, look: Callable[[], Activity]) -> bool:
+        """Tell whether for `LOAD_FACTOR` times `hang_s` nothing came, was computed, read or written."""
+        if now - self.moved_at >= hang_s and now - self._looked_at >= min(LOOK_EVERY_S, hang_s / 8):
+            found, seen = look(), self._seen
+            self._looked_at, self._seen = now, found
+            if found.wants_to_run or (seen is not None and found != seen):
+                self.moved_at = now
+        return now - self.moved_at >= LOAD_FACTOR * hang_s

@@ -11,7 +11,7 @@ from typing import Protocol
 from inference import wire
 from inference.errors import HubError
 from inference.node.effects import Start
-from inference.node.life import Life, activity
+from inference.node.life import Life, LoadLife, activity
 from inference.node.process import EngineProcess
 
 log = logging.getLogger(__name__)
@@ -113,6 +113,7 @@ class Running:
     given_bytes: int = 0  # of main memory
     overrun_bytes: int = 0  # what it held when it was ended for passing its limit
     most_is_true: bool = False  # the kernel's own record of its most memory began after the load
+    _loading: LoadLife | None = None
     _steps: int = 0
     _probe: int = 0
     _numbers: Iterator[int] = field(default_factory=lambda: itertools.count(1))
@@ -129,6 +130,7 @@ class Running:
         """Make this process the instance's own and tell it what to load."""
         self.process, process.listener, process.tag = process, self, self.name
         process.send(start)
+        self._loading = LoadLife(time.monotonic())
 
     def run(self, request: Request, body: wire.Body) -> bool:
         """Give False if there is nobody to send it to."""
@@ -147,12 +149,19 @@ class Running:
 
     def check_life(self, hang_s: float, now: float) -> bool:
         """Probe an engine that gets on with nothing; give False where it must be ended."""
-        if not self.streams or self.process is None or self.stopping:
+        if self.process is None or self.stopping:
+            return True
+        look = partial(activity, self.process.pid)
+        if self._loading is not None:
+            return self._lives_on("frozen" if self._loading.is_frozen(hang_s, now, look) else "")
+        if not self.streams:
             return True
         if not self._probe and now - self.life.progress_at >= hang_s:
             self._probe = next(self._numbers)
             self.process.send(wire.Run(body=wire.Probe()), self._probe)
-        wrong = self.life.verdict(hang_s, now, partial(activity, self.process.pid))
+        return self._lives_on(self.life.verdict(hang_s, now, look))
+
+    def _lives_on(self, wrong: str) -> bool:
         if wrong and not self.hung:
             self.hung = True
             log.error("the engine of %s is %s", self.name, wrong, extra={"model": self.name})
@@ -163,7 +172,7 @@ class Running:
     def on_frame(self, process: EngineProcess, frame: wire.Frame) -> None:
         del process
         if frame.stream == 0:
-            self.life.spoke(time.monotonic())
+            self._heard(time.monotonic())
             self._on_control(frame.decode())
             return
         self.life.progressed(time.monotonic())
@@ -187,6 +196,11 @@ class Running:
         assert isinstance(message, wire.Done | wire.Failure)  # noqa: S101  by the frame's kind
         self.events.on_end(request, message)
 
+    def _heard(self, now: float) -> None:
+        self.life.spoke(now)
+        if self._loading is not None:
+            self._loading.spoke(now)
+
     def _on_control(self, message: wire.Any) -> None:
         if isinstance(message, wire.Stats):
             if message.steps_total + message.prompt_tokens_total != self._steps:
@@ -196,7 +210,7 @@ class Running:
         elif isinstance(message, wire.LoadProgress):
             self.events.on_load_progress(self, message)
         elif isinstance(message, wire.Loaded):
-            self.loaded = message
+            self.loaded, self._loading = message, None
             self.events.on_loaded(self, message)
         elif isinstance(message, wire.Failure):
             self.events.on_load_failed(self, message)

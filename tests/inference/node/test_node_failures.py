@@ -107,6 +107,20 @@ async def test_a_frozen_engine_is_found_ended_and_replaced(start: Callable[..., 
     assert engine.pid not in {other.pid for other in node.engines()}
 
 
+async def test_an_engine_frozen_while_it_loads_is_found_ended_and_replaced(
+    start: Callable[..., Node],
+) -> None:
+    node, spec = start(hang_s=0.2), fake("icy", load_s=1.0)
+    async with node.talk() as talk:
+        talk.send(generate(spec, "thawed", 1))
+        await status(node, "icy", lambda m: m.state == "loading")
+        (engine,) = node.engines()
+        os.kill(engine.pid, signal.SIGSTOP)
+        async with asyncio.timeout(WAIT_S):
+            assert text(await talk.rest()) == "thawed"
+    assert engine.pid not in {other.pid for other in node.engines()}
+
+
 async def test_an_engine_that_computes_long_is_not_taken_for_hung(
     start: Callable[..., Node],
 ) -> None:
