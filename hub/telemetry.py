@@ -8,6 +8,7 @@ from typing import Any
 import structlog
 
 from accounts import redaction
+from hub.consumer_lines import OncePerOutage
 from inference import outages
 
 QUIET = (
@@ -42,6 +43,7 @@ def configure_logging(options: dict[str, str]) -> None:
     """Send every log line of this process to stderr, as JSON or for people."""
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(_formatter(options["format"]))
+    handler.addFilter(OncePerOutage())
     handler.addFilter(_without_needless_traces)
     root = logging.getLogger()
     root.handlers[:] = [handler]
