@@ -15,6 +15,7 @@ SENTENCES = {
     r"asked for by an operator, priority (?P<priority>-?\d+)": _(
         "asked for by an operator, priority %(priority)s"
     ),
+    r"asked for by a request": _("asked for by a request"),
     r"asked for by a request, priority (?P<priority>-?\d+)": _(
         "asked for by a request, priority %(priority)s"
     ),

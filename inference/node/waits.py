@@ -58,7 +58,8 @@ def room_reason(victims: tuple[Resident, ...]) -> str:
 def asked(model: Model) -> str:
     """Say who wants it loaded: an operator waits for no answer."""
     who = "a request" if any(ticket.runs for ticket in model.queue) else "an operator"
-    return f"asked for by {who}, priority {model.spec.priority}"
+    priority = model.spec.priority
+    return f"asked for by {who}, priority {priority}" if priority else f"asked for by {who}"
 
 
 def sacrifice(victim: Resident, now: float) -> str:

@@ -93,7 +93,7 @@ def test_it_names_a_failed_model_and_offers_a_way_out(hub: Hub, as_person: Open)
     page = as_person("ada")
     page.goto("/")
     concern = page.locator(".concern", has_text="broken failed")
-    expect(concern).to_contain_text("the weights are torn")
+    expect(concern).to_contain_text("The weights are torn")
     expect(concern.get_by_role("button", name="Load again")).to_be_visible()
 
 

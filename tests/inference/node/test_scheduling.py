@@ -56,7 +56,7 @@ def test_it_says_who_asked_for_a_load(world: World) -> None:
     world.settle()
     assert [(r.action, r.model, r.detail) for r in world.records] == [
         ("load", "a", "asked for by a request, priority 2"),
-        ("load", "b", "asked for by an operator, priority 0"),
+        ("load", "b", "asked for by an operator"),
     ]
 
 
