@@ -185,8 +185,8 @@ async def test_it_prefixes_lines_and_cuts_endless_ones(capsys: pytest.CaptureFix
     reader.feed_eof()
     await terminal.pump("web", reader)
     out = capsys.readouterr().out
-    assert out.startswith("web    | chào\n")
-    assert all(line.startswith("web    | ") for line in out.splitlines())
+    assert out.startswith("web     | chào\n")
+    assert all(line.startswith("web     | ") for line in out.splitlines())
 
 
 def test_it_makes_json_of_every_line(capsys: pytest.CaptureFixture[str]) -> None:
