@@ -7,12 +7,13 @@ from pathlib import Path
 from tests import models
 from tests import real_hub as hub
 from tests.bench import report
-from tests.bench.load import Round, Target, burst, prompts
+from tests.bench.load import Round, Target, burst, prompts, stream_chat
 
 GOAL = 0.95
 MODEL = "smollm2-135m-instruct"
 ROUNDS = {1: 5, 16: 4, 64: 3}  # streams -> rounds
 MAX_TOKENS = 64
+LONG_SENTENCES, LONG_ROUNDS = 110, 5  # about 1,000 tokens
 
 
 def measure(target: Target, streams: int, seed: int) -> Round:
@@ -37,6 +38,24 @@ def interleave(
     )
 
 
+def read_long(target: Target, number: int) -> float:
+    """Give long prompts read in a second, from the wait for the first token."""
+    words = " ".join(f"{number}-{n} is a number." for n in range(LONG_SENTENCES))
+    reply = asyncio.run(stream_chat(target, words, 2))
+    if reply.error:
+        raise RuntimeError(f"{target.name}: {reply.error}")
+    return 1 / reply.first_s
+
+
+def interleave_long(ours: Target, peer: Target) -> report.Row:
+    speeds: dict[str, list[float]] = {ours.name: [], peer.name: []}
+    for n in range(LONG_ROUNDS + 1):
+        for target in (ours, peer) if n % 2 == 0 else (peer, ours):
+            speeds[target.name].append(read_long(target, n))
+    warm = [speeds[target.name][1:] for target in (ours, peer)]
+    return report.compare("prompt of 1,000 tokens, prompts/s", *warm, GOAL, digits=3)
+
+
 def llama_cpp(model: str, slots: int, threads: int) -> tuple[list[str], Target, str]:
     """Give the command, the target and the health address of the peer."""
     port = hub.free_port()
@@ -55,6 +74,8 @@ def main(data: Path) -> None:
             with hub.peer(command, health, 60):
                 mine = ours.target(MODEL, ignore_eos=True)
                 rows.append(interleave(mine, target, streams, rounds, GOAL))
+                if streams == 1:
+                    rows.append(interleave_long(mine, target))
     notes = [f"Greedy, {MAX_TOKENS} tokens an answer, 1 engine thread each, SmolLM2-135M Q4_1."]
     report.save("1-chat", "Chat throughput against llama.cpp's own server", rows, notes)
 

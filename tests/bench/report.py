@@ -32,14 +32,20 @@ def spread(values: Sequence[float], digits: int = 1) -> str:
 
 
 def compare(
-    what: str, ours: Sequence[float], peer: Sequence[float], goal: float | None = None
+    what: str,
+    ours: Sequence[float],
+    peer: Sequence[float],
+    goal: float | None = None,
+    digits: int = 1,
 ) -> Row:
     """Make a row of pair-by-pair ratios ours/peer; higher is better."""
     ratios = [a / b for a, b in zip(ours, peer, strict=True)]
     if goal is None:
-        return Row(what, spread(ours), spread(peer), spread(ratios, 2))
+        return Row(what, spread(ours, digits), spread(peer, digits), spread(ratios, 2))
     met = "yes" if statistics.median(ratios) >= goal else "no"
-    return Row(what, spread(ours), spread(peer), spread(ratios, 2), f">= {goal:.2f}", met)
+    return Row(
+        what, spread(ours, digits), spread(peer, digits), spread(ratios, 2), f">= {goal:.2f}", met
+    )
 
 
 def save(section: str, title: str, rows: list[Row], notes: Sequence[str] = ()) -> None:
