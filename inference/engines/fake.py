@@ -67,10 +67,11 @@ class Fake(Engine):
         wanted = int(spec.options.get("memory_bytes", 0))
         if setting.memory_bytes and wanted > setting.memory_bytes:
             raise OutOfMemory(f"{wanted} bytes do not fit into {setting.memory_bytes}")
+        self._eaten = b"\1" * int(spec.options.get("eat_load_bytes", 0))
         self._wait_for_load(float(spec.options.get("load_s", 0.0)), max(wanted, 1), setting)
         if spec.options.get("fail_load"):
             raise LoadFailed(str(spec.options["fail_load"]))
-        self._memory = b"\1" * (wanted + int(spec.options.get("eat_load_bytes", 0)))
+        self._memory = b"\1" * wanted
         self._thread.start()
         return wire.Loaded(
             memory_bytes=wanted,

@@ -52,8 +52,8 @@ def interleave_long(ours: Target, peer: Target) -> report.Row:
     for n in range(LONG_ROUNDS + 1):
         for target in (ours, peer) if n % 2 == 0 else (peer, ours):
             speeds[target.name].append(read_long(target, n))
-    warm = [speeds[target.name][1:] for target in (ours, peer)]
-    return report.compare("prompt of 1,000 tokens, prompts/s", *warm, GOAL, digits=3)
+    mine, theirs = (speeds[target.name][1:] for target in (ours, peer))
+    return report.compare("prompt of 1,000 tokens, prompts/s", mine, theirs, GOAL, digits=3)
 
 
 def llama_cpp(model: str, slots: int, threads: int) -> tuple[list[str], Target, str]:

@@ -47,7 +47,7 @@ def test_it_reads_nothing_of_what_has_more_than_text_ever_has() -> None:
 def test_it_adds_up_what_goes_into_one_context() -> None:
     texts = ["word " * 1_000] * 20
     refuse_hopeless(texts, Counting(), 21_000, "messages")
-    with pytest.raises(ContextLengthExceeded, match="in your input 3"):
+    with pytest.raises(ContextLengthExceeded, match="your input 3 resulted in"):
         refuse_hopeless(texts, Counting(), 1_000, "input", "input 3")
 
 

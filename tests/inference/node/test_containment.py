@@ -40,7 +40,7 @@ async def test_an_engine_that_outgrows_its_memory_is_ended_and_said_why(node: No
 
 
 async def test_one_that_outgrows_it_while_loading_tells_those_who_wait(node: Node) -> None:
-    spec = fake("swollen", eat_load_bytes=500 * MB, load_s=0.0)
+    spec = fake("swollen", eat_load_bytes=500 * MB, load_s=30.0)
     failure = (await ask(node, generate(spec, "x")))[-1]
     assert failure.code == "out_of_memory"
     assert failure.retry_after_s
