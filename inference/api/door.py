@@ -4,12 +4,11 @@
 """
 
 import asyncio
-from types import TracebackType
-from typing import cast
 
 from accounts import authentication
 from accounts.principals import Principal
 from inference import outages
+from inference.api.cancelling import Cancelling
 from inference.api.http import Request
 from inference.errors import HubError, InvalidRequest, NotAuthenticated, PermissionDenied
 
@@ -39,41 +38,26 @@ def _refusal(status: int, message: str) -> HubError:
     return kinds.get(status, NotAuthenticated)(message)
 
 
-class WhileAllowed:
+class WhileAllowed(Cancelling):
     """Cancel the block when its caller's rights end; it then raises why.
 
     While nothing changes this makes no query, and nothing at all in a block that is over in time.
-    Nothing that must finish belongs into the block.
     """
 
     def __init__(self, request: Request) -> None:
+        super().__init__()
         self._request = request
-        self._refused: HubError | None = None
         self._check: asyncio.Task[None] | None = None
 
-    async def __aenter__(self) -> None:
-        self._loop = asyncio.get_running_loop()
-        self._task = cast("asyncio.Task[object]", asyncio.current_task())
-        self._wait()
+    def _begin(self) -> None:
+        self._timer = self._loop.call_later(CHECK_S, self._start)
 
-    async def __aexit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def _stop(self) -> None:
         self._timer.cancel()
         if self._check is not None:
             self._check.cancel()
-        if self._refused is None:
-            return
-        if self._task.uncancel() <= 0 and kind is asyncio.CancelledError:
-            raise self._refused from None
 
-    def _wait(self) -> None:
-        self._timer = self._loop.call_later(CHECK_S, self._begin)
-
-    def _begin(self) -> None:
+    def _start(self) -> None:
         self._check = self._loop.create_task(self._ask())
 
     async def _ask(self) -> None:
@@ -86,10 +70,6 @@ class WhileAllowed:
             if outages.of(error) is None:
                 self._end(HubError("The server had an error."))
                 raise
-            self._wait()
+            self._begin()
         else:
-            self._wait()
-
-    def _end(self, error: HubError) -> None:
-        self._refused = error
-        self._task.cancel()
+            self._begin()
