@@ -240,8 +240,9 @@ class Scheduler(Standing):
 
     def _complete_parties(self, now: float, out: list[Effect]) -> None:
         """Who must be there with a model that stays comes too."""
-        hosts = [self.models[i.name] for i in self.instances.values() if i.stays]
-        for host in hosts if self.policy.company.together else ():
+        if not self.policy.company.together:
+            return
+        for host in [self.models[i.name] for i in self.instances.values() if i.stays]:
             for friend in self.friends(host):
                 if friend.instance is None and not friend.failures and not friend.queue:
                     why = f"always together with {host.name}"

@@ -31,10 +31,10 @@ class Standing:
 
     def idle_left_s(self, model: Model, now: float) -> float | None:
         """Seconds until the model is unloaded for idleness; None: not now, or never."""
-        members = (
-            [self.models[i.name] for i in self.party(model.instance)] if model.instance else []
-        )
-        left = [self._own_idle_left_s(member, now) for member in members] or [None]
+        if model.instance is None:
+            return None
+        members = [self.models[i.name] for i in self.party(model.instance)]
+        left = [self._own_idle_left_s(member, now) for member in members]
         return None if None in left else max(s for s in left if s is not None)
 
     def _own_idle_left_s(self, model: Model, now: float) -> float | None:

@@ -1,7 +1,5 @@
 """A model with a habit is there before it is asked for; nobody leaves for a guess."""
 
-import pytest
-
 from inference.node.eviction import Limits
 from tests.inference.node.worlds import World, spec
 
@@ -55,11 +53,23 @@ def test_nobody_leaves_for_a_guess() -> None:
     assert [start.spec.name for start in world.ready.values()] == ["other"]
 
 
-@pytest.mark.parametrize("asked", ["nobody", "an operator"])
-def test_a_wrong_guess_is_not_repeated(asked: str) -> None:
+def loads(world: World) -> int:
+    return sum(record.action == "load" for record in world.records)
+
+
+def test_a_wrong_guess_is_not_repeated() -> None:
     world, _ = habit(prefetch=True)
-    if asked == "an operator":
-        rest(world, PERIOD_S / 2)
-    before = sum(record.action == "load" for record in world.records)
+    before = loads(world)
     rest(world, 4 * PERIOD_S)
-    assert sum(record.action == "load" for record in world.records) <= before + 1
+    assert loads(world) == before
+    assert not world.ready
+
+
+def test_an_operators_unload_is_no_wish_for_a_guess() -> None:
+    world, _ = habit(prefetch=True)
+    ask(world)
+    world.unload("report")
+    world.settle()
+    before = loads(world)
+    rest(world, PERIOD_S)  # the time at which it would have been fetched passes
+    assert loads(world) == before
