@@ -5,10 +5,9 @@ import logging
 from collections.abc import AsyncIterator
 
 import pytest
-import uvicorn
 
-from hub import web
 from hub.middleware import Receive, Scope, Send
+from tests.hub.serving import serving
 
 POST = b"POST /api/x HTTP/1.1\r\nHost: x\r\n"
 CHUNKED = POST + b"Transfer-Encoding: chunked\r\n\r\n"
@@ -43,12 +42,8 @@ def application() -> Application:
 
 @pytest.fixture
 async def port(application: Application) -> AsyncIterator[int]:
-    server = uvicorn.Server(web.config(app=application, loop="none", port=0))
-    server.config.load()
-    server.lifespan = server.config.lifespan_class(server.config)
-    await server.startup()
-    yield int(server.servers[0].sockets[0].getsockname()[1])
-    await server.shutdown()
+    async with serving(application) as port:
+        yield port
 
 
 def errors(caplog: pytest.LogCaptureFixture) -> list[str]:

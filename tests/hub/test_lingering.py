@@ -4,10 +4,10 @@ import asyncio
 from collections.abc import AsyncIterator
 
 import pytest
-import uvicorn
 
-from hub import lingering, web
+from hub import lingering
 from hub.middleware import BodyLimit, Receive, Scope, Send
+from tests.hub.serving import serving
 
 HEAD = b"POST /api/x HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n"
 CHUNK = b"10000\r\n" + b"x" * 0x10000 + b"\r\n"
@@ -21,12 +21,8 @@ async def reads_all(_scope: Scope, receive: Receive, _send: Send) -> None:
 @pytest.fixture
 async def port() -> AsyncIterator[int]:
     app = BodyLimit(reads_all, limit_bytes=1000)
-    server = uvicorn.Server(web.config(app=app, loop="none", port=0))
-    server.config.load()
-    server.lifespan = server.config.lifespan_class(server.config)
-    await server.startup()
-    yield int(server.servers[0].sockets[0].getsockname()[1])
-    await server.shutdown()
+    async with serving(app) as port:
+        yield port
 
 
 async def until_refused(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:

@@ -4,10 +4,10 @@ import asyncio
 from collections.abc import AsyncIterator
 
 import pytest
-import uvicorn
 
 from hub import web
 from hub.middleware import Receive, Scope, Send
+from tests.hub.serving import serving
 
 
 class Application:
@@ -32,12 +32,8 @@ def application() -> Application:
 @pytest.fixture
 async def port(application: Application, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[int]:
     monkeypatch.setattr(web, "HEADER_DEADLINE_S", 0.1)
-    server = uvicorn.Server(web.config(app=application, loop="none", port=0))
-    server.config.load()
-    server.lifespan = server.config.lifespan_class(server.config)
-    await server.startup()
-    yield int(server.servers[0].sockets[0].getsockname()[1])
-    await server.shutdown()
+    async with serving(application) as port:
+        yield port
 
 
 @pytest.mark.parametrize("start", [b"", b"GET / HTTP/1.1\r\nHost: x\r\n", b"GET / HT"])
