@@ -2,6 +2,7 @@
 PYTHON ?= python3
 VENV := .venv/bin/python
 CACHE := $(CURDIR)/.cache
+WORKERS ?= 2
 TESTS := AI_HUB_MODELS="$${AI_HUB_MODELS:-$(CACHE)/models}"
 
 .PHONY: help setup run tools models test e2e bench lint fmt
@@ -22,7 +23,7 @@ models: tools
 	@AI_HUB_DATA="$(CACHE)/data" $(TESTS) $(VENV) manage.py fetch_models --all
 
 test: models
-	@$(TESTS) $(VENV) -m pytest
+	@$(TESTS) $(VENV) -m pytest -n $(WORKERS) --dist loadgroup
 
 e2e: models
 	@$(TESTS) $(VENV) -m pytest tests/e2e
