@@ -9,7 +9,7 @@ import msgspec
 from django.conf import settings
 from django.db import IntegrityError, transaction
 
-from inference import catalog, entries
+from inference import catalog, entries, owners, trail
 from inference.errors import (
     Conflict,
     HubError,
@@ -46,17 +46,18 @@ class Wanted(msgspec.Struct, kw_only=True):
     system_prompt: str | None = None
 
 
-def create(name: str, wanted: Wanted) -> Alias:
-    """Make a name. Raises: Conflict, InvalidValue, MissingParameter, ModelNotFound."""
+def create(name: str, wanted: Wanted, **owner: Any) -> Alias:
+    """Make a name; `owner` is `owners.Place`, or the default team for everybody. Raises: Conflict, InvalidValue, MissingParameter, ModelNotFound."""
     _check_name(name)
     if not wanted.targets:
         raise MissingParameter("a name needs a target", param="targets")
     try:
         with transaction.atomic():
-            alias = Alias(name=name)
+            alias = Alias(name=name, **owner)
             _set(alias, wanted)
             alias.save(force_insert=True)
             catalog.invalidate()
+            trail.alias("create", alias, after=trail.of_alias(alias))
     except IntegrityError:
         raise Conflict(f"there is an alias named `{name}` already", param="name") from None
     return alias
@@ -66,11 +67,13 @@ def change(alias: Alias, wanted: Wanted) -> Alias:
     """Point it elsewhere or change what it adds; the targets before can be brought back."""
     with transaction.atomic():
         alias = _locked(alias)
+        before = trail.of_alias(alias)
         if wanted.targets is not None:
             alias.former = shown_targets(alias)
         _set(alias, wanted)
         alias.save()
         catalog.invalidate()
+        trail.alias("change", alias, before=before, after=trail.of_alias(alias))
     return alias
 
 
@@ -83,7 +86,7 @@ def roll_back(alias: Alias) -> Alias:
         alias = _locked(alias)
         if not alias.former:
             raise Conflict(f"`{alias.name}` has no former targets")
-        before = shown_targets(alias)
+        was, before = trail.of_alias(alias), shown_targets(alias)
         try:
             _set(alias, Wanted(targets=alias.former))
         except ModelNotFound as error:
@@ -91,13 +94,16 @@ def roll_back(alias: Alias) -> Alias:
         alias.former = before
         alias.save()
         catalog.invalidate()
+        trail.alias("roll_back", alias, before=was, after=trail.of_alias(alias))
     return alias
 
 
 def remove(alias: Alias) -> None:
     with transaction.atomic():
+        before = trail.of_alias(alias)
         alias.delete()
         catalog.invalidate()
+        trail.alias("remove", alias, before=before)
 
 
 def shown_targets(alias: Alias) -> list[dict[str, Any]]:
@@ -132,6 +138,13 @@ def _set(alias: Alias, wanted: Wanted) -> None:
     if wanted.system_prompt is not None:
         alias.system_prompt = _prompt(wanted.system_prompt)
     _check_defaults(alias)
+    owners.check(alias)
+
+
+def _no_target(name: str) -> ModelNotFound:
+    """An alias leads to models: one of others' says as much as one that is not there."""
+    words = f"there is no model `{name[:128]}`; an alias leads to models, not to other aliases"
+    return ModelNotFound(words, param="targets")
 
 
 def _targets(wanted: list[dict[str, Any]]) -> tuple[Model, list[dict[str, Any]]]:
@@ -142,7 +155,7 @@ def _targets(wanted: list[dict[str, Any]]) -> tuple[Model, list[dict[str, Any]]]
     rows = {row.name: row for row in Model.objects.filter(name__in=names)}
     for name in names:
         if name not in rows:
-            raise ModelNotFound(f"there is no model `{name[:128]}`", param="targets")
+            raise _no_target(name)
     if len({row.kind for row in rows.values()}) > 1:
         raise InvalidValue("the targets of a route are of one kind", param="targets")
     found = [{"model": t["model"], "weight": float(t.get("weight", 1))} for t in wanted]

@@ -4,26 +4,27 @@ The row is the truth: every step is compare-and-set, so a cancel is seen within 
 worker that was killed is followed by one that goes on where it ended.
 """
 
-import fcntl
 import logging
 import shutil
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from django.conf import settings
+from django.db import transaction
+from django.utils import timezone
 
+from accounts import audit
 from inference import (
     attachable,
     catalog,
-    hub_protocol,
+    exclusive,
+    hubs,
+    inspection,
     model_settings,
     places,
     preparation,
     reading,
-    vault,
 )
 from inference.downloads import CHUNK_BYTES, DownloadFailed, WrongDigest, plain, sha256_of
 from inference.engines.lora_file import NotAttachable
@@ -34,6 +35,7 @@ log = logging.getLogger(__name__)
 
 NOTE_EVERY_S = 1.0
 MERGED = "merged"  # the folder of an adapter with its base
+CONVERTED = "converted"  # the folder of what was made of a model's files for its engine
 SMOOTHING = 0.3  # of the speed, per note
 State = Model.State
 
@@ -48,7 +50,7 @@ def bring(pk: int) -> None:
     Looked at again after the lock is given back: who found it taken has left it to us.
     """
     while Model.objects.filter(pk=pk, state__in=ARRIVING).exists():
-        with _alone(pk) as is_mine:
+        with exclusive.held(_lock(pk)) as is_mine:
             if not is_mine:
                 return
             _bring_once(pk)
@@ -72,23 +74,45 @@ def _bring_once(pk: int) -> None:
         _fail(row, RuntimeError(f"unexpected {type(error).__name__}; the worker's log says more"))
 
 
+def _lock(pk: int) -> Path:
+    folder = Path(settings.HUB_MODELS) / places.ADDED
+    folder.mkdir(parents=True, exist_ok=True)
+    return folder / f".{pk}.lock"
+
+
 def waiting() -> list[int]:
     """List what has not arrived, after a start of the worker."""
+    exclusive.sweep(Path(settings.HUB_MODELS) / places.ADDED)
     return [*Model.objects.filter(state__in=ARRIVING).values_list("pk", flat=True)]
 
 
 def _bring(row: Model) -> None:
     place = _FETCH.get(row.source, _in_place)(row)
     _step(row, state=State.INSPECTING, state_reason="", bytes_per_s=0.0)
-    report = reading.inspect(place)
+    report = inspection.inspect(place)
+    if row.source == "local" and place != Path(row.origin) and place.is_file():
+        report.warnings += reading.blindness(Path(row.origin))  # a copy has nothing beside it
     _check_kind(row, report)
-    if row.base is None:
-        fields = _found(row, place, report)
-    else:
+    if row.base is not None:
         place, fields = _adapter(row, row.base, place, report)
-    fields |= {"report": reading.as_json(report), "sha256": reading.digest(place)}
-    _step(row, state=State.AVAILABLE, state_reason="", **fields)
+    elif report.converts:
+        place, fields = _converted(row, place, report)
+    else:
+        fields = _found(row, place, report)
+    files = reading.sums(place)
+    report.files = files[: reading.MAX_SUMS]
+    fields |= {"report": reading.as_json(report), "sha256": reading.fingerprint(files)}
+    fields |= {"checked_at": timezone.now(), "damage": []}
+    with transaction.atomic():
+        _step(row, state=State.AVAILABLE, state_reason="", **fields)
+        after = {"source": row.source, "revision": row.revision, "files": len(files)}
+        audit.record("model.arrive", "model", row.name, pk=row.pk, after=after | _told(fields))
     log.info("model added", extra={"model": row.name})
+
+
+def _told(fields: dict[str, Any]) -> dict[str, Any]:
+    """Give what the audit log keeps of files that came."""
+    return {name: fields[name] for name in ("engine", "size_bytes", "sha256") if name in fields}
 
 
 def _check_kind(row: Model, report: reading.Report) -> None:
@@ -126,6 +150,21 @@ def _merged(row: Model, base: Model, adapter: Path) -> Path:
     _step(row, state=State.INSPECTING, state_reason=f"it is added to {base.name}")
     preparation.merge(Path(base.path), adapter, target)
     return target
+
+
+def _converted(row: Model, source: Path, report: reading.Report) -> tuple[Path, dict[str, Any]]:
+    """Make what its engine serves, once; the files it came from stay. Raises: PreparationFailed."""
+    target = places.own_folder(row.name, row.pk) / CONVERTED
+    shutil.rmtree(target, ignore_errors=True)
+    _step(row, state=State.INSPECTING, state_reason=f"it is converted for {report.engine}")
+    places.check_disk(report.size_bytes)
+    preparation.to_ctranslate2(source, target)
+    found = inspection.inspect(target)
+    report.warnings.append(f"converted for {report.engine} when it came")
+    return target, _found(row, target, found) | {
+        "owns_files": True,
+        "licence": report.licence or row.licence,
+    }
 
 
 def _found(row: Model, place: Path, report: reading.Report) -> dict[str, Any]:
@@ -194,11 +233,7 @@ def _copy(source: Path, target: Path, note: "_Note") -> None:
 
 def _from_hub(row: Model) -> Path:
     """Download into a folder of the commit, so that two revisions never mix."""
-    hub = hub_protocol.Hub(
-        endpoint=settings.HUB_HF_ENDPOINT,
-        token=vault.get(vault.HUGGINGFACE_TOKEN),
-        private_allowed=settings.HUB_PRIVATE_UPSTREAMS,
-    )
+    hub = hubs.configured()
     listing = hub.listing(row.origin, row.revision, row.files)
     folder = places.own_folder(row.name, row.pk)
     target = folder / listing.commit[:12]
@@ -270,17 +305,3 @@ class _Note:
         fields = {"done_bytes": done, "bytes_per_s": self._speed}
         if not Model.objects.filter(pk=self._row.pk, state__in=ARRIVING).update(**fields):
             raise Gone
-
-
-@contextmanager
-def _alone(pk: int) -> Iterator[bool]:
-    """Tell whether no other worker has this model; a killed one leaves no lock."""
-    folder = Path(settings.HUB_MODELS) / places.ADDED
-    folder.mkdir(parents=True, exist_ok=True)
-    with (folder / f".{pk}.lock").open("w") as lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            yield False
-        else:
-            yield True

@@ -3,7 +3,9 @@
 What cannot is merged into a copy of its base instead; what fits in no way is refused at once.
 """
 
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 from inference import tensors
 from inference.engines import lora_file
@@ -11,7 +13,8 @@ from inference.engines.lora_file import NotAttachable
 from inference.errors import InvalidValue
 from inference.models import Model
 
-ENGINES = frozenset({"llm_transformers"})
+ENGINES = frozenset({"llm_transformers", "llm_vllm"})
+USUAL_RANK = "16"  # of vLLM
 FLOATS = frozenset({"F32", "F16", "BF16", "F64"})
 
 
@@ -26,10 +29,22 @@ def check(adapter: Path, base: Model, own_settings: bool) -> None:
         _compare(module, a, b, weights.get(f"{module}.weight"))
     if base.engine not in ENGINES:
         raise NotAttachable(f"{base.engine} attaches none")
-    if base.settings.get("options", {}).get("torch_compile"):
+    options = base.settings.get("options", {})
+    if options.get("torch_compile"):
         raise NotAttachable("its base is compiled")
+    if base.engine == "llm_vllm":
+        _check_vllm(max(found[pair.a][1][0] for pair in modules.values()), options)
     if own_settings:
         raise NotAttachable("it has settings of its own")
+
+
+def _check_vllm(rank: int, options: Mapping[str, Any]) -> None:
+    """Raises: NotAttachable."""
+    if not options.get("max_loras"):
+        raise NotAttachable("its base is served by vLLM with `max_loras` 0")
+    most = options.get("max_lora_rank", USUAL_RANK)
+    if rank > int(most):
+        raise NotAttachable(f"its rank is {rank}, and `max_lora_rank` of its base {most}")
 
 
 def _weights(folder: Path) -> dict[str, tuple[str, list[int]]]:

@@ -6,20 +6,22 @@ each process compares it at most once a second. While Redis is away, the rows ar
 
 import asyncio
 import contextlib
-import hashlib
 import logging
 import threading
 import time
 import uuid
+from collections.abc import Collection
 from dataclasses import dataclass, replace
-from typing import Any, NoReturn
+from typing import NoReturn
 
 import msgspec
 from django.conf import settings
 from django.db import close_old_connections, transaction
 
 from accounts import connections
-from inference import errors, model_settings, routes, vault, wire
+from accounts.models import Visibility
+from accounts.principals import Principal
+from inference import errors, routes, specs, wire
 from inference.models import Alias, Model
 from inference.routes import Route, Target
 
@@ -29,8 +31,10 @@ VERSION_KEY = "hub:catalog:version"
 CHECK_INTERVAL_S = 1.0
 PREPARING_RETRY_S = 10.0
 LONGEST_ALIAS_CHAIN = 8
-PLANNED_ADAPTERS = 8
-PARAMETER_BYTES = 8  # about the most: float32, and zeros in fused projections
+
+
+Owner = tuple[int, str]  # team, visibility
+EVERYBODY: Owner = (0, Visibility.HUB)
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,6 +58,7 @@ class Entry:
     state: str
     reason: str
     base: str = ""
+    owner: Owner = EVERYBODY
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,58 +69,94 @@ class Snapshot:
     checked_s: float
     entries: dict[str, Entry]
     aliases: dict[str, Route]
+    owners: dict[str, Owner]  # of aliases; a mapped name has none and is everybody's
 
 
 # --- asking ---------------------------------------------------------------------------------------
 
 
-async def resolve(
-    name: str, *, user: int | None = None, allowed: frozenset[str] | None = None
-) -> Resolved:
-    """Find the model behind a name or alias; a route chooses among those that are `allowed`.
+async def resolve(name: str, who: Principal | None = None) -> Resolved:
+    """Find the model behind a name or alias, among those that are there for somebody (None: all).
 
     Raises: ModelNotFound; Unavailable while it is being prepared; LoadFailed if that failed.
     """
-    return _resolve(await _current(), name, user, allowed)
+    return _resolve(await _current(), name, who)
 
 
-async def route(name: str) -> Route | None:
+async def route(name: str, who: Principal | None = None) -> Route | None:
     """Give the route that a name means, None where it only is a name of one model."""
-    return _walk(await _current(), name)[1]
+    return _walk(await _current(), name, who)[1]
 
 
-async def available() -> list[Resolved]:
+async def available(who: Principal | None = None) -> list[Resolved]:
     """List every name that can be served now, aliases too."""
-    return _available(await _current())
+    return _available(await _current(), who)
 
 
-def resolve_now(name: str) -> Resolved:
+def resolve_now(name: str, who: Principal | None = None) -> Resolved:
     """Do as `resolve`, for code that is not asynchronous."""
-    return _resolve(_store.current(), name)
+    return _resolve(_store.current(), name, who)
 
 
-def every_name() -> set[str]:
-    """Give the names of all models and aliases, read from the database now."""
-    names = {*Model.objects.values_list("name", flat=True)}
+async def is_there(name: str, model: str, who: Principal) -> bool:
+    """Tell whether a name that was resolved still leads somebody to its model."""
+    return _seen(await _current(), name, model, who)
+
+
+def hidden(who: Principal) -> frozenset[str]:
+    """Do as `hidden_now` with what was read last, without a wait."""
+    snapshot = _store.last()
+    return frozenset() if snapshot is None else _hidden(snapshot, who)
+
+
+def hidden_now(who: Principal) -> frozenset[str]:
+    """Give the names of models and aliases that are not there for somebody."""
+    return _hidden(_store.current(), who)
+
+
+def hidden_among(told: Collection[str], who: Principal) -> frozenset[str]:
+    """Do as `hidden_now`, and hide what is told of models that are gone: theirs is not known."""
+    snapshot = _store.current()
+    if _sees_everything(who):
+        return frozenset()
+    known = snapshot.entries.keys() | snapshot.owners.keys()
+    return _hidden(snapshot, who) | (frozenset(told) - known)
+
+
+def _sees_everything(who: Principal) -> bool:
+    return who.sees_all and not who.is_limited
+
+
+def _hidden(snapshot: Snapshot, who: Principal) -> frozenset[str]:
+    if _sees_everything(who):
+        return frozenset()
+    owners = {name: entry.owner for name, entry in snapshot.entries.items()} | snapshot.owners
+    hidden = {name for name, owner in owners.items() if not who.sees(*owner)}
+    if who.is_limited:  # a model may be reached by a name that is allowed
+        reached = {one.model for one in _available(snapshot, who)}
+        out = {name for name in snapshot.entries if not who.allows_model(name)}
+        hidden |= out - reached
+    return frozenset(hidden)
+
+
+def every_name(who: Principal) -> set[str]:
+    """Give the names of the models and aliases that are there for somebody, read now."""
+    names = {*Model.objects.visible_to(who).values_list("name", flat=True)}
     return names | {
-        *Alias.objects.values_list("name", flat=True),
+        *Alias.objects.visible_to(who).values_list("name", flat=True),
         *settings.HUB_CONFIG.model_mapping,
     }
 
 
-def available_now() -> list[Resolved]:
-    return _available(_store.current())
+def available_now(who: Principal | None = None) -> list[Resolved]:
+    return _available(_store.current(), who)
 
 
-def _resolve(
-    snapshot: Snapshot,
-    name: str,
-    user: int | None = None,
-    allowed: frozenset[str] | None = None,
-) -> Resolved:
-    models = _follow(snapshot, name, user)
-    if allowed is not None and name not in allowed:
-        models = [model for model in models if model in allowed] or models
+def _resolve(snapshot: Snapshot, name: str, who: Principal | None = None) -> Resolved:
+    models = _follow(snapshot, name, who)
+    models = [model for model in models if _seen(snapshot, name, model, who)]
+    if not models:
+        _unknown(name)
     first, *rest = models
     others = (_usable(snapshot, model, name) for model in rest)
     found = _usable(snapshot, first, name) or _refused(snapshot, first, name)
@@ -133,9 +174,7 @@ def _refused(snapshot: Snapshot, model: str, name: str) -> NoReturn:
     """Raises: ModelNotFound, LoadFailed, Unavailable."""
     entry = snapshot.entries.get(model)
     if entry is None:
-        raise errors.ModelNotFound(
-            f"The model `{name}` does not exist or you do not have access to it.", param="model"
-        )
+        _unknown(name)
     if entry.state in {Model.State.FAILED, Model.State.CANCELLED}:
         raise errors.LoadFailed(
             f"The model `{model}` could not be prepared: {entry.reason}", param="model"
@@ -147,35 +186,55 @@ def _refused(snapshot: Snapshot, model: str, name: str) -> NoReturn:
     )
 
 
-def _follow(snapshot: Snapshot, name: str, user: int | None) -> list[str]:
+def _unknown(name: str) -> NoReturn:
+    """Say the same of a model that is not there and of one that the caller may not see."""
+    raise errors.ModelNotFound(
+        f"The model `{name}` does not exist or you do not have access to it.", param="model"
+    )
+
+
+def _seen(snapshot: Snapshot, name: str, model: str, who: Principal | None) -> bool:
+    """Tell whether a model, asked for by this name, is there for somebody."""
+    if who is None:
+        return True
+    entry = snapshot.entries.get(model)
+    owner = entry.owner if entry is not None else EVERYBODY
+    return who.sees(*owner) and who.allows_model(name, model)
+
+
+def _follow(snapshot: Snapshot, name: str, who: Principal | None) -> list[str]:
     """Give the models that a name leads to, the one to ask first."""
 
     def can(model: str) -> bool:
         return _usable(snapshot, model, name) is not None
 
-    model, found = _walk(snapshot, name)
+    model, found = _walk(snapshot, name, who)
+    user = who.user_id if who is not None else None
     return routes.order(name, found, user, can) if found else [model]
 
 
-def _walk(snapshot: Snapshot, name: str) -> tuple[str, Route | None]:
+def _walk(snapshot: Snapshot, name: str, who: Principal | None) -> tuple[str, Route | None]:
     """Follow aliases to a model or a route; a model's own name means that model."""
     for _ in range(LONGEST_ALIAS_CHAIN):
         found = None if name in snapshot.entries else snapshot.aliases.get(name)
+        if who is not None and not who.sees(*snapshot.owners.get(name, EVERYBODY)):
+            return name, None
         if found is None or not found.is_plain:
             return name, found
         name = found.targets[0].model
     return name, None
 
 
-def _available(snapshot: Snapshot) -> list[Resolved]:
+def _available(snapshot: Snapshot, who: Principal | None) -> list[Resolved]:
     names = dict.fromkeys([*snapshot.entries, *snapshot.aliases])
-    usable = (_first_usable(snapshot, name) for name in names)
+    usable = (_first_usable(snapshot, name, who) for name in names)
     return [resolved for resolved in usable if resolved]
 
 
-def _first_usable(snapshot: Snapshot, name: str) -> Resolved | None:
-    model, found = _walk(snapshot, name)
+def _first_usable(snapshot: Snapshot, name: str, who: Principal | None) -> Resolved | None:
+    model, found = _walk(snapshot, name, who)
     models = [target.model for target in found.targets] if found else [model]
+    models = [model for model in models if _seen(snapshot, name, model, who)]
     usable = (_usable(snapshot, model, name) for model in models)
     return next((resolved for resolved in usable if resolved), None)
 
@@ -229,6 +288,9 @@ class _Store:
             self._snapshot = renewed
             return renewed
 
+    def last(self) -> Snapshot | None:
+        return self._snapshot
+
     def forget(self) -> None:
         self._snapshot = None
 
@@ -254,16 +316,18 @@ def _renewed(old: Snapshot | None) -> Snapshot:
     now_s = time.monotonic()
     version = _shared_version()
     if old is not None and version is not None and version == old.version:
-        return Snapshot(version, now_s, old.entries, old.aliases)
+        return replace(old, checked_s=now_s)
     rows = Model.objects.select_related("base").prefetch_related("adapters", "base__adapters")
     mapped = {
         name: Route((Target(model),)) for name, model in settings.HUB_CONFIG.model_mapping.items()
     }
+    names = [*Alias.objects.select_related("target")]
     return Snapshot(
         version=version,
         checked_s=now_s,
         entries={row.name: _entry(row) for row in rows},
-        aliases={a.name: route_of(a) for a in Alias.objects.select_related("target")} | mapped,
+        aliases={alias.name: route_of(alias) for alias in names} | mapped,
+        owners={a.name: (a.team_id, a.visibility) for a in names if a.name not in mapped},
     )
 
 
@@ -288,58 +352,9 @@ def _entry(row: Model) -> Entry:
         state, reason = row.base.state, f"its base {row.base.name}: {row.base.state_reason}"
     elif row.state == Model.State.AVAILABLE:
         try:
-            spec = spec_of(row)
+            spec = specs.of(row)
         except (msgspec.ValidationError, errors.Unavailable) as error:
             log.error("model without a spec", extra={"model": row.name, "reason": str(error)})
             state, reason = Model.State.FAILED, str(error)
     base = row.base.name if row.base is not None else ""
-    return Entry(spec, int(row.created_at.timestamp()), state, reason, base)
-
-
-def spec_of(row: Model) -> wire.ModelSpec:
-    """Build the spec that travels to the node; `settings` may hold any of its other fields."""
-    if row.base is not None and row.is_attached:
-        adapter = wire.Adapter(name=row.name, path=row.path, version=row.sha256[:12])
-        return msgspec.structs.replace(spec_of(row.base), adapter=adapter)
-    extra: dict[str, Any] = {"priority": _priority(row.name), **row.settings}
-    fixed = {
-        "name": row.name,
-        "kind": row.kind,
-        "engine": row.engine,
-        "path": row.path,
-        "version": _version(row),
-        "memory_bytes": row.measured_bytes,
-        "adapters_bytes": _adapters_bytes(row),
-    }
-    if row.source == "remote":
-        extra["options"] = _upstream(row)
-    if row.context_tokens:
-        extra.setdefault("context_tokens", row.context_tokens)
-    return msgspec.convert(extra | fixed, wire.ModelSpec)
-
-
-def _adapters_bytes(row: Model) -> int:
-    """Plan for the largest of them together; of more, the least recently used leave."""
-    sizes = sorted((a.parameters or 0 for a in row.adapters.all() if a.is_attached), reverse=True)
-    return sum(sizes[:PLANNED_ADAPTERS]) * PARAMETER_BYTES
-
-
-def _upstream(row: Model) -> dict[str, Any]:
-    """What the engine of a remote model needs; the key is decrypted into memory only."""
-    options = {**row.settings.get("options", {}), "base_url": row.path, "kind": row.kind}
-    options["private_upstream"] = settings.HUB_PRIVATE_UPSTREAMS
-    key = vault.get(vault.of_model(row.name))
-    return options | ({"api_key": key} if key else {})
-
-
-def _version(row: Model) -> str:
-    """Change when files or settings change, and only then."""
-    loaded_with = model_settings.hard(row.settings)
-    parts = (row.engine, row.path, row.sha256, str(row.context_tokens), loaded_with)
-    return hashlib.sha256(msgspec.json.encode(parts, order="sorted")).hexdigest()[:12]
-
-
-def _priority(name: str) -> int:
-    """Give models named first in `priority_models` the highest priority."""
-    names = settings.HUB_CONFIG.model_config.priority_models
-    return len(names) - names.index(name) if name in names else 0
+    return Entry(spec, int(row.created_at.timestamp()), state, reason, base, row.ownership)

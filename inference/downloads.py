@@ -162,7 +162,7 @@ def chunks(file: Path) -> Iterator[bytes]:
             yield chunk
 
 
-class _Through(httpx.BaseTransport):
+class Through(httpx.BaseTransport):
     """Asks the door once for each hop and calls the address it gives: a name cannot change meanwhile."""
 
     def __init__(self, door: Door, transport: httpx.BaseTransport) -> None:
@@ -193,7 +193,7 @@ def open_client(door: Door | None = None) -> httpx.Client:
     if door and (proxy or getproxies()):
         hooks = [lambda request: door(request.url.host)]
     elif door:
-        through = _Through(door, httpx.HTTPTransport(verify=trust))
+        through = Through(door, httpx.HTTPTransport(verify=trust))
     return httpx.Client(
         event_hooks={"request": hooks},
         follow_redirects=True,

@@ -4,20 +4,32 @@ A row comes first and says what is wanted; `arrivals` brings the files and makes
 """
 
 import re
-import secrets
 from pathlib import Path
 from typing import Any
 
 import msgspec
 from django.db import IntegrityError, transaction
 
-from inference import catalog, model_settings, places, reading, starters, vault
+from accounts.models import Visibility
+from inference import (
+    catalog,
+    inspection,
+    model_settings,
+    owners,
+    places,
+    reading,
+    starters,
+    trail,
+    vault,
+)
 from inference.errors import Conflict, InvalidValue, MissingParameter, ModelNotFound
 from inference.models import ARRIVING, Alias, Model
 from inference.safe_address import check_upstream
 
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:@+-]*(/[A-Za-z0-9][A-Za-z0-9._:@+-]*)*")
-ACTIONS = frozenset({"load", "unload", "cancel", "add"})  # last parts of addresses under /models
+ACTIONS = frozenset(
+    {"load", "unload", "plan", "cancel", "add", "verify", "search", "upstream"}
+)  # last parts of addresses under /models
 HUB_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,95}(/[A-Za-z0-9][A-Za-z0-9._-]{0,95})?")
 REVISION = re.compile(r"[A-Za-z0-9][A-Za-z0-9._/-]{0,63}")
 REMOTE_KINDS = ("llm", "embed", "vlm", "asr")
@@ -45,6 +57,8 @@ class Wanted(msgspec.Struct, kw_only=True):
     kind: str = "llm"
     tags: list[str] = []
     settings: dict[str, Any] = {}
+    team_id: int = 0  # who owns it; 0: the default team
+    visibility: str = Visibility.HUB
 
 
 # --- adding ---------------------------------------------------------------------------------------
@@ -64,19 +78,26 @@ def add(wanted: Wanted) -> Model:
         )
     elif wanted.settings:  # checked again once the engine is known
         fields["settings"] = wanted.settings
-    row = create(wanted.name, source=wanted.source, tags=wanted.tags, **fields)
-    if wanted.source == "remote":
-        vault.put(vault.of_model(row.name), wanted.api_key)
+    with transaction.atomic():
+        if wanted.team_id:
+            fields |= {"team_id": wanted.team_id, "visibility": str(wanted.visibility)}
+        row = create(wanted.name, source=wanted.source, tags=wanted.tags, **fields)
+        if wanted.source == "remote":
+            vault.put(vault.of_model(row.name), wanted.api_key)
     return row
 
 
 def create(name: str, *, source: str, **fields: Any) -> Model:
     """Insert the row, or start a failed one of the same source again. Raises: Conflict."""
     fields["source"] = source
+    if "team_id" not in fields and (origin := fields.get("base") or fields.get("variant_of")):
+        fields |= {"team_id": origin.team_id, "visibility": origin.visibility}
     try:
         with transaction.atomic():
             row = _again(name, fields) or Model.objects.create(name=name, **fields)
+            owners.check(row)
             catalog.invalidate()
+            trail.added(row)
     except IntegrityError:
         raise Conflict(f"there is a model named `{name}` already", param="name") from None
     return row
@@ -85,6 +106,8 @@ def create(name: str, *, source: str, **fields: Any) -> Model:
 def _again(name: str, fields: dict[str, Any]) -> Model | None:
     """What was downloaded before stays where it is, and is taken up where it was cut."""
     same = Model.objects.select_for_update().filter(name=name, source=fields["source"])
+    if "team_id" in fields:  # another team's is not taken over
+        same = same.filter(team_id=fields["team_id"])
     row = same.filter(state__in=RESTARTABLE).first()
     if row is None:
         return None
@@ -112,7 +135,7 @@ def check_name(name: str) -> None:
 
 def _local(wanted: Wanted) -> dict[str, Any]:
     path = places.allowed(_given(wanted.path, "path"))
-    report = reading.inspect(path)  # refuse at once what can be seen at once
+    report = inspection.at_a_glance(path)  # refuse at once what can be seen at once
     if report.kind == "adapter":
         raise InvalidValue("this is an adapter; add it with source `adapter`", param="source")
     return {
@@ -168,7 +191,7 @@ def base_of(name: str) -> Model:
     if row.engine not in ENGINES:
         raise InvalidValue(
             f"`{row.name}` is served by {row.engine or 'nothing yet'}; an adapter needs a base of"
-            " safetensors files (engine {' or '.join(ENGINES)})",
+            f" safetensors files (engine {' or '.join(ENGINES)})",
             param="base",
         )
     return row
@@ -186,7 +209,7 @@ def _variant(wanted: Wanted) -> dict[str, Any]:
     fields = {field: getattr(model, field) for field in (*same, *more)}
     return (
         fields
-        | _other_engine(model, wanted.engine)
+        | other_engine(model, wanted.engine)
         | {
             "variant_of": model.variant_of or model,
             "state": Model.State.AVAILABLE,
@@ -194,7 +217,7 @@ def _variant(wanted: Wanted) -> dict[str, Any]:
     )
 
 
-def _other_engine(model: Model, engine: str) -> dict[str, Any]:
+def other_engine(model: Model, engine: str) -> dict[str, Any]:
     """Options are one engine's own, so another one starts without. Raises: InvalidValue."""
     if not engine or engine == model.engine:
         return {}
@@ -230,10 +253,11 @@ SOURCES = {
 }
 
 
-def register_adapter(name: str, base: str, path: str) -> Model:
+def register_adapter(name: str, base: str, path: str, **owner: Any) -> Model:
     """Make the row of an adapter that was trained here; its files stay the caller's.
 
-    It is served once `arrivals` has brought it. Raises: Conflict, InvalidValue, UnsafeModel.
+    `owner` is a team_id with a visibility; without, the base's. It is served once `arrivals` has
+    brought it. Raises: Conflict, InvalidValue, UnsafeModel.
     """
     check_name(name)
     model = base_of(base)
@@ -241,7 +265,21 @@ def register_adapter(name: str, base: str, path: str) -> Model:
         raise InvalidValue("there is no adapter_config.json in this folder", param="path")
     fields: dict[str, Any] = {"base": model, "kind": model.kind, "engine": model.engine}
     fields |= {"origin": path, "path": path, "owns_files": True, "state": Model.State.QUEUED}
-    return create(name, source="trained", **fields)
+    return create(name, source="trained", **fields, **owner)
+
+
+def register_model(name: str, base: str, path: str, **owner: Any) -> Model:
+    """Make the row of a whole model that was trained here from `base`, as `register_adapter`.
+
+    Raises: Conflict, InvalidValue, UnsafeModel.
+    """
+    check_name(name)
+    model = base_of(base)
+    if reading.inspect(Path(path)).kind != model.kind:
+        raise InvalidValue(f"this folder holds no model like {base}", param="path")
+    fields: dict[str, Any] = {"kind": model.kind, "engine": model.engine, "licence": model.licence}
+    fields |= {"origin": path, "path": path, "owns_files": True, "state": Model.State.QUEUED}
+    return create(name, source="trained", **fields, **owner)
 
 
 def _given(value: str, param: str) -> str:
@@ -257,42 +295,7 @@ def named(name: str, param: str) -> Model:
     return row
 
 
-# --- changing and leaving ---------------------------------------------------------------------------
-
-
-def change(
-    row: Model, patch: dict[str, Any], tags: list[str] | None = None, api_key: str | None = None
-) -> Model:
-    """Set what the next request is served with. Raises: UnknownParameter, InvalidValue."""
-    with transaction.atomic():
-        row = Model.objects.select_for_update(of=("self",)).get(pk=row.pk)
-        if patch and row.is_attached:
-            raise InvalidValue(
-                f"`{row.name}` is served by its base `{row.served_as}`: change that one, or add the"
-                " adapter again with settings, for a copy of its own"
-            )
-        row.settings = model_settings.changed(row.settings, patch, row.engine)
-        _check_context(row)
-        row.tags = row.tags if tags is None else tags
-        if api_key is not None:
-            _renew_key(row, api_key)
-        row.save(update_fields=["settings", "tags", "sha256", "updated_at"])
-        catalog.invalidate()
-    return row
-
-
-def _check_context(row: Model) -> None:
-    asked, own = row.settings.get("context_tokens", 0), row.context_tokens
-    if own and asked > own:
-        raise InvalidValue(f"the model has a context of {own} tokens", param="context_tokens")
-
-
-def _renew_key(row: Model, api_key: str) -> None:
-    """Another digest is another version: what is loaded with the old key is replaced."""
-    if row.source != "remote":
-        raise InvalidValue("only a remote model has a key", param="api_key")
-    vault.put(vault.of_model(row.name), api_key)
-    row.sha256 = secrets.token_hex(32)
+# --- trying again and leaving ---------------------------------------------------------------------------
 
 
 def restart(row: Model) -> Model:
@@ -301,9 +304,11 @@ def restart(row: Model) -> Model:
     if row.source == "upload":  # without all of its parts it cannot be inspected
         rows = rows.filter(upload=None)
     fresh = {"state_reason": "", "done_bytes": 0, "bytes_per_s": 0.0}
-    if not rows.update(state=Model.State.QUEUED, **fresh):
-        raise Conflict(f"`{row.name}` is {row.state}: there is nothing to try again")
-    catalog.invalidate()
+    with transaction.atomic():
+        if not rows.update(state=Model.State.QUEUED, **fresh):
+            raise Conflict(f"`{row.name}` is {row.state}: there is nothing to try again")
+        catalog.invalidate()
+        trail.model("retry", row)
     row.refresh_from_db()
     return row
 
@@ -311,13 +316,14 @@ def restart(row: Model) -> Model:
 def cancel(row: Model) -> Model:
     """End an arrival; its worker sees it within a second. Raises: Conflict."""
     states = [*ARRIVING, Model.State.UPLOADING]
-    done = Model.objects.filter(pk=row.pk, state__in=states).update(
-        state=Model.State.CANCELLED, state_reason="cancelled", bytes_per_s=0.0
-    )
+    ended = {"state": Model.State.CANCELLED, "state_reason": "cancelled", "bytes_per_s": 0.0}
+    with transaction.atomic():
+        if not Model.objects.filter(pk=row.pk, state__in=states).update(**ended):
+            row.refresh_from_db()
+            raise Conflict(f"`{row.name}` is {row.state}: there is nothing to cancel")
+        catalog.invalidate()
+        trail.model("cancel", row)
     row.refresh_from_db()
-    if not done:
-        raise Conflict(f"`{row.name}` is {row.state}: there is nothing to cancel")
-    catalog.invalidate()
     return row
 
 
@@ -337,9 +343,11 @@ def remove(row: Model, *, force: bool = False) -> None:
                 f"`{row.name}` is used by {', '.join(sorted(users))}; remove those first"
             )
         _release_names(row, force=force)
+        before = trail.of_model(row)
         row.delete()
         vault.put(vault.of_model(row.name), "")
         catalog.invalidate()
+        trail.model("remove", row, before=before)
     if row.owns_files:
         places.remove_owned(folder)
 
@@ -352,11 +360,14 @@ def _release_names(row: Model, *, force: bool) -> None:
     for alias in names:
         left = [target for target in alias.targets if target["model"] != row.name]
         heir = Model.objects.filter(name=left[0]["model"]).first() if left else None
+        before = trail.of_alias(alias)
         if heir is None:
             alias.delete()
+            trail.alias("remove", alias, before=before)
             continue
         alias.target, alias.targets = heir, left
         alias.save()
+        trail.alias("change", alias, before=before, after=trail.of_alias(alias))
 
 
 def _leads_to(alias: Alias, row: Model) -> bool:

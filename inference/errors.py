@@ -13,6 +13,7 @@ class HubError(Exception):
     status: ClassVar[int] = 500
     type: ClassVar[str] = "server_error"
     retryable: bool = False
+    prompt_tokens: int = 0  # of the request, where an engine had counted them
 
     def __init__(
         self, message: str, *, param: str | None = None, retry_after_s: float | None = None
@@ -21,6 +22,12 @@ class HubError(Exception):
         self.message = message
         self.param = param
         self.retry_after_s = retry_after_s
+        self.details: dict[str, object] | None = None  # the same in fields, for programs
+
+    @property
+    def sentence(self) -> str:
+        """Give the message as clients read it: every API answers in sentences."""
+        return as_sentence(self.message)
 
 
 class InvalidRequest(HubError):
@@ -71,6 +78,12 @@ class NotAuthenticated(HubError):
     code, status, type = "invalid_api_key", 401, "invalid_request_error"
 
 
+class SecondFactorNeeded(NotAuthenticated):
+    """The password was right; a code is asked for too."""
+
+    code = "second_factor_needed"
+
+
 class PermissionDenied(HubError):
     code, status, type = "permission_denied", 403, "invalid_request_error"
 
@@ -113,6 +126,12 @@ class QueueFull(HubError):
     """Too many wait for this model: shed, with Retry-After."""
 
     code, status, type, retryable = "queue_full", 429, "rate_limit_error", True
+
+
+class TokenBudgetExceeded(HubError):
+    """The request alone is over the tokens that its caller may use in an hour."""
+
+    code, status, type = "token_budget_exceeded", 429, "rate_limit_error"
 
 
 class EngineFailed(HubError):
@@ -167,6 +186,20 @@ class Unavailable(HubError):
     code, status, type, retryable = "service_unavailable", 503, "server_error", True
 
 
+# What libraries say, in C++ and in Python, when they are refused memory.
+NO_MEMORY = ("bad_alloc", "cannot allocate memory", "can't allocate memory", "failed to allocate")
+
+
+def as_sentence(text: str) -> str:
+    """Begin with a capital, unless it begins with a name such as gpt-4o, and end with a full stop."""
+    text = text.strip()
+    first, last = text.partition(" ")[0], text.rpartition(" ")[2]
+    if first.isalpha() and first.islower():
+        text = text[:1].upper() + text[1:]
+    ends = text[-1:] in {"", *".!?:…"} or "/" in last  # a path or an address stays as it is
+    return text if ends else f"{text}."
+
+
 def _tree(root: type[HubError]) -> list[type[HubError]]:
     return [root, *(leaf for child in root.__subclasses__() for leaf in _tree(child))]
 
@@ -175,7 +208,14 @@ ERRORS: dict[str, type[HubError]] = {error.code: error for error in _tree(HubErr
 
 
 def from_code(
-    code: str, message: str, *, param: str | None = None, retry_after_s: float | None = None
+    code: str,
+    message: str,
+    *,
+    param: str | None = None,
+    retry_after_s: float | None = None,
+    details: dict[str, object] | None = None,
 ) -> HubError:
     """Build again, on this side of a socket, the error that the other side named."""
-    return ERRORS.get(code, HubError)(message, param=param, retry_after_s=retry_after_s)
+    error = ERRORS.get(code, HubError)(message, param=param, retry_after_s=retry_after_s)
+    error.details = details
+    return error

@@ -15,7 +15,7 @@ from urllib.parse import quote, urlsplit
 import httpx
 import msgspec
 
-from inference import downloads
+from inference import downloads, projectors
 from inference.downloads import DownloadFailed, Refused, Source
 from inference.safe_address import public_addresses
 
@@ -65,6 +65,7 @@ class Listing:
     commit: str
     licence: str
     files: tuple[HubFile, ...]
+    others: tuple[HubFile, ...] = ()  # weights that were not chosen
 
     @property
     def size_bytes(self) -> int:
@@ -83,17 +84,19 @@ class Hub:
         """Pin the revision to a commit and choose the files. Raises: DownloadFailed, Refused."""
         place = f"{self.endpoint}/api/models/{quote(model_id)}/revision/{quote(revision, safe='')}"
         with downloads.open_client(self.door) as client:
-            found = _asked(client, place, self._headers(), model_id)
+            found = _asked(client, place, self.headers, model_id)
         if not COMMIT.fullmatch(found.sha):
             raise DownloadFailed(f"{model_id}: the hub names no commit")
-        files = chosen([_file(sibling) for sibling in found.siblings[:MAX_FILES]], patterns)
+        there = [_file(sibling) for sibling in found.siblings[:MAX_FILES]]
+        files = chosen(there, patterns)
         if not files:
             raise DownloadFailed(
                 f"{model_id} holds no safetensors or GGUF file"
                 + (f" that matches {', '.join(patterns)}" if patterns else "")
             )
         licence = str((found.cardData or {}).get("license") or "")[:64]
-        return Listing(found.sha, licence, tuple(files))
+        others = [f for f in there if _is_weights(f) and TAKEN.fullmatch(f.name) and f not in files]
+        return Listing(found.sha, licence, tuple(files), tuple(others))
 
     def fetch(
         self, model_id: str, commit: str, file: HubFile, target: Path, progress: downloads.Progress
@@ -102,7 +105,7 @@ class Hub:
         if target.is_file() and _is_whole(file, target):
             return
         url = self._place(model_id, commit, file)
-        source = Source(url, sha256=file.sha256, headers=self._headers(), door=self.door)
+        source = Source(url, sha256=file.sha256, headers=self.headers, door=self.door)
         downloads.download(source, target, progress)
         _check(file, target)
 
@@ -112,7 +115,7 @@ class Hub:
         """Give a file's beginning, as long as `more` wants by what has come. Raises: DownloadFailed."""
         url = self._place(model_id, commit, file)
         # A compressed body would not begin with the file's own bytes.
-        headers = {**self._headers(), "accept-encoding": "identity"}
+        headers = {**self.headers, "accept-encoding": "identity"}
         begin = b""
         try:
             with (
@@ -140,7 +143,8 @@ class Hub:
             return str(addresses[0])
         raise Refused(f"the hub redirects to {host}, which is no public address")
 
-    def _headers(self) -> dict[str, str]:
+    @property
+    def headers(self) -> dict[str, str]:
         return {"authorization": f"Bearer {self.token}"} if self.token else {}
 
 
@@ -154,7 +158,17 @@ def chosen(files: list[HubFile], patterns: Sequence[str]) -> list[HubFile]:
         wanted = _usual_weights(usable)
     if not wanted:
         return []
+    wanted += _projectors(wanted, usable)
     return wanted + [file for file in usable if not _is_weights(file)]
+
+
+def _projectors(wanted: list[HubFile], usable: list[HubFile]) -> list[HubFile]:
+    """A language model in GGUF brings along the file by which it sees, unless one is taken already."""
+    models = [file.name for file in wanted if file.name.lower().endswith(".gguf")]
+    if not models or any(projectors.is_one(name) for name in models):
+        return []
+    chosen = projectors.beside(models[0], [file.name for file in usable])
+    return [file for file in usable if file.name == chosen]
 
 
 def _usual_weights(files: list[HubFile]) -> list[HubFile]:
@@ -162,7 +176,7 @@ def _usual_weights(files: list[HubFile]) -> list[HubFile]:
     if tensors := [file for file in top if file.name.lower().endswith(".safetensors")]:
         return tensors
     ggufs = [file for file in files if file.name.lower().endswith(".gguf")]
-    ggufs = [file for file in ggufs if "mmproj" not in file.name.lower()]
+    ggufs = [file for file in ggufs if not projectors.is_one(file.name)]
     for kind in QUANTIZED_FIRST:
         if found := [file for file in ggufs if kind in file.name.upper()]:
             return found
@@ -179,10 +193,7 @@ def _asked(client: httpx.Client, place: str, headers: dict[str, str], model_id: 
         answer = client.get(place, params={"blobs": "true"}, headers=headers)
     except httpx.HTTPError as error:
         hub = place.partition("/api/models/")[0]
-        raise DownloadFailed(
-            f"the model hub {hub} does not answer: {downloads.plain(error)}; check that this machine"
-            " reaches it, or set AI_HUB_HF_ENDPOINT to another one"
-        ) from error
+        raise DownloadFailed(silent(hub, error)) from error
     if answer.status_code in downloads.REFUSED:
         raise Refused(_why(answer.status_code, model_id))
     if answer.status_code != httpx.codes.OK or len(answer.content) > MAX_ANSWER_BYTES:
@@ -191,6 +202,13 @@ def _asked(client: httpx.Client, place: str, headers: dict[str, str], model_id: 
         return msgspec.json.decode(answer.content, type=_Answer)
     except msgspec.DecodeError as error:
         raise DownloadFailed(f"{model_id}: the model hub's answer is not its protocol's") from error
+
+
+def silent(endpoint: str, error: Exception) -> str:
+    return (
+        f"the model hub {endpoint} does not answer: {downloads.plain(error)}; check that this"
+        " machine reaches it, or set AI_HUB_HF_ENDPOINT to another one"
+    )
 
 
 def _why(status: int, model_id: str) -> str:

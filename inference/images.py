@@ -59,6 +59,12 @@ def decode(image: wire.Image, param: str = "image") -> Image.Image:
             raise InvalidMedia("the image is damaged: it cannot be decoded", param=param) from error
 
 
+def pixels(image: wire.Image) -> int:
+    """Give the size of a picture by its header: what it took to decode it, at most."""
+    with _open(image.data, "image") as opened:
+        return min(opened.width * opened.height, MAX_PIXELS)
+
+
 def _open(data: bytes, param: str) -> Image.Image:
     try:
         return Image.open(io.BytesIO(data), formats=FORMATS)

@@ -23,6 +23,7 @@ def status(
         reason=found.reason,
         progress=found.progress,
         context_tokens=found.context_tokens,
+        capabilities=found.capabilities,
         load_s=found.load_s,
         idle_s=found.idle_s,
         unload_in_s=found.unload_in_s,

@@ -11,6 +11,7 @@ from prometheus_client.registry import Collector
 
 from inference import wire
 
+RESERVATION_STATES: tuple[wire.ReservationState, ...] = ("waiting", "granted", "yielding")
 BREAKER_STATES: tuple[wire.BreakerState, ...] = ("closed", "open", "half_open")
 STATES: tuple[wire.ModelState, ...] = ("cold", "loading", "ready", "draining", "failed")
 _WAITS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 120, 300)
@@ -84,6 +85,7 @@ class NodeCollector(Collector):
             yield from _gauges(snapshot.models)
             yield from _counters(snapshot.models)
             yield _devices(snapshot.devices)
+            yield from _reservations(snapshot)
 
 
 def _states(models: list[wire.ModelStatus]) -> Metric:
@@ -147,3 +149,23 @@ def _devices(devices: list[wire.DeviceInfo]) -> Metric:
         family.add_metric([device.name, "limit"], float(device.limit_bytes))
         family.add_metric([device.name, "used"], float(device.used_bytes))
     return family
+
+
+def _reservations(snapshot: wire.Snapshot) -> Iterable[Metric]:
+    """Trainings are counted, not named."""
+    count = GaugeMetricFamily(
+        "hub_reservations", "Trainings by the state of their memory.", labels=["state"]
+    )
+    for state in RESERVATION_STATES:
+        count.add_metric([state], float(sum(o.state == state for o in snapshot.reservations)))
+    yield count
+    memory = GaugeMetricFamily(
+        "hub_reservation_memory_bytes",
+        "Memory that trainings have: claim (reserved), used (measured now).",
+        labels=["device", "kind"],
+    )
+    for device in snapshot.devices:
+        there = [o for o in snapshot.reservations if o.holds(device.name)]
+        memory.add_metric([device.name, "claim"], float(sum(o.claim_bytes for o in there)))
+        memory.add_metric([device.name, "used"], float(sum(o.memory_bytes for o in there)))
+    yield memory

@@ -1,6 +1,6 @@
 """What an operator may set for one model, with ranges; the same names as in the spec.
 
-`entries.change` validates against it; `catalog.spec_of` puts the result into the spec.
+`changes.change` validates against it; `specs.of` puts the result into the spec.
 """
 
 from typing import Annotated, Any, Literal, get_args, get_type_hints
@@ -12,7 +12,7 @@ from inference.errors import InvalidValue, UnknownParameter
 
 Count = Annotated[int, Meta(ge=1, le=4096)]
 Bytes = Annotated[int, Meta(ge=1, le=2**50)]
-SOFT = frozenset({"pinned", "priority", "idle_unload_s", "max_queue"})
+SOFT = frozenset({"pinned", "priority", "idle_unload_s", "max_queue", "replicas"})
 
 
 class Settings(msgspec.Struct, kw_only=True, omit_defaults=True, forbid_unknown_fields=True):
@@ -26,6 +26,7 @@ class Settings(msgspec.Struct, kw_only=True, omit_defaults=True, forbid_unknown_
     device: Annotated[str, Meta(pattern=r"^(auto|cpu|cuda(:\d{1,2})?)$")] | None = None
     max_concurrency: Count | None = None
     max_queue: Annotated[int, Meta(ge=0, le=100_000)] | None = None
+    replicas: Annotated[int, Meta(ge=1, le=16)] | None = None
     options: dict[str, str | int | float | bool] | None = None
 
 
@@ -52,6 +53,11 @@ class _Embed(msgspec.Struct, omit_defaults=True, forbid_unknown_fields=True):
     batch_tokens: Annotated[int, Meta(ge=16, le=2**20)] | None = None
 
 
+class _Whisper(msgspec.Struct, omit_defaults=True, forbid_unknown_fields=True):
+    beam_size: Annotated[int, Meta(ge=1, le=10)] | None = None
+    max_audio_s: Annotated[float, Meta(ge=1, le=86_400)] | None = None
+
+
 class _Remote(msgspec.Struct, omit_defaults=True, forbid_unknown_fields=True):
     upstream_model: Annotated[str, Meta(min_length=1, max_length=256)] | None = None
 
@@ -63,6 +69,8 @@ class _Vllm(msgspec.Struct, omit_defaults=True, forbid_unknown_fields=True):
     kv_cache_bytes: Annotated[int, Meta(ge=0, le=2**50)] | None = None
     kv_cache_dtype: Literal["auto", "fp8", "fp8_e4m3", "fp8_e5m2"] | None = None
     enforce_eager: bool | None = None
+    max_loras: Annotated[int, Meta(ge=0, le=64)] | None = None
+    max_lora_rank: Literal["8", "16", "32", "64", "128", "256"] | None = None
 
 
 OPTIONS: dict[str, type[msgspec.Struct]] = {
@@ -70,6 +78,7 @@ OPTIONS: dict[str, type[msgspec.Struct]] = {
     "llm_transformers": _Transformers,
     "vlm_transformers": _Vision,
     "llm_vllm": _Vllm,
+    "asr_whisper": _Whisper,
     "embed_text": _Embed,
     "embed_clip": _Embed,
     "remote_openai": _Remote,

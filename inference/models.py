@@ -3,8 +3,23 @@
 from django.db import models
 from django.utils import timezone
 
+from accounts.models import Owned, OwnedRows, Visibility
 
-class Model(models.Model):
+
+class Shared(Owned):
+    """Names that requests use are for the whole hub, unless somebody says otherwise."""
+
+    visibility = models.CharField(max_length=8, choices=Visibility.choices, default=Visibility.HUB)
+
+    class Meta:
+        abstract = True
+
+
+class Models(OwnedRows["Model"]):
+    """Reads of models."""
+
+
+class Model(Shared):
     """A model that can be served; files live under the data folder or where the operator put them."""
 
     class State(models.TextChoices):
@@ -44,11 +59,15 @@ class Model(models.Model):
     quantization = models.CharField(max_length=32, blank=True)
     size_bytes = models.BigIntegerField(default=0)
     sha256 = models.CharField(max_length=64, blank=True)
+    checked_at = models.DateTimeField(null=True, blank=True)  # its files against their sums
+    damage = models.JSONField(default=list, blank=True)  # what was wrong then
     context_tokens = models.IntegerField(default=0)
     settings = models.JSONField(default=dict, blank=True)
     measured_bytes = models.BigIntegerField(default=0)
     created_at = models.DateTimeField(auto_now_add=True)
     updated_at = models.DateTimeField(auto_now=True)
+
+    objects = Models.as_manager()
 
     def __str__(self) -> str:
         return self.name
@@ -78,7 +97,11 @@ class Model(models.Model):
 ARRIVING = frozenset({Model.State.QUEUED, Model.State.DOWNLOADING, Model.State.INSPECTING})
 
 
-class Alias(models.Model):
+class Aliases(OwnedRows["Alias"]):
+    """Reads of names and routes."""
+
+
+class Alias(Shared):
     """Another name for a model, or a route: several targets with weights, one after another."""
 
     name = models.CharField(max_length=128, unique=True)
@@ -90,6 +113,8 @@ class Alias(models.Model):
     defaults = models.JSONField(default=dict, blank=True)  # parameters that a request leaves open
     system_prompt = models.TextField(blank=True)
     updated_at = models.DateTimeField(auto_now=True)
+
+    objects = Aliases.as_manager()
 
     def __str__(self) -> str:
         return self.name

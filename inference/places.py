@@ -71,15 +71,23 @@ def remove_owned(path: Path) -> None:
         shutil.rmtree(found, ignore_errors=True)
 
 
-def check_disk(needed_bytes: int) -> None:
-    """Raises: DiskFull, with what is needed and what is free."""
-    root = Path(settings.HUB_MODELS)
-    root.mkdir(parents=True, exist_ok=True)
-    free = shutil.disk_usage(root).free
+def check_disk(
+    needed_bytes: int,
+    root: Path | None = None,
+    whose: str = "the models",
+    cure: str = "free some, or set AI_HUB_MODELS to another disk",
+) -> None:
+    """Look at the disk of a folder, without one at that of the models.
+
+    Raises: DiskFull, with what is needed and what is free.
+    """
+    place = Path(settings.HUB_MODELS) if root is None else root
+    place.mkdir(parents=True, exist_ok=True)
+    free = shutil.disk_usage(place).free
     if free < needed_bytes + SPARE_BYTES:
         raise DiskFull(
-            f"this needs {_mib(needed_bytes)} and {_mib(SPARE_BYTES)} that stay free, but the disk"
-            f" of the models has {_mib(free)} left; free some, or set AI_HUB_MODELS to another disk"
+            f"this needs {_mib(needed_bytes)} and {_mib(SPARE_BYTES)} that stay free,"
+            f" but the disk of {whose} has {_mib(free)} left; {cure}"
         )
 
 

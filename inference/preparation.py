@@ -1,17 +1,37 @@
-"""Make a model's files out of another model's: the conversion runs in a process of its own."""
+"""Work on a stranger's files that needs an engine's library: in a process of its own, with limits.
+
+Called by the worker: conversions, merges, the check of chat templates.
+"""
 
 import fcntl
 import json
 import os
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 
 from inference import starters
+from inference.engines.bounds import NICENESS, VARIABLE
 
-NICENESS = 10
+MIB = 2**20
+CONVERSION_CPU_S = 2 * 3600
+LIBRARIES_BYTES = 6 * 1024 * MIB  # of address space that torch may write to, before any model
+COPIES = 8  # of a model's files: read, in 32 bits, and as it is written
+
+
+@dataclass(frozen=True, slots=True)
+class Bounds:
+    """What a process may take; a hostile file ends it, and nothing else."""
+
+    cpu_s: int
+    data_bytes: int
+    file_bytes: int
+
+
+TEMPLATE = Bounds(cpu_s=10, data_bytes=512 * MIB, file_bytes=MIB)
 
 
 class PreparationFailed(Exception):
@@ -36,6 +56,24 @@ def merge(base: Path, adapter: Path, target: Path) -> None:
     _run("merge", base, adapter, target)
 
 
+def to_ctranslate2(source: Path, target: Path) -> None:
+    """Make what `asr_whisper` serves of Whisper's safetensors. Raises: PreparationFailed, OSError."""
+    size = sum(file.stat().st_size for file in source.rglob("*") if file.is_file())
+    data = LIBRARIES_BYTES + COPIES * size
+    bounds = Bounds(cpu_s=CONVERSION_CPU_S, data_bytes=data, file_bytes=2 * size + 64 * MIB)
+    _run("convert_whisper", source, target, bounds=bounds)
+
+
+def template_problems(templates: Sequence[str]) -> list[str]:
+    """Say of each chat template why it does not compile; empty where it does. Raises: OSError."""
+    try:
+        done = _run("check_template", stdin=json.dumps([*templates]), bounds=TEMPLATE)
+        found = json.loads(done.stdout.splitlines()[-1])["done"]
+    except (PreparationFailed, ValueError, KeyError, IndexError, TypeError):
+        return ["it takes too long or too much memory to compile" for _ in templates]
+    return [str(problem) for problem in found]
+
+
 @contextmanager
 def _exclusive(file: Path) -> Iterator[None]:
     with file.open("w") as lock:
@@ -43,20 +81,27 @@ def _exclusive(file: Path) -> Iterator[None]:
         yield
 
 
-def _run(module: str, *paths: Path) -> None:
-    """One thread, low priority: serving goes first."""
+def _run(
+    module: str, *paths: Path, stdin: str = "", bounds: Bounds | None = None
+) -> subprocess.CompletedProcess[str]:
+    """One thread, low priority: serving goes first. Raises: PreparationFailed, OSError."""
     command = [sys.executable, "-m", f"inference.engines.{module}", *map(str, paths)]
+    own = {"OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1"}
+    if bounds is not None:
+        own[VARIABLE] = f"{bounds.cpu_s} {bounds.data_bytes} {bounds.file_bytes}"
     done = subprocess.run(
         command,
+        input=stdin,
         capture_output=True,
         text=True,
         check=False,
-        env={**_environment(), "OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1"},
+        env={**_environment(), **own},
         cwd=Path(__file__).parent.parent,
-        preexec_fn=_be_nice,
+        preexec_fn=None if bounds else _be_nice,  # with bounds it is nice by itself
     )
     if done.returncode != 0:
         raise PreparationFailed(_reason(done))
+    return done
 
 
 def _be_nice() -> None:

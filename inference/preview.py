@@ -13,16 +13,31 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
 
-from django.conf import settings
-
-from inference import fit, hub_protocol, places, reading, vault, wire
+from inference import (
+    chat_templates,
+    fit,
+    hub_protocol,
+    hubs,
+    inspection,
+    places,
+    reading,
+    wire,
+)
 from inference.errors import InvalidValue, UnsafeModel
 from inference.hub_protocol import HubFile, Listing
 from inference.node import headers
 from inference.reading import Report
 
 READ_WHOLE = frozenset(
-    {"config.json", "adapter_config.json", "modules.json", reading.OPEN_CLIP}
+    {
+        "config.json",
+        "adapter_config.json",
+        "modules.json",
+        "README.md",
+        reading.OPEN_CLIP,
+        *chat_templates.CONFIGS,
+        "chat_template.jinja",
+    }
 )  # of the small files, those that say what a model is
 MAX_SMALL_BYTES = 4 * 2**20
 MAX_HEAD_BYTES = 16 * 2**20
@@ -52,17 +67,14 @@ class Preview:
     commit: str = ""
     licence: str = ""
     fit: dict[str, Any] | None = None
+    others: tuple[HubFile, ...] = ()  # weights of the hub's that were not chosen
 
 
 def of_hub(
     model_id: str, revision: str, patterns: list[str], state: wire.Snapshot | None
 ) -> Preview:
     """Ask the hub for a listing and for headers. Raises: DownloadFailed, UnsafeModel, OSError."""
-    hub = hub_protocol.Hub(
-        endpoint=settings.HUB_HF_ENDPOINT,
-        token=vault.get(vault.HUGGINGFACE_TOKEN),
-        private_allowed=settings.HUB_PRIVATE_UPSTREAMS,
-    )
+    hub = hubs.configured()
     listing = hub.listing(model_id, revision, patterns)
     taken = _Taken()
     with ThreadPoolExecutor(AT_ONCE) as threads:
@@ -77,6 +89,7 @@ def of_hub(
         listing.commit,
         listing.licence,
         found.fit,
+        listing.others,
     )
 
 
@@ -92,7 +105,7 @@ def of_heads(heads: Iterable[Head], state: wire.Snapshot | None) -> Preview:
 
 def of_place(place: Path, state: wire.Snapshot | None) -> Preview:
     """Judge files that are there. Raises: UnsafeModel, OSError."""
-    report = reading.inspect(place)
+    report = inspection.inspect(place)
     path = place / report.path if report.path else place
     files = 1 if place.is_file() else sum(1 for file in place.rglob("*") if file.is_file())
     return Preview(
@@ -109,6 +122,7 @@ def _fit(report: Report, path: Path, state: wire.Snapshot | None) -> dict[str, A
         kind=cast("wire.Kind", report.kind),
         engine=report.engine,
         path=str(path),
+        projector=str(path.with_name(report.projector)) if report.projector else "",
         context_tokens=report.context_tokens,
     )
     return fit.of(spec, state)

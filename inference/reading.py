@@ -1,24 +1,38 @@
 """What model files are, read from their headers before anything is loaded. Called by `entries`."""
 
 import hashlib
+import json
+import os
 import re
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import msgspec
 
-from inference import tensors
-from inference.downloads import chunks
+from inference import agreement, ctranslate2_file, model_card, model_types, projectors, tensors
+from inference.downloads import sha256_of
 from inference.engines.gguf_header import FILE_TYPES
 from inference.errors import UnsafeModel
 from inference.node import headers
+from inference.plain_files import open_plain
 
 OPEN_CLIP = "open_clip_config.json"
 MAX_SHARDS = 1000
-CTRANSLATE2_VERSIONS = 15  # Source: CTranslate2 4 writes 6
+MAX_SUMS = 2000  # files whose sums the catalog keeps; all of them count in the one of the model
 SHARD = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]*\.safetensors")
 SPLIT = re.compile(r"(.*)-(\d{5})-of-(\d{5})\.gguf")
+VLLM_METHODS = frozenset(
+    {"awq", "compressed-tensors", "fbgemm_fp8", "fp8", "gptq", "modelopt", "mxfp4"}
+)  # Source: vLLM's own list, of what is packed in safetensors
 FORBIDDEN = re.compile(r".*\.(py|pyc|bin|h5|msgpack|pkl|pickle|pt|pth|ckpt|so|dll|exe|sh)")
+
+
+class FileSum(msgspec.Struct, frozen=True):
+    """A file of a model as it was when it came."""
+
+    path: str
+    size_bytes: int
+    sha256: str
 
 
 class Report(msgspec.Struct, kw_only=True, omit_defaults=True):
@@ -29,32 +43,49 @@ class Report(msgspec.Struct, kw_only=True, omit_defaults=True):
     architecture: str = ""
     quantization: str = ""
     context_tokens: int = 0
+    vocab_tokens: int = 0
+    template: Literal["", "fine", "broken"] = (
+        ""  # of chats; empty: it has none, or was not looked at
+    )
+    converts: bool = False  # its engine serves what is made of these files when they have come
+    files: list[FileSum] = []
     parameters: int | None = None
     licence: str = ""
     size_bytes: int = 0
-    sha256: str = ""
     path: str = ""  # the spec's path, relative to what was inspected; empty: itself
+    projector: str = ""  # the name of the file beside it by which it sees
     attached: bool = False  # an adapter that its resident base takes on, and not a copy of both
     warnings: list[str] = []
 
 
 def inspect(place: Path) -> Report:
-    """Read headers only. Raises: UnsafeModel; OSError."""
+    """Read headers only. Raises: UnsafeModel."""
     try:
-        return _file(place) if place.is_file() else _folder(place)
+        return _alone(place) if place.is_file() else _folder(place)
     except headers.UnreadableModel as error:
         raise UnsafeModel(str(error)) from error
+    except OSError as error:
+        name = Path(str(error.filename or place)).name
+        raise UnsafeModel(f"{name} cannot be read: {error.strerror}") from error
 
 
-def digest(place: Path) -> str:
+def sums(place: Path) -> list[FileSum]:
+    """Hash every file. Raises: OSError."""
+    return [
+        FileSum(
+            file.relative_to(place).as_posix() if place.is_dir() else file.name,
+            file.stat().st_size,
+            sha256_of(file),
+        )
+        for file in _files(place)
+    ]
+
+
+def fingerprint(files: list[FileSum]) -> str:
     """Hash names and contents of all files, so that any change is another model."""
     total = hashlib.sha256()
-    for file in _files(place):
-        inner = hashlib.sha256()
-        for piece in chunks(file):
-            inner.update(piece)
-        name = file.relative_to(place).as_posix() if place.is_dir() else file.name
-        total.update(f"{name}\0{inner.hexdigest()}\n".encode())
+    for file in files:
+        total.update(f"{file.path}\0{file.sha256}\n".encode())
     return total.hexdigest()
 
 
@@ -68,14 +99,32 @@ def _files(place: Path) -> list[Path]:
     return [place] if place.is_file() else sorted(f for f in place.rglob("*") if f.is_file())
 
 
+def _alone(file: Path) -> Report:
+    """A folder may hold many models: which one a projector is for, only a folder of its own says."""
+    report = _file(file)
+    report.warnings = blindness(file)
+    return report
+
+
+def blindness(file: Path) -> list[str]:
+    """Say that a projector lies beside a file that was given alone. Raises: OSError."""
+    eyes = projectors.beside(file.name, [other.name for other in file.parent.glob("*.gguf")])
+    if eyes is None or projectors.is_one(file.name):
+        return []
+    return [f"{eyes} beside it is not taken: give a folder of the two, and the model sees"]
+
+
 def _file(file: Path) -> Report:
     if file.suffix != ".gguf":
         raise UnsafeModel(f"{file.name}: a single file must be GGUF; give other models' folder")
-    found = tensors.Tensors()
-    for part in _gguf_parts(file):
-        found.add(tensors.gguf(part))
+    found = _gguf_tensors(_gguf_parts(file))
     values = headers.gguf_numbers(file)
+    if values.get("general.architecture") == "clip":
+        raise UnsafeModel(f"{file.name} only lets a language model see; give the folder of both")
+    if refusal := model_types.refusal("gguf", values.get("general.architecture")):
+        raise UnsafeModel(refusal)
     shape = headers.read(str(file))
+    agreement.check_gguf(values, found.shapes, shape.vocab_tokens)
     kind = values.get("general.file_type")
     return Report(
         kind="llm",
@@ -84,9 +133,21 @@ def _file(file: Path) -> Report:
         quantization=FILE_TYPES.get(kind, "") if isinstance(kind, int) else "",
         parameters=found.parameters,
         context_tokens=shape.context_tokens,
+        vocab_tokens=shape.vocab_tokens,
         licence=str(values.get("general.license", ""))[:64],
         size_bytes=shape.weights_bytes,
     )
+
+
+def _gguf_tensors(parts: list[Path]) -> tensors.Tensors:
+    """Raises: UnsafeModel."""
+    found = tensors.Tensors()
+    for part in parts:
+        more = tensors.gguf(part)
+        if twice := found.shapes.keys() & more.shapes.keys():
+            raise UnsafeModel(f"{part.name} holds {min(twice)} again, which another part holds")
+        found.add(more)
+    return found
 
 
 def _gguf_parts(file: Path) -> list[Path]:
@@ -104,20 +165,53 @@ def _gguf_parts(file: Path) -> list[Path]:
 
 
 def _folder(folder: Path) -> Report:
-    for file in folder.rglob("*"):
-        if file.is_symlink() and not file.resolve().is_relative_to(folder.resolve()):
-            raise UnsafeModel(f"{file.name} is a link that leaves the folder")
-        if not file.is_file() and not file.is_dir():
-            raise UnsafeModel(f"{file.name} is no plain file")
+    _check_plain(folder)
     files = _files(folder)
-    if ggufs := [file for file in files if file.suffix == ".gguf" and "mmproj" not in file.name]:
-        report = _file(ggufs[0])
-        report.path = ggufs[0].relative_to(folder).as_posix()
+    if ggufs := [file for file in files if file.suffix == ".gguf"]:
+        report = _gguf_folder(folder, ggufs)
     else:
         report = _of_config(folder)
         report.size_bytes = sum(file.stat().st_size for file in files)
+    report.licence = report.licence or model_card.licence(folder)
     report.warnings = _unused([file for file in files if file != _ctranslate2(folder)])
     return report
+
+
+def _check_plain(folder: Path) -> None:
+    """Raises: UnsafeModel."""
+    root = os.path.realpath(folder)
+    for file in folder.rglob("*"):
+        if not file.name.isprintable():
+            raise UnsafeModel(f"{file.name[:100]!a} is no name for a model's file")
+        if file.is_symlink() and not Path(os.path.realpath(file)).is_relative_to(root):
+            raise UnsafeModel(f"`{file.name}` is a link that leaves the folder")
+        if not file.is_file() and not file.is_dir():
+            raise UnsafeModel(f"`{file.name}` is no plain file")
+
+
+def _gguf_folder(folder: Path, ggufs: list[Path]) -> Report:
+    """Raises: UnsafeModel; OSError."""
+    names = [file.relative_to(folder).as_posix() for file in ggufs]
+    own = next((name for name in names if not projectors.is_one(name)), None)
+    if own is None:
+        raise UnsafeModel(f"{names[0]} only lets a language model see, which is missing beside it")
+    report = _file(folder / own)
+    report.path = own
+    if eyes := projectors.beside(own, names):
+        _add_eyes(report, folder / eyes)
+    return report
+
+
+def _add_eyes(report: Report, eyes: Path) -> None:
+    """Check the file that makes images into vectors; one for sound only is left out."""
+    found = tensors.gguf(eyes)
+    values = headers.gguf_numbers(eyes)
+    if values.get("general.architecture") != "clip":
+        raise UnsafeModel(f"{eyes.name} is named like a projector, but is none")
+    if values.get("clip.has_vision_encoder") is True:
+        report.kind, report.projector = "vlm", eyes.name
+        report.size_bytes += eyes.stat().st_size
+        report.parameters = (report.parameters or 0) + found.parameters
 
 
 def _unused(files: list[Path]) -> list[str]:
@@ -135,14 +229,19 @@ def _of_config(folder: Path) -> Report:
     config = _config(folder / "config.json")
     if "auto_map" in config:
         raise UnsafeModel("config.json asks for code of its own (auto_map), which is never run")
-    if _ctranslate2(folder):
-        return Report(kind="asr", engine="asr_whisper", architecture="whisper (CTranslate2)")
+    if file := _ctranslate2(folder):
+        return _speech(folder, file)
     kind, engine = _kind(folder, config)
+    if refusal := model_types.refusal(kind, config.get("model_type")):
+        raise UnsafeModel(refusal)
     names = headers.architectures(config) or [""]
     report = Report(kind=kind, engine=engine, architecture=names[0][:100])
     report.context_tokens = _context(config)
-    _weighed(folder, report)
-    headers.read(str(folder))  # what the node refuses before each load is refused here
+    report.converts = engine == "asr_whisper"
+    _weighed(folder, report, config)
+    _note_packing(config, report)
+    # What the node refuses before each load is refused here.
+    report.vocab_tokens = headers.read(str(folder)).vocab_tokens
     return report
 
 
@@ -151,35 +250,82 @@ def _ctranslate2(folder: Path) -> Path | None:
     file = folder / "model.bin"
     if not file.is_file() or not any(folder.glob("vocabulary.*")):
         return None
-    with file.open("rb") as stream:
-        version = int.from_bytes(stream.read(4), "little")
-    return file if 1 <= version <= CTRANSLATE2_VERSIONS else None
+    return file if ctranslate2_file.version(file) else None
 
 
-def _weighed(folder: Path, report: Report) -> Report:
+def _speech(folder: Path, file: Path) -> Report:
+    """Raises: UnsafeModel."""
+    found = ctranslate2_file.read(file)
+    return Report(
+        kind="asr",
+        engine="asr_whisper",
+        architecture="whisper (CTranslate2)",
+        parameters=found.parameters or None,
+        quantization=found.main_type,
+        vocab_tokens=_words_in(folder),
+    )
+
+
+def _words_in(folder: Path) -> int:
+    """Count a vocabulary: a JSON list, or a line for each."""
+    file = next(folder.glob("vocabulary.*"))
+    with open_plain(file) as stream:
+        data = stream.read(headers.MAX_CONFIG_BYTES)
+    try:
+        words = json.loads(data) if file.suffix == ".json" else data.splitlines()
+    except (ValueError, RecursionError):
+        return 0
+    return len(words) if isinstance(words, list) else 0
+
+
+def _weighed(folder: Path, report: Report, config: dict[str, Any] | None = None) -> Report:
     """Check every file of weights, and that none is missing. Raises: UnsafeModel."""
-    _check_index(folder)
+    named = _index(folder)
+    files = {file.name: tensors.safetensors(file) for file in sorted(folder.glob("*.safetensors"))}
     found = tensors.Tensors()
-    for file in sorted(folder.glob("*.safetensors")):
-        found.add(tensors.safetensors(file))
+    for one in files.values():
+        found.add(one)
     if not found.parameters:
         bad = [file.name for file in folder.iterdir() if FORBIDDEN.fullmatch(file.name.lower())]
         only = f"; {bad[0]} is a pickle, which is never loaded" if bad else ""
         raise UnsafeModel(f"{folder.name} holds no safetensors weights{only}")
+    for name, shard in named.items():
+        if name not in files[shard].shapes:
+            raise UnsafeModel(f"the index finds {name[:100]!a} in {shard}, which does not hold it")
+    if config is not None and report.kind in {"llm", "embed", "vlm"}:
+        agreement.check(config, found.shapes, writes=report.kind == "llm")
     report.parameters, report.quantization = found.parameters, found.main_type
     return report
 
 
-def _check_index(folder: Path) -> None:
-    """The shards that an index names are names, not paths. Raises: UnsafeModel."""
+def _index(folder: Path) -> dict[str, str]:
+    """Give the shard of each tensor; shards have names, not paths. Raises: UnsafeModel."""
+    found: dict[str, str] = {}
     for index in folder.glob("*.safetensors.index.json"):
         shards = _config(index).get("weight_map")
         if not isinstance(shards, dict):
             raise UnsafeModel(f"{index.name} has no weight_map")
+        found |= {name: str(shard) for name, shard in shards.items()}
         for name in {str(shard) for shard in shards.values()}:
             if not SHARD.fullmatch(name):
                 raise UnsafeModel(f"{index.name} names {name[:100]!a}, which is no file here")
             _there(folder, name)
+    return found
+
+
+def _note_packing(config: dict[str, Any], report: Report) -> None:
+    """Weights that were packed elsewhere need an engine that computes with them. Raises: UnsafeModel."""
+    packed = config.get("quantization_config")
+    if not packed:
+        return
+    report.quantization = method = agreement.method(packed)
+    if method in agreement.KEEPING:
+        return
+    if report.engine != "llm_transformers" or method not in VLLM_METHODS:
+        raise UnsafeModel(
+            f"it is quantized as {method!a}, which no engine here computes; take its plain weights"
+        )
+    report.engine = "llm_vllm"
 
 
 def _there(folder: Path, name: str) -> Path:
@@ -191,23 +337,19 @@ def _there(folder: Path, name: str) -> Path:
 def _kind(folder: Path, config: dict[str, Any]) -> tuple[str, str]:
     """Raises: UnsafeModel."""
     names = " ".join(headers.architectures(config))
-    if "Whisper" in names:
-        raise UnsafeModel(
-            "Whisper is served from CTranslate2 files: convert it, or take such a one"
-        )
+    if "WhisperForConditionalGeneration" in names:
+        return "asr", "asr_whisper"
     sees = isinstance(config.get("vision_config"), dict)
     if sees and "ForConditionalGeneration" in names:
         return "vlm", "vlm_transformers"
     both = sees and isinstance(config.get("text_config"), dict)
     if "CLIPModel" in names or (both and names.endswith("Model")):
         return "clip", "embed_clip"
-    if "CausalLM" in names:
+    if "CausalLM" in names or "LMHead" in names:
         return "llm", "llm_transformers"
     if (folder / "modules.json").is_file() or names.endswith("Model"):
         return "embed", "embed_text"
-    raise UnsafeModel(
-        f"no engine serves the architecture {ascii(names[:100]) if names else 'without a name'}"
-    )
+    raise UnsafeModel(model_types.unknown("llm", names))
 
 
 def _context(config: dict[str, Any]) -> int:
@@ -220,7 +362,7 @@ def _context(config: dict[str, Any]) -> int:
 
 def _config(file: Path) -> dict[str, Any]:
     try:
-        with file.open("rb") as stream:
+        with open_plain(file) as stream:
             data = stream.read(headers.MAX_CONFIG_BYTES + 1)
         found = headers.bounded_json(data) if len(data) <= headers.MAX_CONFIG_BYTES else None
     except (OSError, ValueError):

@@ -25,7 +25,8 @@ DEADLINE_S = 300.0
 TICK_S = 1.0
 SNAPSHOT_S = 5.0
 RESTART_PAUSE_S = 0.25
-LAST = wire.Done | wire.Failure | wire.Loaded | wire.Planned | wire.Lines
+LAST = wire.Done | wire.Failure | wire.Loaded | wire.Planned | wire.Lines | wire.Course
+WAITS = wire.Submit | wire.Load | wire.Reserve  # these have a deadline
 AWAY = wire.Progress(state="queued", reason="the model node is starting again")
 
 
@@ -55,10 +56,11 @@ class Answer:
         Raises: NodeUnavailable.
         """
         patience_s = node_pulse.of(settings.HUB_NODE_ADDRESS).patience_s
-        if not isinstance(self._question, wire.Submit | wire.Load) or not patience_s:
+        if not isinstance(self._question, WAITS) or not patience_s:
             await self.ask()
             return
-        self._patience_s = min(patience_s, self._question.deadline_s)
+        deadline_s = self._question.deadline_s
+        self._patience_s = patience_s if deadline_s is None else min(patience_s, deadline_s)
         self._patient = True
         await self._again(FIRST_PAUSE_S)
 
@@ -83,7 +85,9 @@ class Answer:
 
     def _left(self) -> wire.Any:
         """Give the question with what is left of its deadline."""
-        if self._lost_s is None or not isinstance(self._question, wire.Submit | wire.Load):
+        if self._lost_s is None or not isinstance(self._question, WAITS):
+            return self._question
+        if self._question.deadline_s is None:
             return self._question
         left_s = self._question.deadline_s - (time.monotonic() - self._asked_s)
         return msgspec.structs.replace(self._question, deadline_s=max(0.0, left_s))
@@ -108,6 +112,11 @@ class Answer:
         async for batch in self.batches():
             for message in batch:
                 yield message
+
+    def add(self, message: wire.Resize) -> None:
+        """Send a correction of the question; one that finds no node is not repeated."""
+        if self._connection is not None:
+            self._connection.write(wire.encode(message))
 
     def finish(self, keep: bool) -> None:
         """Keep the connection for the next question, or close it, which cancels this one."""
@@ -180,7 +189,7 @@ async def open(  # noqa: A001 (the room's contract: router.open)
         deadline_s=deadline_s,
         companions=await _companions(spec.name),
     )
-    async with _asked(submit, tick_s) as answer:
+    async with asking(submit, tick_s) as answer:
         yield answer
 
 
@@ -201,7 +210,7 @@ async def load(
     on_progress: Callable[[wire.Progress], None] | None = None,
 ) -> wire.Loaded:
     """Load a model without a request. Raises: HubError."""
-    async with _asked(wire.Load(spec=_base(spec), deadline_s=deadline_s), TICK_S) as answer:
+    async with asking(wire.Load(spec=_base(spec), deadline_s=deadline_s), TICK_S) as answer:
         async for message in answer:
             if isinstance(message, wire.Loaded):
                 return message
@@ -212,21 +221,28 @@ async def load(
 
 async def unload(name: str, *, force: bool = False) -> None:
     """Drain and stop a model. Raises: HubError."""
-    async with _asked(wire.Unload(model=name, force=force), TICK_S) as answer:
+    async with asking(wire.Unload(model=name, force=force), TICK_S) as answer:
         async for _ in answer:
             pass
 
 
 async def revise(spec: wire.ModelSpec) -> None:
     """Let the node take settings that need no load. Raises: HubError."""
-    async with _asked(wire.Revise(spec=_base(spec)), TICK_S) as answer:
+    async with asking(wire.Revise(spec=_base(spec)), TICK_S) as answer:
+        async for _ in answer:
+            pass
+
+
+async def detach(base: str, adapter: str) -> None:
+    """Let a base give an adapter's memory back. Raises: HubError."""
+    async with asking(wire.Detach(model=base, adapter=adapter), TICK_S) as answer:
         async for _ in answer:
             pass
 
 
 async def plan(spec: wire.ModelSpec) -> wire.Planned:
     """Say what loading this model now would do. Raises: HubError."""
-    async with _asked(wire.Plan(spec=_base(spec)), TICK_S) as answer:
+    async with asking(wire.Plan(spec=_base(spec)), TICK_S) as answer:
         async for message in answer:
             if isinstance(message, wire.Planned):
                 return message
@@ -235,11 +251,20 @@ async def plan(spec: wire.ModelSpec) -> wire.Planned:
 
 async def tail(name: str) -> list[str]:
     """Give the last lines that a model's engine wrote. Raises: HubError."""
-    async with _asked(wire.Tail(model=name), TICK_S) as answer:
+    async with asking(wire.Tail(model=name), TICK_S) as answer:
         async for message in answer:
             if isinstance(message, wire.Lines):
                 return message.lines
     raise NodeUnavailable("the node did not give the engine's lines")
+
+
+async def course(name: str) -> wire.Course:
+    """Give how a model did in the last hour, as far back as the node goes. Raises: HubError."""
+    async with asking(wire.AskCourse(model=name), TICK_S) as answer:
+        async for message in answer:
+            if isinstance(message, wire.Course):
+                return message
+    raise NodeUnavailable("the node did not say how the model did")
 
 
 async def snapshot() -> wire.Snapshot:
@@ -253,14 +278,14 @@ async def snapshot() -> wire.Snapshot:
 
 async def watch(interval_s: float) -> AsyncGenerator[wire.Snapshot, None]:
     """Yield the node's state at once and then every `interval_s`. Raises: NodeUnavailable."""
-    async with _asked(wire.Watch(interval_s=interval_s), TICK_S, keep=False) as answer:
+    async with asking(wire.Watch(interval_s=interval_s), TICK_S, keep=False) as answer:
         async for message in answer:
             if isinstance(message, wire.Snapshot):
                 yield message
 
 
 @asynccontextmanager
-async def _asked(question: wire.Any, tick_s: float, keep: bool = True) -> AsyncIterator[Answer]:
+async def asking(question: wire.Any, tick_s: float, keep: bool = True) -> AsyncIterator[Answer]:
     answer = Answer(question, tick_s)
     try:
         await answer.begin()
@@ -309,9 +334,12 @@ def _no_node() -> NodeUnavailable:
 
 
 def _error(failure: wire.Failure) -> HubError:
-    return from_code(
+    error = from_code(
         failure.code,
         failure.message,
         param=failure.param,
         retry_after_s=failure.retry_after_s,
+        details=failure.details,
     )
+    error.prompt_tokens = failure.prompt_tokens
+    return error

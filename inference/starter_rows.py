@@ -6,7 +6,7 @@ from pathlib import Path
 from django.conf import settings
 from django.db import transaction
 
-from inference import catalog, starters
+from inference import catalog, starters, trail
 from inference.models import Alias, Model
 
 
@@ -28,7 +28,7 @@ def ensure() -> list[Model]:
 
 def _ensure_row(starter: starters.Starter, root: Path) -> Model:
     state, reason = _starter_state(starter, root)
-    row, _ = Model.objects.update_or_create(
+    row, is_new = Model.objects.update_or_create(
         name=starter.name,
         defaults={
             "kind": starter.kind,
@@ -45,6 +45,8 @@ def _ensure_row(starter: starters.Starter, root: Path) -> Model:
             "context_tokens": starter.context_tokens,
         },
     )
+    if is_new:
+        trail.added(row)
     return row
 
 
@@ -70,8 +72,12 @@ def _folder_bytes(folder: Path) -> int:
 def _ensure_alias(name: str, target: Model) -> None:
     """Point a starter's alias at a larger starter, but leave an operator's choice alone."""
     alias, created = Alias.objects.get_or_create(name=name, defaults={"target": target})
+    if created:
+        trail.alias("create", alias, after=trail.of_alias(alias))
     if created or alias.targets or alias.target_id == target.pk:
         return
     if alias.target.source == "starter":
+        before = trail.of_alias(alias)
         alias.target = target
         alias.save(update_fields=["target"])
+        trail.alias("change", alias, before=before, after=trail.of_alias(alias))

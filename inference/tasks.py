@@ -6,7 +6,9 @@ import dramatiq
 from django.conf import settings
 
 from accounts import connections
-from inference import arrivals, catalog, preparation, starter_rows, starters
+from inference import arrivals, catalog, preparation, starter_rows, starters, verifying
+from inference.errors import Conflict
+from inference.models import Model
 
 log = logging.getLogger(__name__)
 
@@ -35,6 +37,24 @@ def prepare_model(name: str) -> None:
 def bring_model(pk: int) -> None:
     """Bring the files of a model that was added, and let it be served."""
     arrivals.bring(pk)
+
+
+@dramatiq.actor(queue_name="models", max_retries=0, time_limit=ARRIVAL_LIMIT_MS)
+def verify_model(pk: int) -> None:
+    """Hash a model's files again; the row says what came of it."""
+    row = Model.objects.filter(pk=pk).first()
+    if row is None:
+        return
+    try:
+        damage = verifying.verify(row)
+    except Conflict as error:
+        log.info("model not verified", extra={"model": row.name, "reason": error.message})
+    else:
+        log.log(
+            logging.ERROR if damage else logging.INFO,
+            "model verified",
+            extra={"model": row.name, "damage": damage},
+        )
 
 
 def enqueue_arrival(pk: int) -> None:

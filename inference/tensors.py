@@ -13,6 +13,7 @@ from typing import Any, BinaryIO
 
 from inference.errors import UnsafeModel
 from inference.node import headers
+from inference.plain_files import open_plain
 
 MAX_TENSORS = 200_000
 MAX_DIMENSIONS = 8
@@ -32,16 +33,21 @@ GGML_BLOCKS = {
 GGUF_ALIGNMENT = 32
 
 
+Shape = tuple[str, list[int]]  # type and sizes
+
+
 @dataclass(slots=True)
 class Tensors:
     """What a file's header says, once it is believed."""
 
     parameters: int = 0
     types: Counter[str] = field(default_factory=Counter)  # parameters by type
+    shapes: dict[str, Shape] = field(default_factory=dict)  # by name
 
     def add(self, other: "Tensors") -> None:
         self.parameters += other.parameters
         self.types += other.types
+        self.shapes |= other.shapes
 
     @property
     def main_type(self) -> str:
@@ -63,25 +69,20 @@ def safetensors(file: Path) -> Tensors:
         kind, count, begin, end = _safetensor(file, name, tensor)
         found.parameters += count
         found.types[kind] += count
+        found.shapes[name] = (kind, tensor["shape"])
         spans.append((begin, end))
     _check_spans(file, sorted(spans), data_bytes)
     return found
 
 
-def shapes(file: Path) -> dict[str, tuple[str, list[int]]]:
+def shapes(file: Path) -> dict[str, Shape]:
     """Give type and shape of each tensor by its name. Raises: UnsafeModel; OSError."""
-    safetensors(file)
-    header, _ = _safetensors_header(file)
-    return {
-        name: (tensor["dtype"], tensor["shape"])
-        for name, tensor in header.items()
-        if name != "__metadata__"
-    }
+    return safetensors(file).shapes
 
 
 def _safetensors_header(file: Path) -> tuple[dict[str, Any], int]:
     size = file.stat().st_size
-    with file.open("rb") as stream:
+    with open_plain(file) as stream:
         prefix = stream.read(8)
         length = int.from_bytes(prefix, "little")
         if len(prefix) < 8 or not 2 <= length <= min(headers.MAX_HEADER_BYTES, size - 8):
@@ -143,7 +144,7 @@ def gguf(file: Path) -> Tensors:
     """Raises: UnsafeModel; OSError."""
     try:
         values, count, end = headers.gguf_metadata(file)
-        with file.open("rb") as stream:
+        with open_plain(file) as stream:
             stream.seek(end)
             return _gguf_tensors(file, stream, values, count)
     except headers.UnreadableModel as error:
@@ -156,17 +157,18 @@ def _gguf_tensors(file: Path, stream: BinaryIO, values: dict[str, Any], count: i
     alignment = values.get("general.alignment", GGUF_ALIGNMENT)
     if type(alignment) is not int or not 1 <= alignment <= 2**16 or count > MAX_TENSORS:
         raise UnsafeModel(f"{file.name} claims {count} tensors, aligned to {alignment!r}")
-    found, spans, names = Tensors(), [], set()
+    found, spans = Tensors(), []
     for _ in range(count):
-        name, kind, elements, offset = _gguf_tensor(stream)
+        name, kind, shape, offset = _gguf_tensor(stream)
+        elements = math.prod(shape)
         if kind not in GGML_BLOCKS or offset % alignment or elements >= 2**62:
             raise UnsafeModel(f"{file.name}: the entry of {_shown(name)} is broken")
         block, size = GGML_BLOCKS[kind]
         if elements % block:
             raise UnsafeModel(f"{file.name}: {_shown(name)} does not fit its type")
-        if name in names or not name.isprintable():
+        if name in found.shapes or not name.isprintable():
             raise UnsafeModel(f"{file.name}: {_shown(name)} appears twice, or is no name")
-        names.add(name)
+        found.shapes[name] = (str(kind), shape)
         found.parameters += elements
         spans.append((offset, offset + elements // block * size))
     start = -(-stream.tell() // alignment) * alignment
@@ -185,7 +187,7 @@ def _check_gguf_spans(file: Path, spans: list[tuple[int, int]], data_bytes: int)
         raise UnsafeModel(f"{file.name} is cut off: it should hold {at - data_bytes} bytes more")
 
 
-def _gguf_tensor(stream: BinaryIO) -> tuple[str, int, int, int]:
+def _gguf_tensor(stream: BinaryIO) -> tuple[str, int, list[int], int]:
     (length,) = struct.unpack("<Q", stream.read(8))
     if length > 1024:
         raise UnsafeModel("a tensor's name is too long")
@@ -195,7 +197,7 @@ def _gguf_tensor(stream: BinaryIO) -> tuple[str, int, int, int]:
         raise UnsafeModel(f"{_shown(name)} has {dimensions} dimensions")
     shape = struct.unpack(f"<{dimensions}Q", stream.read(8 * dimensions))
     kind, offset = struct.unpack("<IQ", stream.read(12))
-    return name, kind, math.prod(shape), offset
+    return name, kind, [*shape], offset
 
 
 def _shown(name: str) -> str:

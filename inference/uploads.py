@@ -16,7 +16,7 @@ from django.db import transaction
 from django.db.models import F
 from django.utils import timezone
 
-from inference import catalog, entries, places
+from inference import catalog, entries, places, trail
 from inference.errors import Conflict, InvalidValue, NotFound
 from inference.models import Model, Upload, UploadPart
 
@@ -26,6 +26,7 @@ PART_BYTES = 8 * 2**20
 MAX_FILES = 500
 MAX_FILE_BYTES = 2**43
 KEPT = dt.timedelta(days=2)  # without a part
+GOES_ON = frozenset({Model.State.UPLOADING, Model.State.CANCELLED})  # its parts are kept
 DIGEST = re.compile(r"[0-9a-f]{64}")
 TAKEN = re.compile(
     r"(.*/)?([^/]+\.(safetensors|gguf|json|txt|jinja|model|spm|tiktoken|md)|model\.bin|LICENSE)",
@@ -83,6 +84,17 @@ def put(upload: Upload, file: int, number: int, data: bytes, sha256: str) -> Non
         Upload.objects.filter(pk=upload.pk).update(touched_at=timezone.now())
 
 
+def reopen(upload: Upload) -> None:
+    """Go on with one that was stopped, or take another breath. Raises: Conflict."""
+    mine = Model.objects.filter(pk=upload.model_id, state__in=GOES_ON)
+    with transaction.atomic():
+        if not mine.update(state=Model.State.UPLOADING, state_reason=""):
+            raise Conflict("this upload is complete")
+        Upload.objects.filter(pk=upload.pk).update(touched_at=timezone.now())
+        trail.model("resume", upload.model)
+        catalog.invalidate()
+
+
 def missing(upload: Upload) -> list[list[int]]:
     """List, for each file, the numbers of the parts that are not there yet."""
     there = set(upload.parts.values_list("file", "number"))
@@ -103,6 +115,7 @@ def complete(upload: Upload) -> Model:
             raise Conflict("this upload was cancelled or is complete")
         upload.delete()
         catalog.invalidate()
+        trail.model("upload", upload.model)
     return Model.objects.select_related("base", "variant_of").get(pk=upload.model_id)
 
 

@@ -3,9 +3,9 @@
 Called by `entries`, `arrivals`, `catalog` and `manage.py set_secret`; no API gives a secret back.
 """
 
-from cryptography.fernet import Fernet, InvalidToken
-from django.conf import settings
+from django.db import transaction
 
+from accounts import audit, sealing
 from inference.errors import Unavailable
 from inference.models import Secret
 
@@ -16,11 +16,12 @@ MAX_CHARS = 4096
 
 def put(name: str, value: str) -> None:
     """Keep a secret; an empty value forgets it."""
-    if not value:
-        Secret.objects.filter(name=name).delete()
-        return
-    sealed = _cipher().encrypt(value.encode())
-    Secret.objects.update_or_create(name=name, defaults={"sealed": sealed})
+    with transaction.atomic():
+        if value:
+            _keep(name, value)
+            audit.record("secret.set", "secret", name)
+        elif Secret.objects.filter(name=name).delete()[0]:
+            audit.record("secret.forget", "secret", name)
 
 
 def get(name: str) -> str:
@@ -29,11 +30,21 @@ def get(name: str) -> str:
     if row is None:
         return ""
     try:
-        return _cipher().decrypt(bytes(row.sealed)).decode()
-    except InvalidToken:
+        return sealing.unseal(_place(name), bytes(row.sealed).decode())
+    except sealing.Unreadable:
         raise Unavailable(
             f"the secret {name} was encrypted with another AI_HUB_FIELD_KEY; set it again"
         ) from None
+
+
+def reseal() -> int:
+    """Seal every secret with the newest key; give how many. Raises: Unavailable."""
+    names = sorted(known())
+    for name in names:
+        with transaction.atomic():
+            Secret.objects.select_for_update().filter(name=name).first()
+            _keep(name, get(name))
+    return len(names)
 
 
 def known() -> set[str]:
@@ -46,5 +57,10 @@ def of_model(name: str) -> str:
     return f"model:{name}"
 
 
-def _cipher() -> Fernet:
-    return Fernet(settings.HUB_FIELD_KEY)
+def _keep(name: str, value: str) -> None:
+    sealed = sealing.seal(_place(name), value).encode()
+    Secret.objects.update_or_create(name=name, defaults={"sealed": sealed})
+
+
+def _place(name: str) -> str:
+    return f"secret:{name}"

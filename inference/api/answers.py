@@ -40,12 +40,12 @@ async def plain(
     """Wait for the whole answer. Raises: HubError; ClientLeft."""
     async with (
         UntilDisconnect(call.request.receive, call.reply),
-        WhileAllowed(call.request),
+        WhileAllowed(call.request, call.holds),
         _asked(call, spec, bodies) as batches,
     ):
         async for prompt, batch in batches:
             for message in batch:
-                if not _is_control(call, message):
+                if not _is_control(call, message, prompt):
                     encoder.add(message, prompt)
         return encoder.finish(call.meter.done)
 
@@ -56,12 +56,13 @@ async def stream(
     """Send the answer as it comes. Raises: HubError before the first byte; ClientLeft."""
     async with UntilDisconnect(call.request.receive, call.reply):
         try:
-            async with WhileAllowed(call.request):
+            async with WhileAllowed(call.request, call.holds):
                 await _Stream(call, encoder).run(spec, bodies)
         except HubError as error:
             if not call.reply.started or call.passes_on(error):
                 raise
-            await call.reply.end(sse.error(error))
+            call.failed = error.code
+            await call.reply.end(sse.error(call.wait.told(error)))
 
 
 class _Stream:
@@ -86,7 +87,7 @@ class _Stream:
             await call.reply.end(self._encoder.finish(call.meter.done))
 
     def _encode(self, prompt: int, batch: list[wire.Any]) -> bytes:
-        said = [message for message in batch if not _is_control(self._call, message)]
+        said = [message for message in batch if not _is_control(self._call, message, prompt)]
         return b"".join(self._encoder.add(message, prompt) for message in said)
 
     async def _send(self, data: bytes) -> None:
@@ -113,16 +114,11 @@ class _Stream:
         await reply.chunk(self._call.wait.comment())
 
 
-def _is_control(call: Call, message: wire.Any) -> bool:
-    """Take note of what is no part of the answer itself."""
+def _is_control(call: Call, message: wire.Any, prompt: int) -> bool:
+    """Take note of what comes; tell whether it is no part of the answer itself."""
     call.wait.note(message)
-    if isinstance(message, wire.Delta):
-        call.meter.delta(message.tokens)
-        return False
-    if isinstance(message, wire.Done):
-        call.meter.done.append(message)
-        return True
-    return isinstance(message, wire.Progress)
+    call.meter.note(message, prompt)
+    return isinstance(message, wire.Done | wire.Progress)
 
 
 @asynccontextmanager
@@ -130,6 +126,7 @@ async def _asked(
     call: Call, spec: wire.ModelSpec, bodies: Sequence[wire.Body]
 ) -> AsyncIterator[AsyncIterator[Batch]]:
     call.wait.begin()
+    call.meter.prompts = len(bodies)
     if len(bodies) > 1:
         async with _many(call, spec, bodies) as batches:
             yield batches

@@ -4,30 +4,43 @@ Mounted before Django: a request costs no thread, no middleware and, when warm, 
 """
 
 import logging
-from collections.abc import Awaitable, Callable
 
 from accounts.principals import Principal
 from inference import metrics, outages
-from inference.api import audio, chat, classify, completions, cors, door, embeddings, models
+from inference.api import (
+    audio,
+    chat,
+    classify,
+    completions,
+    cors,
+    door,
+    embeddings,
+    models,
+    noting,
+)
 from inference.api.call import Call
 from inference.api.http import ClientLeft, Receive, Reply, Request, Scope, Send
+from inference.api.routing import Action, Found, Handler, Route, Table
 from inference.errors import HubError, MethodNotAllowed, NotFound
 
-Handler = Callable[[Call], Awaitable[None]]
+UNKNOWN = "unknown"  # in metrics, for paths that are none of ours
 log = logging.getLogger(__name__)
 
-# path: (method, scope that is needed, handler)
-ROUTES: dict[str, tuple[str, str, Handler]] = {
-    "/v1/chat/completions": ("POST", "inference", chat.create),
-    "/v1/completions": ("POST", "inference", completions.create),
-    "/v1/embeddings": ("POST", "inference", embeddings.create),
-    "/v1/classify": ("POST", "inference", classify.create),
-    "/v1/audio/transcriptions": ("POST", "inference", audio.transcribe),
-    "/v1/audio/translations": ("POST", "inference", audio.translate),
-    "/v1/models": ("GET", "models:read", models.listing),
-}
-MODEL_ROUTE = ("GET", "models:read", models.retrieve)
-MODEL_PREFIX = "/v1/models/"
+
+def _use(path: str, scope: str, handler: Handler) -> Route:
+    return Route(path, {"POST": Action(scope, handler)}, is_counted=True)
+
+
+ROUTES = Table(
+    _use("/v1/chat/completions", "inference:chat", chat.create),
+    _use("/v1/completions", "inference:completions", completions.create),
+    _use("/v1/embeddings", "inference:embeddings", embeddings.create),
+    _use("/v1/classify", "inference:classify", classify.create),
+    _use("/v1/audio/transcriptions", "inference:audio", audio.transcribe),
+    _use("/v1/audio/translations", "inference:audio", audio.translate),
+    Route("/v1/models", {"GET": Action("models:read", models.listing)}),
+    Route("/v1/models/{model*}", {"GET": Action("models:read", models.retrieve)}),
+)
 
 
 async def application(scope: Scope, receive: Receive, send: Send) -> None:
@@ -37,9 +50,10 @@ async def application(scope: Scope, receive: Receive, send: Send) -> None:
     if request.method == "OPTIONS":
         await reply.empty(cors.preflight(request.headers))
         return
-    endpoint = _endpoint(request.path)
+    found = ROUTES.find(request.path)
+    endpoint = found.route.label if found else UNKNOWN
     with metrics.RUNNING.labels(endpoint).track_inprogress():
-        model = await _answer(request, reply)
+        model = await _answer(request, reply, found)
     metrics.DURATION.labels(endpoint, model).observe(request.elapsed_s)
     if reply.started:
         metrics.REQUESTS.labels(endpoint, model, str(reply.status)).inc()
@@ -47,20 +61,29 @@ async def application(scope: Scope, receive: Receive, send: Send) -> None:
         metrics.LEFT.labels(endpoint, model).inc()
 
 
-async def _answer(request: Request, reply: Reply) -> str:
+async def _answer(request: Request, reply: Reply, found: Found | None) -> str:
     """Answer whatever happens; give the model's name for the metrics."""
     call: Call | None = None
+    principal: Principal | None = None
+    code = noting.CODE_OF_LEFT  # unless it comes to another end
     try:
         principal = await door.enter(request)
         request.note(user_id=principal.user_id, key_id=principal.key_id)
         call = Call(request, reply, principal)
-        await _handler(request, reply, principal)(call)
+        await _handler(call, found)(call)
+        code = call.failed
     except ClientLeft:
         log.info("client left", extra={"path": request.path})
     except HubError as error:
-        await _refuse(reply, error)
+        code = error.code
+        await _refuse(reply, error if call is None else call.wait.told(error))
     except Exception as error:  # noqa: BLE001 (outermost: everything becomes an answer)
-        await _refuse(reply, _translated(error, request))
+        refusal = _translated(error, request)
+        code = refusal.code
+        await _refuse(reply, refusal)
+    finally:
+        if principal is not None and found is not None and found.counts(request.method):
+            noting.note(request, reply, principal, call, code)
     if call is None:
         return metrics.NO_MODEL
     if call.model != metrics.NO_MODEL:
@@ -68,20 +91,23 @@ async def _answer(request: Request, reply: Reply) -> str:
     return call.model
 
 
-def _handler(request: Request, reply: Reply, principal: Principal) -> Handler:
-    """Raises: NotFound, MethodNotAllowed, PermissionDenied."""
-    route = ROUTES.get(request.path)
-    if route is None and request.path.startswith(MODEL_PREFIX):
-        route = MODEL_ROUTE
-    if route is None:
-        raise NotFound(f"Unknown request URL: {request.method} {request.path[:200]}.")
-    method, scope, handler = route
-    allowed = ("GET", "HEAD") if method == "GET" else (method,)
-    if request.method not in allowed:
-        reply.add({"allow": ", ".join((*allowed, "OPTIONS"))})
-        raise MethodNotAllowed(f"{request.path[:200]} answers {method}, not {request.method}.")
-    door.require(principal, scope)
-    return handler
+def _handler(call: Call, found: Found | None) -> Handler:
+    """Give what answers, once the caller may; the call learns scope and parameters of the path.
+
+    Raises: NotFound, MethodNotAllowed, PermissionDenied.
+    """
+    request, shown = call.request, call.request.path[:200]
+    if found is None:
+        raise NotFound(f"Unknown request URL: {request.method} {shown}.")
+    route, call.args = found
+    action = route.actions.get("GET" if request.method == "HEAD" else request.method)
+    if action is None:
+        call.reply.add({"allow": ", ".join(route.allowed)})
+        answered = " and ".join(route.actions)
+        raise MethodNotAllowed(f"{shown} answers {answered}, not {request.method}.")
+    call.scope = action.scope
+    door.require(call.principal, action.scope)
+    return action.handler
 
 
 async def _refuse(reply: Reply, error: HubError) -> None:
@@ -98,9 +124,3 @@ def _translated(error: Exception, request: Request) -> HubError:
         return outage
     log.error("unexpected error", exc_info=error, extra={"failed_request": request.id})
     return HubError(f"The server had an error. Please quote request {request.id}.")
-
-
-def _endpoint(path: str) -> str:
-    if path in ROUTES:
-        return path.removeprefix("/v1/")
-    return "models/id" if path.startswith(MODEL_PREFIX) else "unknown"

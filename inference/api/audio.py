@@ -2,6 +2,8 @@
 
 from functools import partial
 
+import msgspec
+
 from inference.api import answers
 from inference.api.call import Call
 from inference.catalog import Resolved
@@ -21,15 +23,16 @@ async def translate(call: Call) -> None:
 async def _serve(call: Call, task: audio.Task) -> None:
     parsed = audio.parse(await _form(call), task)
     resolved = await call.resolve(parsed.model, "asr")
-    async with call.admitted(0):
+    async with call.admitted(parsed.cost, resolved):
         await call.serve(resolved, partial(_answer, call, parsed))
 
 
 async def _answer(call: Call, parsed: audio.ParsedAudio, target: Resolved) -> None:
+    asked = msgspec.structs.replace(parsed.body, budget=call.budget)
     if parsed.stream:
-        await answers.stream(call, target.spec, [parsed.body], StreamEncoder())
+        await answers.stream(call, target.spec, [asked], StreamEncoder())
         return
-    body = await answers.plain(call, target.spec, [parsed.body], PlainEncoder(parsed))
+    body = await answers.plain(call, target.spec, [asked], PlainEncoder(parsed))
     await call.reply.whole(body, TYPES[parsed.format])
 
 

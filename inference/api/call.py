@@ -2,24 +2,35 @@
 
 import asyncio
 import logging
-import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
+import msgspec
+
 from accounts import limits
 from accounts.principals import Principal
 from inference import catalog, metrics, routes, wire
-from inference.api import waiting
+from inference.api import door, excess, waiting
 from inference.api.http import Reply, Request
+from inference.api.meter import Meter, Served
 from inference.catalog import Resolved
-from inference.errors import HubError, ModelNotFound, RateLimited, UnsupportedModel
+from inference.errors import (
+    HubError,
+    PermissionDenied,
+    RateLimited,
+    TokenBudgetExceeded,
+    Unavailable,
+    UnsupportedModel,
+)
 from inference.openai import bounded_json
+from inference.openai.costs import Cost
 
 log = logging.getLogger(__name__)
 
 LARGE_BODY_BYTES = 256 * 1024  # reading one takes about 5 ms
+LEARNED_S = 1.0  # a prompt whose bound was too low has another one when it comes again
 
 KINDS: dict[wire.Kind, str] = {
     "llm": "chat and completions",
@@ -29,56 +40,6 @@ KINDS: dict[wire.Kind, str] = {
     "clip": "image and text embeddings",
     "tts": "speech",
 }
-
-
-@dataclass(slots=True)
-class Meter:
-    """What one answer used and how fast it was, gathered on the way."""
-
-    started_s: float
-    first_s: float | None = None
-    last_s: float = 0.0
-    tokens: int = 0  # generated, as the deltas say
-    prompt_tokens: int = 0  # estimated until an engine has counted
-    done: list[wire.Done] = field(default_factory=list)
-
-    def delta(self, tokens: int) -> None:
-        self.last_s = time.perf_counter()
-        self.tokens += tokens
-        if self.first_s is None:
-            self.first_s = self.last_s
-
-    def used_tokens(self, computing: bool) -> int:
-        """`computing`: an engine had the prompt when its client left."""
-        if not self.done:
-            begun = computing or self.first_s is not None
-            return self.prompt_tokens + self.tokens if begun else 0
-        counts = [done.usage.prompt_tokens + done.usage.completion_tokens for done in self.done]
-        return sum(counts)
-
-    def counts(self) -> dict[str, int]:
-        """Give the tokens of prompt and answer; of an answer that broke off, those that were sent."""
-        if not self.done:
-            return {"completion_tokens": self.tokens} if self.tokens else {}
-        used = [done.usage for done in self.done]
-        return {
-            "prompt_tokens": sum(one.prompt_tokens for one in used),
-            "completion_tokens": sum(one.completion_tokens for one in used),
-        }
-
-    def report(self, model: str) -> None:
-        """Hand over to the metrics."""
-        for done in self.done:
-            metrics.count_usage(model, done.usage)
-            metrics.QUEUE.labels(model).observe(done.timing.queue_s)
-        if not self.done:
-            metrics.TOKENS.labels(model, "completion").inc(self.tokens)
-        if self.first_s is None:
-            return
-        metrics.FIRST_TOKEN.labels(model).observe(self.first_s - self.started_s)
-        if self.tokens > 1:
-            pace_s = (self.last_s - self.first_s) / (self.tokens - 1)
-            metrics.PER_TOKEN.labels(model).observe(pace_s)
 
 
 @dataclass(slots=True)
@@ -93,11 +54,20 @@ class Call:
     wait: waiting.Wait = field(init=False)
     opened: bool = False  # a part of the answer itself was sent
     left: int = 0  # targets that may still be asked
+    scope: str = ""  # what the route needs
+    args: dict[str, str] = field(default_factory=dict)  # parameters of the path
+    asked: str = ""  # the name that the client used
+    base: str = ""  # of the model, where that is an adapter
+    cost: Cost = field(default_factory=lambda: Cost(0))
+    budget: int | None = None  # tokens that were reserved; None: no limit counts them
+    failed: str = ""  # the code of the error that ended an answer under way
 
     def __post_init__(self) -> None:
         self.meter = Meter(self.request.started_s)
         self.wait = waiting.Wait(
-            waiting.deadline_s(self.request.headers), self.principal.allows("status:read")
+            waiting.deadline_s(self.request.headers),
+            self.principal.allows("status:read"),
+            lambda: catalog.hidden(self.principal),
         )
         self.reply.late = self.wait.headers
 
@@ -106,11 +76,8 @@ class Call:
 
         Raises: ModelNotFound; UnsupportedModel.
         """
-        who = self.principal
-        resolved = await catalog.resolve(name, user=who.user_id, allowed=who.models)
-        if not who.allows_model(name, resolved.model):
-            raise not_visible(name)
-        self.model = resolved.model
+        resolved = await catalog.resolve(name, self.principal)
+        self.asked, self.model, self.base = name, resolved.model, resolved.base
         if resolved.spec.kind not in kinds:
             raise UnsupportedModel(
                 f"The model `{name}` does not do this: it is for {KINDS[resolved.spec.kind]}.",
@@ -126,25 +93,31 @@ class Call:
         else:
             fields = bounded_json.parse_object(body)
         name = fields.get("model")
-        route = await catalog.route(name) if isinstance(name, str) else None
+        route = await catalog.route(name, self.principal) if isinstance(name, str) else None
         return fields if route is None else routes.applied(route, fields)
 
     async def serve(self, resolved: Resolved, one: Callable[[Resolved], Awaitable[None]]) -> None:
         """Ask the targets of a route one after another until one answers. Raises: HubError."""
-        kind, who = resolved.spec.kind, self.principal
+        kind = resolved.spec.kind
         others = [other for other in resolved.others if other.spec.kind == kind]
-        others = [other for other in others if who.allows_model(other.name, other.model)]
         self.left = len(others)
         for target in (resolved, *others):
-            self.model = target.model
+            self.model, self.base = target.model, target.base
             try:
-                await one(target)
+                async with self._admitted_beside(target, resolved):
+                    await one(target)
             except HubError as error:
                 if not self.passes_on(error):
                     raise
                 self._pass_on(error)
             else:
                 return
+
+    async def holds(self, who: Principal) -> None:
+        """Check the rights of a request under way, as they are now. Raises: HubError."""
+        door.require(who, self.scope)
+        if self.asked and not await catalog.is_there(self.asked, self.model, who):
+            raise PermissionDenied(f"The model `{self.asked}` is no longer yours to use.")
 
     def passes_on(self, error: HubError) -> bool:
         """Tell whether another target may answer instead: nothing of an answer was sent yet."""
@@ -155,41 +128,92 @@ class Call:
         metrics.PASSED_ON.labels(self.model, error.code).inc()
         self.left -= 1
         self.wait.again()
-        self.meter = Meter(self.request.started_s, prompt_tokens=self.meter.prompt_tokens)
+        past = self.meter
+        self.meter = Meter(past.started_s, prompt_tokens=past.prompt_tokens)
+        self.meter.prompt_most = past.prompt_most
+
+    def within(self, body: wire.Generate) -> wire.Generate:
+        """Hold the answer to its only prompt to what was reserved for both."""
+        if self.budget is None:
+            return body
+        room = self.cost.room(self.budget)
+        sampling = msgspec.structs.replace(body.sampling, room=room)
+        return msgspec.structs.replace(body, sampling=sampling, budget=self.budget)
+
+    def _reserved(self) -> tuple[int, int, int]:
+        """Give what limits are asked for: at least, at best, and alone."""
+        return self.cost.tokens, self.cost.most, self.cost.least
+
+    def _hold_to(self, lease: limits.Lease) -> None:
+        if lease.granted.tokens is not None:
+            reserved = lease.granted.reserved
+            self.budget = reserved if self.budget is None else min(reserved, self.budget)
+            self.meter.prompt_most = min(self.meter.prompt_most, self.budget)
+
+    def _learn(self, refused: HubError) -> None:
+        """Reserve more for the next prompt, where an engine counted more than the bound of this one."""
+        over = refused.prompt_tokens > self.cost.prompt
+        if over and excess.learn(self.model, self.cost, Served(refused.prompt_tokens)):
+            refused.retryable, refused.retry_after_s = True, LEARNED_S
 
     @asynccontextmanager
-    async def admitted(self, tokens: int) -> AsyncIterator[None]:
+    async def _admitted_beside(self, target: Resolved, first: Resolved) -> AsyncIterator[None]:
+        """Hold a place of another target's own limit, if it has one. Raises: RateLimited."""
+        if target is first:
+            yield
+            return
+        try:
+            lease = await limits.admit_beside(target.model, *self._reserved())
+        except limits.LimitReached as error:
+            raise _limited(error) from error
+        if lease is not None:
+            self._hold_to(lease)
+        try:
+            yield
+        finally:
+            if lease is not None:
+                await lease.settle(self.meter.used_tokens(computing=False))
+
+    @asynccontextmanager
+    async def admitted(self, cost: Cost, target: Resolved) -> AsyncIterator[None]:
         """Hold a place within the caller's limits. Raises: RateLimited.
 
         Who leaves before the first token pays for the prompt, if an engine had it.
         """
+        self.cost = excess.added(cost, self.model).within(_context(target))
+        if any(one.spec.engine in wire.UPSTREAM for one in (target, *target.others)):
+            self.cost = msgspec.structs.replace(self.cost, strict=True)
+        self.meter.prompt_most = self.cost.prompt
         try:
-            lease = await limits.admit(self.principal, self.model, tokens)
+            lease = await limits.admit(self.principal, self.model, *self._reserved())
         except limits.LimitReached as error:
             self.reply.add(error.headers())
             raise _limited(error) from error
+        except limits.Closed as error:
+            raise Unavailable(str(error), retry_after_s=error.retry_after_s) from error
+        self._hold_to(lease)
         self.reply.add(lease.headers())
         failed = False
         try:
             yield
-        except HubError:
+        except HubError as error:
             failed = True
+            self._learn(error)
             raise
         finally:
             self.meter.report(self.model)
+            excess.learn(self.model, self.cost, self.meter.served())
             computing = self.wait.over and not failed
             await lease.settle(self.meter.used_tokens(computing))
 
 
-def _limited(reached: limits.LimitReached) -> RateLimited:
+def _context(resolved: Resolved) -> int:
+    """Give the longest context of those who may answer; 0: one of them is not known."""
+    found = [one.spec.context_tokens for one in (resolved, *resolved.others)]
+    return max(found) if all(found) else 0
+
+
+def _limited(reached: limits.LimitReached) -> HubError:
     """A request that alone is over the limit need not be tried again."""
-    error = RateLimited(str(reached), retry_after_s=reached.retry_after_s)
-    error.retryable = reached.retry_after_s is not None
-    return error
-
-
-def not_visible(name: str) -> ModelNotFound:
-    """Say the same of a model that is not there and of one that the caller may not see."""
-    return ModelNotFound(
-        f"The model `{name}` does not exist or you do not have access to it.", param="model"
-    )
+    kind = TokenBudgetExceeded if reached.never else RateLimited
+    return kind(str(reached), retry_after_s=reached.retry_after_s)

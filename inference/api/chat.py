@@ -17,16 +17,17 @@ async def create(call: Call) -> None:
     if parsed.pictures and resolved.spec.kind != "vlm":
         raise parsed.pictures.refuse()
     call.meter.prompt_tokens = parsed.estimated_prompt_tokens
-    async with call.admitted(parsed.estimated_tokens):
+    async with call.admitted(parsed.cost, resolved):
         if parsed.pictures:
             parsed = parsed.with_images(await images.fetched(parsed.pictures))
         await call.serve(resolved, partial(_answer, call, parsed))
 
 
 async def _answer(call: Call, parsed: ParsedChat, target: Resolved) -> None:
+    bodies = [call.within(parsed.body)]
     head = reply.head("chatcmpl", target.model, target.spec.key)
     if parsed.streaming.stream:
-        await answers.stream(call, target.spec, [parsed.body], StreamEncoder(parsed, head))
+        await answers.stream(call, target.spec, bodies, StreamEncoder(parsed, head))
         return
-    body = await answers.plain(call, target.spec, [parsed.body], PlainEncoder(parsed, head))
+    body = await answers.plain(call, target.spec, bodies, PlainEncoder(parsed, head))
     await call.reply.json(body)

@@ -14,7 +14,7 @@ async def create(call: Call) -> None:
     parsed = classify.parse(await call.fields(bounded_json.MAX_BYTES))
     resolved = await call.resolve(parsed.model, "clip")
     call.meter.prompt_tokens = parsed.estimated_tokens
-    async with call.admitted(parsed.estimated_tokens):
+    async with call.admitted(parsed.cost, resolved):
         parsed = parsed.with_images(await images.fetched(parsed.pictures))
         await call.serve(resolved, partial(_answer, call, parsed))
 

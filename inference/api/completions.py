@@ -17,13 +17,17 @@ async def create(call: Call) -> None:
     call.request.require_type(b"application/json")
     parsed = completions.parse(await call.fields(bounded_json.MAX_BYTES))
     resolved = await call.resolve(parsed.model, "llm")
+    bodies = await _in_own_tokens(resolved, parsed.bodies)
+    parsed = msgspec.structs.replace(parsed, bodies=bodies)
     call.meter.prompt_tokens = parsed.estimated_prompt_tokens
-    async with call.admitted(parsed.estimated_tokens):
+    async with call.admitted(parsed.cost, resolved):
         await call.serve(resolved, partial(_answer, call, parsed))
 
 
 async def _answer(call: Call, parsed: ParsedCompletion, target: Resolved) -> None:
-    bodies = await _in_own_tokens(target, parsed.bodies)
+    bodies = parsed.bodies
+    if len(bodies) == 1:
+        bodies = [call.within(bodies[0])]
     head = reply.head("cmpl", target.model, target.spec.key)
     if parsed.streaming.stream:
         await answers.stream(call, target.spec, bodies, StreamEncoder(parsed, head))

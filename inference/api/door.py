@@ -4,8 +4,9 @@
 """
 
 import asyncio
+from collections.abc import Awaitable, Callable
 
-from accounts import authentication
+from accounts import actors, authentication, refusals
 from accounts.principals import Principal
 from inference import outages
 from inference.api.cancelling import Cancelling
@@ -13,23 +14,26 @@ from inference.api.http import Request
 from inference.errors import HubError, InvalidRequest, NotAuthenticated, PermissionDenied
 
 CHECK_S = 1.0  # a right that ends does so within 2 s; half a second of them is the epoch's
-INFERENCE = "inference"
 
 
 async def enter(request: Request) -> Principal:
     """Raises: HubError."""
-    scheme = request.scope.get("scheme", "http")
+    scheme, request_id = request.scope.get("scheme", "http"), request.scope.get("request_id", "")
     try:
-        return await authentication.authenticate(
+        who = await authentication.authenticate(
             request.pairs, request.client_ip, request.method, scheme
         )
     except authentication.Refused as refused:
+        refusals.at_the_door(refused, request.pairs, request.client_ip, request_id)
         raise _refusal(refused.status, refused.message) from refused
+    actors.bind(lambda: actors.of(who, request.client_ip, request_id))
+    return who
 
 
 def require(principal: Principal, scope: str) -> None:
     """Raises: PermissionDenied."""
     if not principal.allows(scope):
+        refusals.of_scope(principal, scope)
         raise PermissionDenied(f"This needs the scope {scope}, which you do not hold.")
 
 
@@ -44,9 +48,10 @@ class WhileAllowed(Cancelling):
     While nothing changes this makes no query, and nothing at all in a block that is over in time.
     """
 
-    def __init__(self, request: Request) -> None:
+    def __init__(self, request: Request, check: Callable[[Principal], Awaitable[None]]) -> None:
         super().__init__()
         self._request = request
+        self._holds = check
         self._check: asyncio.Task[None] | None = None
 
     def _begin(self) -> None:
@@ -63,7 +68,7 @@ class WhileAllowed(Cancelling):
     async def _ask(self) -> None:
         """Ask once more; while nobody can tell, because a service is away, what held holds on."""
         try:
-            require(await enter(self._request), INFERENCE)
+            await self._holds(await enter(self._request))
         except HubError as error:
             self._end(error)
         except Exception as error:

@@ -3,6 +3,8 @@
 from functools import partial
 from typing import cast
 
+import msgspec
+
 from inference import wire
 from inference.api import answers, images, tokens
 from inference.api.call import Call
@@ -17,17 +19,17 @@ async def create(call: Call) -> None:
     resolved = await call.resolve(parsed.model, "embed", "clip")
     if parsed.pictures and resolved.spec.kind != "clip":
         raise parsed.pictures.refuse()
+    parsed = msgspec.structs.replace(parsed, body=await _in_own_tokens(resolved, parsed.body))
     call.meter.prompt_tokens = parsed.estimated_tokens
-    async with call.admitted(parsed.estimated_tokens):
+    async with call.admitted(parsed.cost, resolved):
         if parsed.pictures:
             parsed = parsed.with_images(await images.fetched(parsed.pictures))
         await call.serve(resolved, partial(_answer, call, parsed))
 
 
 async def _answer(call: Call, parsed: ParsedEmbedding, target: Resolved) -> None:
-    body = await _in_own_tokens(target, parsed.body)
     encoder = embeddings.Encoder(parsed, target.model)
-    await call.reply.json(await answers.plain(call, target.spec, [body], encoder))
+    await call.reply.json(await answers.plain(call, target.spec, [parsed.body], encoder))
 
 
 async def _in_own_tokens(resolved: Resolved, body: wire.Embed) -> wire.Embed:

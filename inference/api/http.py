@@ -5,9 +5,9 @@ import logging
 import re
 import secrets
 import time
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
 from typing import Any
-from urllib.parse import parse_qsl
+from urllib.parse import parse_qsl, quote
 
 from inference.api import cors
 from inference.errors import (
@@ -83,9 +83,15 @@ class Request:
 
     def refuse_query(self) -> None:
         """No parameter is known here, and none is ignored. Raises: UnknownParameter."""
+        self.query()
+
+    def query(self, *known: str) -> dict[str, str]:
+        """Give the parameters of the query; no other than these. Raises: UnknownParameter."""
         given = parse_qsl(self.scope.get("query_string", b"").decode("latin-1"), True)
         for name, _ in given:
-            raise UnknownParameter(f"unknown query parameter: {name[:100]}", param=name[:100])
+            if name not in known:
+                raise UnknownParameter(f"unknown query parameter: {name[:100]}", param=name[:100])
+        return dict(given)
 
     def content_type(self) -> bytes:
         return self.headers.get(b"content-type", b"").split(b";")[0].strip().lower()
@@ -104,15 +110,20 @@ class Request:
         await self.read(limit_bytes, parts.append)
         return b"".join(parts)
 
-    async def read(self, limit_bytes: int, take: Callable[[bytes], object]) -> None:
+    async def read(
+        self,
+        limit_bytes: int,
+        take: Callable[[bytes], object],
+        deadline_s: float = BODY_DEADLINE_S,
+    ) -> None:
         """Hand on piece by piece. Raises: RequestTooLarge, RequestTimeout; ClientLeft."""
         self._check_coding()
         self._check_length(limit_bytes)
         try:
-            async with asyncio.timeout(BODY_DEADLINE_S):
+            async with asyncio.timeout(deadline_s):
                 await self._read(limit_bytes, take)
         except TimeoutError:
-            message = f"the body did not arrive within {BODY_DEADLINE_S:.0f} s"
+            message = f"the body did not arrive within {deadline_s:.0f} s"
             raise RequestTimeout(message) from None
 
     async def _read(self, limit_bytes: int, take: Callable[[bytes], object]) -> None:
@@ -171,6 +182,20 @@ class Reply:
     async def empty(self, headers: list[Header], status: int = 204) -> None:
         await self._start(status, headers)
         await self._body(b"", more=False)
+
+    async def download(self, blocks: AsyncIterator[bytes], size: int, filename: str) -> None:
+        """Send a file that a browser saves and never shows."""
+        name = quote(filename, safe="")
+        headers = [
+            (b"content-type", b"application/octet-stream"),
+            (b"content-length", str(size).encode()),
+            (b"content-disposition", f"attachment; filename*=UTF-8''{name}".encode()),
+            (b"x-content-type-options", b"nosniff"),
+        ]
+        await self._start(200, headers)
+        async for block in blocks:
+            await self.chunk(block)
+        await self.end()
 
     async def start_events(self) -> None:
         headers = [

@@ -4,10 +4,11 @@ The reason names other models, so that only those hear it who may watch queues.
 """
 
 import time
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
 
-from inference import wire
-from inference.errors import InvalidValue
+from inference import veil, wire
+from inference.errors import HubError, InvalidValue
 from inference.openai import sse
 
 Header = tuple[bytes, bytes]
@@ -21,6 +22,7 @@ class Wait:
 
     deadline_s: float = USUAL_DEADLINE_S
     tells_reason: bool = False
+    hides: Callable[[], Collection[str]] = frozenset  # names that this client may not hear
     since_s: float | None = None  # when the node was asked
     progress: wire.Progress | None = None
     waited_s: float | None = None
@@ -56,15 +58,22 @@ class Wait:
         if self.progress.eta_s is not None:
             headers.append((b"x-hub-queue-eta-ms", _ms(self.progress.eta_s)))
         if self.tells_reason and self.progress.reason:
-            headers.append((b"x-hub-queue-reason", _printable(self.progress.reason)))
+            headers.append((b"x-hub-queue-reason", _printable(self._reason())))
         return headers
 
     def comment(self) -> bytes:
         """Give a comment for a stream in which nothing comes."""
         if self.progress is None or self.waited_s is not None:
             return sse.PING
-        reason = self.progress.reason if self.tells_reason else ""
+        reason = self._reason() if self.tells_reason else ""
         return sse.waiting(self.progress, _printable(reason).decode())
+
+    def told(self, error: HubError) -> HubError:
+        """Give an error as this client may hear it."""
+        return veil.told(error, self.hides())
+
+    def _reason(self) -> str:
+        return veil.text(self.progress.reason, self.hides()) if self.progress else ""
 
 
 def deadline_s(headers: dict[bytes, bytes]) -> float:

@@ -22,6 +22,7 @@ RETRY_AFTER_S = 1.0
 class _Held:
     lora: Lora
     users: int = 0
+    leaving: bool = False
 
 
 class AdapterStore:
@@ -75,7 +76,26 @@ class AdapterStore:
 
     def give_back(self, lora: Lora) -> None:
         with self._lock:
-            self._held[lora.key].users -= 1
+            held = self._held[lora.key]
+            held.users -= 1
+            if held.leaving and not held.users:
+                self._drop(lora.key)
+
+    def let_go(self, name: str) -> list[str]:
+        """Drop every version of an adapter; who answers with one keeps it until then.
+
+        Give the keys of those that were here.
+        """
+        with self._lock:
+            found = [key for key in self._held if key.rpartition("@")[0] == name]
+            for key in found:
+                self._held[key].leaving = True
+                if not self._held[key].users:
+                    self._drop(key)
+            return found
+
+    def _drop(self, key: str) -> None:
+        self.nbytes -= self._held.pop(key).lora.nbytes
 
     def _take(self, key: str) -> Lora | None:
         with self._lock:
@@ -84,6 +104,7 @@ class AdapterStore:
                 return None
             self._held.move_to_end(key)
             held.users += 1
+            held.leaving = False  # it is asked for again
             return held.lora
 
     def _make_room(self, adapter: wire.Adapter, nbytes: int) -> None:
@@ -97,7 +118,7 @@ class AdapterStore:
         with self._lock:
             idle = [key for key, held in self._held.items() if not held.users]
             while not self._fits(nbytes) and idle:
-                self.nbytes -= self._held.pop(idle.pop(0)).lora.nbytes
+                self._drop(idle.pop(0))
             if not self._fits(nbytes):
                 raise Unavailable(
                     f"there is no room for the adapter {adapter.name} while others are answering",

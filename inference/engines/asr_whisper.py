@@ -14,7 +14,7 @@ import numpy as np
 from faster_whisper import WhisperModel  # type: ignore[import-untyped]
 
 from inference import wire
-from inference.engines.base import Engine, Job, Setting, failed
+from inference.engines.base import Engine, Job, Setting, failed, failure_of
 from inference.engines.footprint import Footprint
 from inference.engines.whisper_job import Transcription
 from inference.errors import EngineFailed, HubError, LoadFailed, UnsupportedModel
@@ -80,7 +80,7 @@ class AsrWhisper(Engine):
                 self._inbox.append(job)
                 self._wake.notify()
                 return
-        job.emit(_failure(EngineFailed("the model is being unloaded")))
+        job.emit(failure_of(EngineFailed("the model is being unloaded")))
 
     def cancel(self, stream: int) -> None:
         with self._wake:
@@ -112,7 +112,7 @@ class AsrWhisper(Engine):
             if self._active:
                 self._advance(self._active.popleft())
         for job in [running.job for running in self._active] + list(self._waiting):
-            job.emit(_failure(EngineFailed("the model is being unloaded")))
+            job.emit(failure_of(EngineFailed("the model is being unloaded")))
 
     def _wait_for_work(self) -> bool:
         """Return False when the engine closes."""
@@ -149,16 +149,16 @@ class AsrWhisper(Engine):
             else:
                 raise UnsupportedModel("this model turns speech into text and nothing else")
         except HubError as error:
-            job.emit(_failure(error))
+            job.emit(failure_of(error))
 
     def _advance(self, running: Running) -> None:
         """Compute one step of one request; it goes to the end of the line or is answered."""
         try:
             segment = next(running.steps, _END)
         except HubError as error:
-            running.job.emit(_failure(error))
+            running.job.emit(failure_of(error))
         except (RuntimeError, ValueError) as error:  # CTranslate2's, out of memory among them
-            running.job.emit(_failure(failed(error, "this audio")))
+            running.job.emit(failure_of(failed(error, "this audio")))
         else:
             if segment is _END:
                 running.job.emit(running.transcription.done())
@@ -216,7 +216,7 @@ def _compute_type(dtype: str, kind: str) -> str:
 
 
 def _capabilities(model: WhisperModel) -> list[str]:
-    return ["transcription", *(["translation"] if model.model.is_multilingual else [])]
+    return ["transcriptions", *(["translations"] if model.model.is_multilingual else [])]
 
 
 def _positive(spec: wire.ModelSpec, name: str, default: float) -> float:
@@ -224,10 +224,6 @@ def _positive(spec: wire.ModelSpec, name: str, default: float) -> float:
     if isinstance(value, bool | str) or value <= 0:
         raise LoadFailed(f"option {name} must be a positive number, not {value!r}")
     return float(value)
-
-
-def _failure(error: HubError) -> wire.Failure:
-    return wire.Failure(code=error.code, message=error.message, param=error.param)
 
 
 ENGINE = AsrWhisper

@@ -5,14 +5,16 @@ Threads: `load`, `close` and everything that computes run on the engine's own th
 `Job.emit` may be called from any thread.
 """
 
+import mmap
+import resource
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass
 
 from inference import wire
-from inference.errors import EngineFailed, EngineOutOfMemory
+from inference.errors import NO_MEMORY, EngineFailed, EngineOutOfMemory, HubError
 
-NO_MEMORY = ("out of memory", "can't allocate memory", "cannot allocate memory", "bad_alloc")
+WITHOUT_MEMORY = (*NO_MEMORY, "out of memory", "can't start new thread")  # Python, of its stack
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,20 +39,49 @@ class Setting:
     memory_bytes: int  # 0: no limit
     progress: Callable[[int, int], None]  # loaded bytes, total bytes
     kv_bytes: int = 0  # of `memory_bytes`, for keys and values; 0: the engine decides
+    devices: tuple[str, ...] = ()  # the GPUs that are its own
+
+
+def failure_of(error: HubError) -> wire.Failure:
+    return wire.Failure(
+        code=error.code,
+        message=error.message,
+        param=error.param,
+        retry_after_s=error.retry_after_s,
+        prompt_tokens=error.prompt_tokens,
+    )
 
 
 def failed(error: Exception, what: str) -> EngineFailed:
     """Name what went wrong while computing `what`; libraries tell a want of memory in many ways."""
     if is_out_of_memory(error):
-        return EngineOutOfMemory(f"there was not enough memory for {what}: {error}")
+        told = f"there was not enough memory for {what}{may_take()}: {error}"
+        return EngineOutOfMemory(told.removesuffix(": "))
     return EngineFailed(f"the engine failed in {what}: {error}")
+
+
+def may_take() -> str:
+    """Name the limit that the node had the kernel set, if there is one."""
+    most, _ = resource.getrlimit(resource.RLIMIT_DATA)
+    if most == resource.RLIM_INFINITY:
+        return ""
+    return f" (its process may set aside {most / 1e9:.1f} GB)"
+
+
+def can_take(size: int) -> bool:
+    """Try, where a library does not say why it failed."""
+    try:
+        with mmap.mmap(-1, max(1, size), flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS):
+            return True
+    except OSError:
+        return False
 
 
 def is_out_of_memory(error: Exception) -> bool:
     if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError":
         return True
     told = str(error).lower()
-    return isinstance(error, RuntimeError) and any(words in told for words in NO_MEMORY)
+    return isinstance(error, RuntimeError) and any(words in told for words in WITHOUT_MEMORY)
 
 
 class Engine(ABC):
@@ -70,6 +101,10 @@ class Engine(ABC):
     @abstractmethod
     def cancel(self, stream: int) -> None:
         """Stop a request within one step; unknown streams are ignored."""
+
+    def detach(self, adapter: str) -> None:
+        """Let go of an adapter by its name, once nobody answers with it; most engines have none."""
+        del adapter
 
     @abstractmethod
     def stats(self) -> wire.Stats:

@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 
 from inference import wire
-from inference.engines.base import failed
+from inference.engines.base import failed, failure_of
 from inference.engines.choice import Choice, Computing, Request, shared
 from inference.engines.decoder import Decode, Decoder, Prefill
 from inference.engines.kv_cache import NoRoom, Stage
@@ -25,6 +25,7 @@ from inference.engines.kv_memory import KvMemory
 from inference.engines.sampling import Chosen, Sampler, choose, logprob_table, read_logprobs
 from inference.engines.text import TextStream
 from inference.engines.vocabulary import Vocabulary
+from inference.engines.worked import Most
 from inference.errors import ContextLengthExceeded, EngineFailed, HubError
 
 Parameters = ParamSpec("Parameters")
@@ -77,7 +78,7 @@ class Batch:
         self._waiting: deque[Computing] = deque()
         self._computing: list[Computing] = []
         self._running: list[Choice] = []  # oldest first
-        self.counters = Counters()
+        self.counters, self.most = Counters(), Most()
 
     # --- from outside ---------------------------------------------------------------------------
 
@@ -135,6 +136,8 @@ class Batch:
         try:
             logits = self._decoder.step(step.decodes, step.prefills)
             self.counters.steps += 1
+            tokens = sum(len(piece.tokens) for piece in step.prefills)
+            self.most.note(self.kv_bytes, len(step.running), tokens)
             self._deliver(step, logits)
         except Exception as error:  # noqa: BLE001 (no fault of a model may end the loop)
             self._fail_step(step, error)
@@ -202,7 +205,9 @@ class Batch:
             lengths = [seat.length for seat in table.seats]
             step.running.extend(choices)
             loras = [choice.request.lora for choice in choices]
-            step.decodes.append(Decode(table, [c.tokens[-1] for c in choices], lengths, loras))
+            shifts = [choice.request.shift for choice in choices]
+            last = [choice.tokens[-1] for choice in choices]
+            step.decodes.append(Decode(table, last, lengths, loras, shifts))
         budget = self._limits.beside_tokens if step.decodes else self._limits.alone_tokens
         if not step.decodes and len(self._computing) == 1 and self._computing[0].repeats:
             budget = self._limits.block_tokens
@@ -382,13 +387,4 @@ def _too_large(tokens: int) -> ContextLengthExceeded:
     """It was alone and did not fit: to try again would not help."""
     return ContextLengthExceeded(
         f"a sequence of {tokens} tokens does not fit into the memory that this model was given"
-    )
-
-
-def failure_of(error: HubError) -> wire.Failure:
-    return wire.Failure(
-        code=error.code,
-        message=error.message,
-        param=error.param,
-        retry_after_s=error.retry_after_s,
     )

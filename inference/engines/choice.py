@@ -4,9 +4,12 @@ import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 
+import msgspec
+
 from inference import wire
+from inference.engines.allowance import within_budget
 from inference.engines.base import Job
-from inference.engines.decoder import Prefill
+from inference.engines.decoder import Places, Prefill
 from inference.engines.kv_cache import Seat, Stage
 from inference.engines.lora import Lora
 from inference.engines.prompts import check_context
@@ -28,11 +31,18 @@ class Request:
     silent: bool = False  # a probe: only the end is told
     held: object = None  # what must live as long as the request (its images)
     lora: Lora | None = None
+    places: Places | None = None
     choices: list["Choice"] = field(default_factory=list)
     cached_tokens: int = 0
+    told: bool = False  # what the prompt took, to whoever counts
     started_s: float = field(default_factory=time.monotonic)
     first_s: float = 0.0
     ended: bool = False
+
+    @property
+    def shift(self) -> int:
+        """From the index of a token that was said to its position."""
+        return self.places.shift if self.places else 0
 
     @property
     def owner(self) -> str:
@@ -44,8 +54,13 @@ class Request:
         return [choice for choice in self.choices if not choice.finished]
 
     def send(self, delta: wire.Delta) -> None:
-        if not self.silent:
-            self.job.emit(delta)
+        if self.silent:
+            return
+        if not self.told:
+            self.told = True
+            prompt, cached = len(self.prompt), self.cached_tokens
+            delta = msgspec.structs.replace(delta, prompt_tokens=prompt, cached_tokens=cached)
+        self.job.emit(delta)
 
     def done(self) -> wire.Done:
         total_s = time.monotonic() - self.started_s
@@ -172,7 +187,9 @@ class Computing:
         end = self.computed + count
         want = count if self.wants_logprobs else int(end == len(self.tokens))
         piece = self.tokens[self.computed : end]
-        return Prefill(self.stage, piece, self.computed, want, self.request.lora)
+        places = self.request.places
+        at = None if places is None else places.of(self.computed, count)
+        return Prefill(self.stage, piece, self.computed, want, self.request.lora, at)
 
     def echo(self, vocabulary: Vocabulary) -> None:
         """Send the prompt's text in front of each choice, with its log probabilities if asked."""
@@ -195,11 +212,11 @@ class Computing:
 
 
 def room_for(body: wire.Generate, prompt: Sequence[int], context: int, param: str) -> int:
-    """Raises: ContextLengthExceeded."""
-    asked = body.sampling.max_tokens
-    if body.echo and asked == 0 and len(prompt) <= context:
-        return 0
-    return check_context(len(prompt), asked, context, param)
+    """Raises: ContextLengthExceeded, TokenBudgetExceeded."""
+    asked, count = body.sampling.max_tokens, len(prompt)
+    if body.echo and asked == 0 and count <= context:
+        return within_budget(0, count, body)
+    return within_budget(check_context(count, asked, context, param), count, body)
 
 
 def shared(works: Sequence[Computing], budget: int) -> Iterator[tuple[Computing, Prefill]]:

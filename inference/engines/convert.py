@@ -6,17 +6,15 @@ one `{"done": ...}` or `{"error": ...}`. DEST_DIR appears whole or not at all.
 
 import argparse
 import json
-import os
-import shutil
 import sys
-import tempfile
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from pathlib import Path
 
 import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer, GgufConfig, PreTrainedModel
 from transformers.utils import logging as transformers_logging
+
+from inference.engines.appearing import appearing
 
 Report = Callable[[str, float], None]
 SHARD_BYTES = 2 * 1024**3
@@ -41,21 +39,6 @@ def convert(source: Path, target: Path, report: Report = lambda _stage, _part: N
     except (OSError, ValueError, KeyError, TypeError, RuntimeError, NotImplementedError) as error:
         raise ConversionFailed(f"{source.name} cannot be converted: {error}") from error
     report("done", 1.0)
-
-
-@contextmanager
-def appearing(target: Path) -> Iterator[Path]:
-    """Give a folder to write into, which becomes `target` as a whole, or is gone. Raises: OSError."""
-    target.parent.mkdir(parents=True, exist_ok=True)
-    scratch = Path(tempfile.mkdtemp(prefix=f".{target.name}-", dir=target.parent))
-    try:
-        yield scratch
-        _sync(scratch)
-        scratch.chmod(0o755)
-        scratch.rename(target)
-        _sync_folder(target.parent)
-    finally:
-        shutil.rmtree(scratch, ignore_errors=True)
 
 
 def _write(source: Path, folder: Path, report: Report) -> None:
@@ -94,23 +77,6 @@ def _without_quantization(loaded: PreTrainedModel) -> PreTrainedModel:
     plain.tie_weights()
     plain.generation_config = loaded.generation_config
     return plain
-
-
-def _sync(folder: Path) -> None:
-    for path in folder.rglob("*"):
-        if path.is_file():
-            path.chmod(0o644)
-            with path.open("rb+") as file:
-                os.fsync(file.fileno())
-    _sync_folder(folder)
-
-
-def _sync_folder(folder: Path) -> None:
-    handle = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
 
 
 def main(arguments: list[str] | None = None) -> int:

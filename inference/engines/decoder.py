@@ -16,6 +16,21 @@ from inference.engines.lora_file import NotAttachable
 
 
 @dataclass(frozen=True, slots=True)
+class Places:
+    """Positions of a prompt whose images have some of their own; what follows goes on from there."""
+
+    positions: Tensor  # (3, tokens of the prompt)
+    shift: int  # from a token's index behind the prompt to its position
+
+    def of(self, start: int, count: int) -> Tensor:
+        """Give (3, count) from the token `start` on."""
+        known = self.positions[:, start : start + count]
+        begin = start + known.shape[1] + self.shift
+        more = torch.arange(begin, begin + count - known.shape[1], device=known.device)
+        return torch.cat((known, more.expand(3, -1)), 1)
+
+
+@dataclass(frozen=True, slots=True)
 class Decode:
     """One token for each row of a table, in the order of its rows."""
 
@@ -23,9 +38,13 @@ class Decode:
     tokens: Sequence[int]
     lengths: Sequence[int]  # tokens already in each row: the new token's position
     loras: Sequence[Lora | None] = ()  # of each row; empty: no row has one
+    shifts: Sequence[int] = ()  # from lengths to positions, of each row; empty: none
 
     def lora(self, row: int) -> Lora | None:
         return self.loras[row] if self.loras else None
+
+    def position(self, row: int) -> int:
+        return self.lengths[row] + (self.shifts[row] if self.shifts else 0)
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,6 +56,7 @@ class Prefill:
     start: int
     want: int  # how many of its last tokens get logits
     lora: Lora | None = None
+    places: Tensor | None = None  # (3, tokens), where positions are not just counted
 
 
 class Decoder(ABC):
@@ -52,6 +72,10 @@ class Decoder(ABC):
 
         Writes the keys and values of every token into its table or stage.
         """
+
+    def places(self, _prompt: Sequence[int]) -> Places | None:
+        """Say where a prompt's tokens are; None: one behind the other."""
+        return None
 
     def place(self, module: str) -> Place:
         """Say where an adapter's module is computed. Raises: NotAttachable."""

@@ -15,7 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from inference import wire
-from inference.engines.base import Engine, Job, failed
+from inference.engines.base import Engine, Job, failed, failure_of
 from inference.engines.embed_queue import Item, Request, Row, cut_batches, take_window
 from inference.errors import EngineFailed, HubError, InvalidValue, LoadFailed
 
@@ -100,7 +100,7 @@ class EmbedLoop(Engine):
                 self._inbox.append(job)
                 self._wake.notify()
                 return
-        job.emit(_failure(EngineFailed("the model is being unloaded")))
+        job.emit(failure_of(EngineFailed("the model is being unloaded")))
 
     def cancel(self, stream: int) -> None:
         with self._wake:
@@ -133,7 +133,7 @@ class EmbedLoop(Engine):
                 self._read_inbox()
                 self._compute([item for item in batch if self._is_ready(item)])
         self._read_inbox()
-        unloaded = _failure(EngineFailed("the model is being unloaded"))
+        unloaded = failure_of(EngineFailed("the model is being unloaded"))
         for running in list(self._running.values()):
             self._end(running, unloaded)
         for job in self._preparing.values():
@@ -172,7 +172,7 @@ class EmbedLoop(Engine):
 
     def _accept(self, job: Job, outcome: Running | HubError) -> None:
         if isinstance(outcome, HubError):
-            job.emit(_failure(outcome))
+            job.emit(failure_of(outcome))
             return
         self._running[job.stream] = outcome
         self._waiting.append(outcome.request)
@@ -223,7 +223,7 @@ class EmbedLoop(Engine):
         try:
             self._ready(item)
         except HubError as error:
-            self._end(self._running[item.request.stream], _failure(error))
+            self._end(self._running[item.request.stream], failure_of(error))
         return not item.request.ended
 
     def _compute(self, batch: list[Item]) -> None:
@@ -244,7 +244,7 @@ class EmbedLoop(Engine):
                 self._deliver(self._running[request.stream])
 
     def _fail_batch(self, batch: list[Item], error: Exception) -> None:
-        failure = _failure(failed(error, "this input"))
+        failure = failure_of(failed(error, "this input"))
         for stream in {item.request.stream for item in batch}:
             self._end(self._running[stream], failure)
 
@@ -285,10 +285,6 @@ def _done(running: Running) -> wire.Done:
         usage=wire.Usage(prompt_tokens=tokens),
         timing=wire.Timing(first_s=total_s, total_s=total_s),
     )
-
-
-def _failure(error: HubError) -> wire.Failure:
-    return wire.Failure(code=error.code, message=error.message, param=error.param)
 
 
 def batch_tokens(spec: wire.ModelSpec, device: str) -> int:

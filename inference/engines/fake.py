@@ -1,7 +1,7 @@
 """An engine without a model, for tests of the node and the API: deterministic, settable, no libraries.
 
 `spec.options`: load_s, memory_bytes (really taken), fail_load, crash_load, hang_load, tokens_per_s,
-crash_after_tokens, hang_after_tokens, compute_s (before the first word), reply, ignore_probe, embed_dimensions,
+crash_after_tokens, last_words (before that), hang_after_tokens, compute_s (before the first word), reply, ignore_probe, embed_dimensions,
 eat_load_bytes, eat_bytes (taken while loading, and after the first word, whatever was given).
 A reply is the words of `reply`, or of the prompt's last message, over and over.
 """
@@ -11,16 +11,18 @@ import itertools
 import os
 import signal
 import struct
+import sys
 import threading
 import time
 from collections import deque
 from dataclasses import dataclass, field
 
 from inference import wire
-from inference.engines.base import Engine, Job, Setting
+from inference.engines.allowance import within_budget
+from inference.engines.base import Engine, Job, Setting, failed, failure_of
 from inference.errors import (
     EngineFailed,
-    EngineOutOfMemory,
+    HubError,
     LoadFailed,
     OutOfMemory,
     UnsupportedModel,
@@ -38,15 +40,12 @@ class Reply:
     prompt_tokens: int
     words: list[str]
     body: wire.Generate
+    limit: int
     started_s: float = field(default_factory=time.monotonic)
     first_s: float = 0.0
     made_tokens: int = 0
     text: str = ""
     open_choices: set[int] = field(default_factory=set)
-
-    @property
-    def limit(self) -> int:
-        return self.body.sampling.max_tokens or DEFAULT_MAX_TOKENS
 
 
 class Fake(Engine):
@@ -168,10 +167,15 @@ class Fake(Engine):
         until_s = time.monotonic() + float(self._options.get("compute_s", 0.0))
         while time.monotonic() < until_s:
             pass  # as a long prefill does: it computes, and says nothing
-        self._prompt += len(text.split())
-        self._running[job.stream] = Reply(
-            job, len(text.split()), words, body, open_choices=set(range(body.n))
-        )
+        count = len(text.split())
+        try:
+            limit = within_budget(body.sampling.max_tokens or DEFAULT_MAX_TOKENS, count, body)
+        except HubError as error:
+            job.emit(failure_of(error))
+            return
+        self._prompt += count
+        open_choices = set(range(body.n))
+        self._running[job.stream] = Reply(job, count, words, body, limit, open_choices=open_choices)
 
     def _step(self) -> None:
         """Give every running reply one more word."""
@@ -198,13 +202,19 @@ class Fake(Engine):
             finish = "length"
         for index in range(reply.body.n):
             self._completion += 1
-            reply.job.emit(wire.Delta(index=index, text=piece, tokens=1, finish_reason=finish))
+            told = reply.prompt_tokens if reply.made_tokens == 1 else 0
+            reply.job.emit(
+                wire.Delta(
+                    index=index, text=piece, tokens=1, finish_reason=finish, prompt_tokens=told
+                )
+            )
         if finish:
             reply.open_choices.clear()
 
     def _misbehave(self) -> None:
         crash = int(self._options.get("crash_after_tokens", -1))
         if 0 <= crash <= self._completion:
+            sys.stderr.write(f"{self._options.get('last_words', '')}\n")
             os.kill(os.getpid(), signal.SIGKILL)
         if self._completion and not self._eaten:
             self._eat(int(self._options.get("eat_bytes", 0)))
@@ -215,10 +225,11 @@ class Fake(Engine):
     def _eat(self, size: int) -> None:
         try:
             self._eaten = b"\1" * size
-        except MemoryError as error:
+        except MemoryError as problem:
+            error = failed(problem, "this step")
             running, self._running = self._running, {}
             for reply in running.values():
-                reply.job.emit(wire.Failure(code=EngineOutOfMemory.code, message=str(error)))
+                reply.job.emit(failure_of(error))
 
     def _done(self, reply: Reply) -> wire.Done:
         return wire.Done(

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from inference.errors import LoadFailed
+from inference.plain_files import open_plain
 
 SCALARS = dict(enumerate("BbHhIif?")) | {10: "Q", 11: "q", 12: "d"}
 STRING, ARRAY = 8, 9
@@ -75,7 +76,10 @@ def read(path: str) -> GgufHeader:
     """Raises: LoadFailed."""
     file = Path(path)
     try:
-        with file.open("rb") as opened, mmap.mmap(opened.fileno(), 0, access=mmap.ACCESS_READ) as m:
+        with (
+            open_plain(file) as opened,
+            mmap.mmap(opened.fileno(), 0, access=mmap.ACCESS_READ) as m,
+        ):
             metadata = _Reader(m).metadata()
     except (OSError, ValueError, struct.error, RecursionError) as error:
         raise LoadFailed(f"{file.name} is not a GGUF file that can be read: {error}") from error

@@ -2,11 +2,10 @@
 
 from collections.abc import Collection
 
-from inference.engines import byte_pieces
+from inference.engines import byte_pieces, infilling, templates
 from inference.engines.gguf_header import GgufHeader
 from inference.engines.llama_server import LlamaServer
-from inference.engines.prompts import PromptEncoder
-from inference.engines.templates import ChatTemplate
+from inference.engines.prompts import PromptEncoder, wants_parts
 
 
 class GgufVocabulary:
@@ -16,6 +15,7 @@ class GgufVocabulary:
         self._server = server
         self._tokens = header.tokens
         self._control = header.control_tokens
+        self._by_text = {text: token for token, text in self._control.items()}
         self._byte_level = header.metadata.get("tokenizer.ggml.model") == "gpt2"
 
     @property
@@ -25,6 +25,10 @@ class GgufVocabulary:
     @property
     def special_texts(self) -> Collection[str]:
         return self._control.values()
+
+    def token_of(self, text: str) -> int | None:
+        """Find a control token by its text."""
+        return self._by_text.get(text)
 
     def encode(self, text: str, special: bool) -> list[int]:
         return self._server.tokenize(text, special) if text else []
@@ -50,7 +54,6 @@ class GgufVocabulary:
 
 
 def prompt_encoder(header: GgufHeader, vocabulary: GgufVocabulary) -> PromptEncoder:
-    """Raises: LoadFailed if the chat template does not compile."""
     metadata = header.metadata
     template = metadata.get("tokenizer.chat_template")
     bos = metadata.get("tokenizer.ggml.bos_token_id")
@@ -61,13 +64,15 @@ def prompt_encoder(header: GgufHeader, vocabulary: GgufVocabulary) -> PromptEnco
     wants_bos = metadata.get(
         "tokenizer.ggml.add_bos_token", metadata.get("tokenizer.ggml.model") == "llama"
     )
+    compiled = templates.compiled(template)
+    variables = {name: header.tokens[token] for name, token in named.items() if token is not None}
     return PromptEncoder(
         tokenizer=vocabulary,
         vocab_tokens=vocabulary.size,
-        template=ChatTemplate(template) if template else None,
-        variables={
-            name: header.tokens[token] for name, token in named.items() if token is not None
-        },
+        template=compiled,
+        variables=variables,
+        in_parts=wants_parts(compiled, variables),
         prefix=[bos] if wants_bos and bos is not None else [],
         start=bos if bos is not None else eos,
+        infill=infilling.of_gguf(metadata, vocabulary.token_of),
     )

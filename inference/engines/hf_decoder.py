@@ -98,9 +98,10 @@ class HfDecoder(Decoder):
 
     def _together(self, decode: Decode) -> Tensor:
         index = DecodeIndex(decode)
-        both = torch.tensor([decode.tokens, decode.lengths], device=self._device)
-        given = {"attention_mask": self._mask(index, both[1]), "position_ids": both[1][:, None]}
-        ids = {"input_ids": both[0][:, None]}
+        positions = [decode.position(row) for row in range(index.rows)]
+        three = torch.tensor([decode.tokens, decode.lengths, positions], device=self._device)
+        given = {"attention_mask": self._mask(index, three[1]), "position_ids": three[2][:, None]}
+        ids = {"input_ids": three[0][:, None]}
         self._adapt([(decode.lora(row), 1) for row in range(index.rows)])
         return self._forward(ids, _Together(index), index.span - 1, 1, given)[:, -1]
 
@@ -108,21 +109,28 @@ class HfDecoder(Decoder):
         parts = []
         for row, token in enumerate(decode.tokens):
             self._adapt([(decode.lora(row), 1)])
-            parts.append(self._solo([token], _Row(decode, row), decode.lengths[row], 1))
+            at = torch.tensor([[decode.position(row)]], device=self._device)
+            parts.append(self._solo([token], _Row(decode, row), decode.lengths[row], 1, at))
         return parts
 
     def _prefill(self, prefill: Prefill) -> Tensor:
         want = prefill.want
         self._adapt([(prefill.lora, 1)])
-        logits = self._solo(prefill.tokens, PrefillIndex(prefill), prefill.start, max(want, 1))
+        at = None if prefill.places is None else prefill.places[:, None].to(self._device)
+        logits = self._solo(prefill.tokens, PrefillIndex(prefill), prefill.start, max(want, 1), at)
         return logits[len(logits) - want :]
 
-    def _solo(self, tokens: Sequence[int], index: _Index, past: int, keep: int) -> Tensor:
-        """Give the logits of the last `keep` tokens of one sequence; the model makes its own mask."""
+    def _solo(
+        self, tokens: Sequence[int], index: _Index, past: int, keep: int, at: Tensor | None
+    ) -> Tensor:
+        """Give the logits of the last `keep` tokens of one sequence; the model makes its own mask.
+
+        `at` are its positions, where they are not just counted: (1, tokens) or (3, 1, tokens).
+        """
         given = {}
         if self._places:
-            at = torch.arange(past, past + len(tokens), device=self._device)
-            given["position_ids"] = at[None]
+            counted = torch.arange(past, past + len(tokens), device=self._device)[None]
+            given["position_ids"] = counted if at is None else at
         logits = self._forward(self._inputs(tokens), index, past, keep, given)[0]
         return logits[len(logits) - keep :]
 

@@ -100,9 +100,9 @@ class KvMemory:
         stage.values[:, 0] = values[:, :, : len(tokens)]
         self._prefixes.keep(tokens, stage, owner)
 
-    def forget(self) -> None:
-        """Give up all kept prefixes."""
-        self._prefixes.clear()
+    def forget(self, owner: str | None = None) -> None:
+        """Give up the kept prefixes of an adapter, or all."""
+        self._prefixes.clear(owner)
 
     def _yielding(self, act: Callable[[], Result]) -> Result:
         """Act, giving up kept prefixes until there is room. Raises: NoRoom."""

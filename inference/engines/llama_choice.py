@@ -15,11 +15,13 @@ from inference.engines.llama_request import (
     SEEDS,
     Ask,
     Penalties,
+    Prompt,
     score_body,
     step_body,
     stream_body,
 )
 from inference.engines.llama_server import Alternative, Chosen, Chunk, LlamaServer, Step
+from inference.engines.llama_vision import Eyes
 from inference.engines.text import Piece, StopFilter, TextStream
 
 OPEN_TOKENS = 256  # first share, and each further one, of a choice without max_tokens
@@ -48,6 +50,7 @@ class Tools:
     roads: list[Road]
     vocabulary: GgufVocabulary
     plain_token: int  # a token that is whole by itself
+    eyes: Eyes | None = None
 
 
 @dataclass(slots=True)
@@ -98,7 +101,7 @@ class Choice:
     def _take_share(self) -> bool:
         """Choose the first road with room, and wait for a share of its cache."""
         first = min(self.left, OPEN_TOKENS) if self.ask.open_ended else self.left
-        needed = len(self.ask.tokens) + self.generated + first
+        needed = self.ask.prompt_tokens + self.generated + first
         roads = self.tools.roads
         self.road = next((r for r in roads if needed <= r.lane.room_tokens), roads[-1])
         share = self.road.share_for(needed)
@@ -109,7 +112,8 @@ class Choice:
 
     def has_room(self) -> bool:
         """Get a larger share where the next token needs it; False: pause, and go on elsewhere."""
-        if self.left <= 0 or len(self.ask.tokens) + self.generated + 1 < self.share:
+        more = 0 if self.road.lane.shared else 1  # a slot is one token longer than its share
+        if self.left <= 0 or self.ask.prompt_tokens + self.generated + 1 < self.share + more:
             return True
         more = min(self.left, OPEN_TOKENS)
         if not (self.road.lane.shared and self.road.budget.take_more(more)):
@@ -135,10 +139,11 @@ class _Stream:
     def run(self) -> None:
         choice = self._choice
         self._before = choice.generated
-        tokens = choice.ask.tokens
-        if choice.text:
-            tokens = tokens + choice.tools.vocabulary.encode("".join(choice.text), special=False)
-        body = stream_body(choice.ask, tokens, choice.left, choice.seed)
+        ask, said = choice.ask, "".join(choice.text)
+        prompt: Prompt = ask.pictured.prompt if ask.pictured else ask.tokens
+        if said:  # before a pause, which a prompt with images never has
+            prompt = ask.tokens + choice.tools.vocabulary.encode(said, special=False)
+        body = stream_body(ask, prompt, choice.left, choice.seed)
         choice.road.server.stream(body, self._take)
 
     def _take(self, chunk: Chunk) -> bool:
@@ -187,12 +192,28 @@ class _Steps:
 
     def run(self) -> None:
         choice = self._choice
+        is_first = True
         while choice.finish is None and not choice.gave_up() and choice.has_room():
-            body = step_body(choice.ask, self._tokens, self._penalties, choice.seed)
-            step = choice.road.server.step(body)
+            step = self._step(is_first)
+            if is_first and choice.gave_up():
+                return
+            is_first = False
             if choice.generated == 0:
                 choice.prefilled(step.timings.prompt_n, step.timings.cache_n)
             self._take(step)
+
+    def _step(self, is_first: bool) -> Step:
+        choice = self._choice
+        body = step_body(choice.ask, self._tokens, self._penalties, choice.seed)
+        server = choice.road.server
+        if not is_first:
+            return server.step(body)
+        step = server.first_step(body, choice.gave_up)
+        if step.tokens or choice.gave_up():
+            return step
+        whole = server.step(body)  # a stream keeps the first byte of a character to itself
+        whole.timings = step.timings
+        return whole
 
     def _take(self, step: Step) -> None:
         choice = self._choice

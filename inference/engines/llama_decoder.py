@@ -330,6 +330,8 @@ def _packed(weight: Tensor, bias: Tensor | None) -> Linear | None:
         return None
     if not torch._C._has_mkldnn or not hasattr(ops, "_reorder_linear_weight"):  # noqa: SLF001
         return None
+    if not ops._is_mkldnn_bf16_supported():  # noqa: SLF001  a CPU without AVX-512: it would raise
+        return None
     packed = ops._reorder_linear_weight(weight.contiguous(), 1)  # noqa: SLF001 (no public name)
     run = ops._linear_pointwise  # noqa: SLF001
 

@@ -23,10 +23,11 @@ class Lane:
     kv_tokens: int
     running: int
     shared: bool
+    spare_slots: int = SPARE_SLOTS
 
     @property
     def slots(self) -> int:
-        return self.running + SPARE_SLOTS
+        return self.running + self.spare_slots
 
     @property
     def allocated_tokens(self) -> int:
@@ -36,7 +37,9 @@ class Lane:
         return self.slots * _up(self.room_tokens + 1)
 
 
-def plan(context_tokens: int, running: int, fits_tokens: int, gpu: bool) -> list[Lane]:
+def plan(
+    context_tokens: int, running: int, fits_tokens: int, gpu: bool, *, sees: bool = False
+) -> list[Lane]:
     """Lay out at most `fits_tokens`; lanes are in the order of their room, the last one's is the context.
 
     Raises: OutOfMemory.
@@ -44,6 +47,8 @@ def plan(context_tokens: int, running: int, fits_tokens: int, gpu: bool) -> list
     if fits_tokens < 2 * GRAIN_TOKENS:
         raise OutOfMemory(f"there is room for a context of {max(0, fits_tokens)} tokens only")
     context = min(context_tokens, fits_tokens - GRAIN_TOKENS)
+    if sees:
+        return [_in_slots(context, running, fits_tokens)]
     if gpu:
         kv = min(2 * context, fits_tokens)
         return [Lane(context, kv, running, shared=True)]
@@ -51,6 +56,16 @@ def plan(context_tokens: int, running: int, fits_tokens: int, gpu: bool) -> list
     if equal.allocated_tokens <= fits_tokens:
         return [equal]
     return _short_and_long(context, running, fits_tokens)
+
+
+def _in_slots(context: int, running: int, fits_tokens: int) -> Lane:
+    """As many whole contexts as there is room for: llama.cpp makes no room for images in a shared cache."""
+    slots = fits_tokens // _up(context + 1)
+    if slots <= SPARE_SLOTS:
+        room = min(context, fits_tokens // GRAIN_TOKENS * GRAIN_TOKENS - 1)
+        return Lane(room, room, 1, shared=False, spare_slots=0)
+    running = min(running, slots - SPARE_SLOTS)
+    return Lane(context, running * context, running, shared=False)
 
 
 def _short_and_long(context: int, running: int, fits_tokens: int) -> list[Lane]:

@@ -9,12 +9,15 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from inference import wire
+from inference.engines.allowance import within_budget
+from inference.engines.llama_vision import Eyes, Pictured, has_images
 from inference.engines.prompts import PromptEncoder, check_context, param_of
 from inference.errors import InvalidValue, UnsupportedParameter
 
 SEEDS = 2**32 - 1  # llama.cpp takes the last 32-bit value as "no seed"
 BANNED = -100.0  # OpenAI: a bias of -100 is a ban
 MAX_LOGPROBS = 100
+Prompt = list[int] | dict[str, Any]  # tokens, or what `Pictured` gives
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,6 +32,11 @@ class Ask:
     logprobs: int | None
     seed: int
     seeded: bool  # by the client, who wants the same answer again
+    pictured: Pictured | None = None  # a prompt with images; `tokens` is empty then
+
+    @property
+    def prompt_tokens(self) -> int:
+        return self.pictured.tokens if self.pictured else len(self.tokens)
 
     @property
     def exact(self) -> bool:
@@ -37,16 +45,21 @@ class Ask:
         llama.cpp's own stream counts the prompt in its penalties, and gives one log probability for
         a character that is made of several tokens.
         """
-        penalties = self.sampling.presence_penalty or self.sampling.frequency_penalty
-        return self.logprobs is not None or bool(penalties)
+        return self.logprobs is not None or _has_penalties(self.sampling)
 
 
-def prepare(body: wire.Generate, encoder: PromptEncoder, context_tokens: int) -> Ask:
-    """Raises: InvalidRequest, InvalidValue, UnsupportedParameter, ContextLengthExceeded."""
+def prepare(
+    body: wire.Generate, encoder: PromptEncoder, context_tokens: int, eyes: Eyes | None = None
+) -> Ask:
+    """Raises: InvalidRequest in all its kinds; TokenBudgetExceeded."""
     _check(body, encoder.vocab_tokens)
-    tokens = encoder.encode(body.prompt, context_tokens)
+    pictured, tokens = _pictured(body, eyes, context_tokens), []
+    if pictured is None:
+        tokens = encoder.encode(body.prompt, context_tokens)
+    count = pictured.tokens if pictured else len(tokens)
     asked = body.sampling.max_tokens
-    limit = check_context(len(tokens), asked, context_tokens, param_of(body.prompt))
+    limit = check_context(count, asked, context_tokens, param_of(body.prompt))
+    limit = within_budget(limit, count, body)
     seed = body.sampling.seed
     return Ask(
         tokens=tokens,
@@ -57,7 +70,26 @@ def prepare(body: wire.Generate, encoder: PromptEncoder, context_tokens: int) ->
         logprobs=body.logprobs,
         seeded=seed is not None,
         seed=random.randrange(SEEDS) if seed is None else seed % SEEDS,  # noqa: S311  no secret
+        pictured=pictured,
     )
+
+
+def _pictured(body: wire.Generate, eyes: Eyes | None, context_tokens: int) -> Pictured | None:
+    """Raises: UnsupportedParameter where each token must be known: llama.cpp takes text with images."""
+    prompt = body.prompt
+    if eyes is None or not isinstance(prompt, wire.ChatPrompt) or not has_images(prompt):
+        return None
+    if body.logprobs is not None or _has_penalties(body.sampling):
+        what = "logprobs" if body.logprobs is not None else "a presence or frequency penalty"
+        raise UnsupportedParameter(
+            f"{what} together with images is not there for GGUF models",
+            param="logprobs" if body.logprobs is not None else "presence_penalty",
+        )
+    return eyes.see(prompt, context_tokens)
+
+
+def _has_penalties(sampling: wire.Sampling) -> bool:
+    return bool(sampling.presence_penalty or sampling.frequency_penalty)
 
 
 def _check(body: wire.Generate, vocab_tokens: int) -> None:
@@ -77,9 +109,9 @@ def _check(body: wire.Generate, vocab_tokens: int) -> None:
             )
 
 
-def stream_body(ask: Ask, tokens: list[int], max_tokens: int, seed: int) -> dict[str, Any]:
+def stream_body(ask: Ask, prompt: Prompt, max_tokens: int, seed: int) -> dict[str, Any]:
     """Ask for a whole answer."""
-    return _body(ask, tokens, ask.sampling.logit_bias, seed) | {
+    return _body(ask, prompt, ask.sampling.logit_bias, seed) | {
         "n_predict": max_tokens,
         "stream": True,
         "timings_per_token": True,  # how many tokens each piece of text is
@@ -133,7 +165,7 @@ def score_body(tokens: list[int], forced: int, probabilities: int) -> dict[str, 
 
 def _body(
     ask: Ask,
-    tokens: list[int],
+    prompt: Prompt,
     bias: Mapping[int, float],
     seed: int,
     banned: set[int] | None = None,
@@ -142,7 +174,7 @@ def _body(
     if banned is None:
         banned = {token for token, value in bias.items() if value <= BANNED}
     return {
-        "prompt": tokens,
+        "prompt": prompt,
         "cache_prompt": True,
         "seed": seed,
         "temperature": sampling.temperature,
@@ -150,7 +182,7 @@ def _body(
         "top_p": sampling.top_p,
         "min_p": sampling.min_p,
         "repeat_penalty": sampling.repetition_penalty,
-        "repeat_last_n": len(tokens) + ask.max_tokens,
+        "repeat_last_n": ask.prompt_tokens + ask.max_tokens,
         "samplers": _samplers(sampling),
         "logit_bias": [[t, False if t in banned else value] for t, value in bias.items()],
         "ignore_eos": sampling.ignore_eos,

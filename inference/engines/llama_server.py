@@ -3,12 +3,15 @@
 Used by `llm_gguf` only. Calls block their thread and are safe from many threads at once.
 """
 
+import contextlib
 import http.client
+import os
+import secrets
 import shutil
 import socket
 import tempfile
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,13 +19,20 @@ from typing import Any
 import msgspec
 import xllamacpp
 
+from inference.engines.confine import narrow_stacks
 from inference.engines.llama_lanes import Lane
 from inference.errors import ContextLengthExceeded, EngineFailed, HubError, LoadFailed
 
 QUIET = 1  # errors only
 KV_TYPES = {"f16": 1, "q8_0": 8}  # Source: enum ggml_type of ggml.h
 REQUEST_TIMEOUT_S = 600.0
+JSON = {"Content-Type": "application/json"}
 PREFIX, SOCKET = "hub-llama-", "s.sock"
+STACK_BYTES = 1024 * 1024  # of its threads, two for each slot; on macOS it has 512 KiB
+MARK = f"<__media_{secrets.token_hex(16)}__>"  # stands for an image; nobody can guess and write it
+os.environ["LLAMA_MEDIA_MARKER"] = MARK  # llama.cpp reads it once in a process
+CONTENT_ONLY = "{% for message in messages %}{{ message.content }}{% endfor %}"
+EVENT = b"data: "
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,6 +43,7 @@ class Settings:
     batch_tokens: int  # most prompt tokens computed in one step
     gpu: int | None  # the GPU's number, or None for the CPU
     kv_type: str = "f16"
+    projector: str = ""  # a GGUF file, for images
 
 
 class Timings(msgspec.Struct):
@@ -71,9 +82,24 @@ class Step(msgspec.Struct):
     """The answer to a request for one token."""
 
     tokens: list[int] = []
+    tokens_predicted: int = 0
     stop_type: str = ""
     timings: Timings = msgspec.field(default_factory=Timings)
     completion_probabilities: list[Chosen] = []
+    error: Problem | None = None
+
+
+class _Event(msgspec.Struct):
+    """A piece of an answer that does not come by callback."""
+
+    content: str = ""
+    stop_type: str = ""
+    timings: Timings = msgspec.field(default_factory=Timings)
+    error: Problem | None = None
+
+
+class _Counted(msgspec.Struct):
+    input_tokens: int = 0
     error: Problem | None = None
 
 
@@ -87,6 +113,8 @@ class _Content(msgspec.Struct):
 
 _chunks = msgspec.json.Decoder(Chunk)
 _steps = msgspec.json.Decoder(Step)
+_events = msgspec.json.Decoder(_Event)
+FINISH = {"eos": "stop", "word": "stop", "limit": "length"}
 
 
 class LlamaServer:
@@ -96,6 +124,8 @@ class LlamaServer:
         self._folder = Path(tempfile.mkdtemp(prefix=PREFIX))  # mode 0700: nobody else gets in
         self._socket = str(self._folder / SOCKET)
         self._local = threading.local()
+        self._sees = bool(settings.projector)
+        narrow_stacks(STACK_BYTES)
         try:
             self._server: Any = xllamacpp.Server(_params(settings, self._socket))
         except RuntimeError as error:
@@ -113,6 +143,12 @@ class LlamaServer:
 
         Raises: what `on_chunk` raised; EngineFailed, ContextLengthExceeded from llama.cpp.
         """
+        if self._sees:  # then llama.cpp's callback takes no tokens, nor images
+            self._stream_events(request, lambda data: on_chunk(_chunk(data)))
+        else:
+            self._stream_calls(request, on_chunk)
+
+    def _stream_calls(self, request: dict[str, Any], on_chunk: Callable[[Chunk], bool]) -> None:
         failures: list[BaseException] = []
 
         def receive(raw: bytes) -> bool:
@@ -129,15 +165,63 @@ class LlamaServer:
         if failures:
             raise failures[0]
 
+    def _stream_events(self, request: dict[str, Any], on_event: Callable[[bytes], bool]) -> None:
+        connection = _UnixConnection(self._socket)
+        try:
+            connection.request("POST", "/completion", msgspec.json.encode(request), JSON)
+            line = connection.sock
+            answer = connection.getresponse()
+            if answer.status != http.HTTPStatus.OK:
+                raise _problem(_events.decode(answer.read()).error or Problem("no reason given"))
+            while event := answer.readline():
+                if event.startswith(EVENT) and on_event(event[len(EVENT) :]):
+                    _hang_up(line, answer)
+                    return
+        except (OSError, http.client.HTTPException) as error:
+            raise EngineFailed(f"llama.cpp did not answer: {error}") from error
+        finally:
+            connection.close()
+
+    def count(self, texts: Sequence[str], pictures: Sequence[str]) -> int:
+        """Count the tokens of texts with pictures between them; nothing is computed.
+
+        Raises: EngineFailed.
+        """
+        parts: list[dict[str, Any]] = [{"type": "text", "text": texts[0]}]
+        for text, picture in zip(texts[1:], pictures, strict=True):
+            url = {"url": f"data:image/png;base64,{picture}"}
+            parts += [{"type": "image_url", "image_url": url}, {"type": "text", "text": text}]
+        messages = [{"role": "user", "content": [part for part in parts if part.get("text") != ""]}]
+        answer = self._post("/v1/chat/completions/input_tokens", {"messages": messages})
+        counted = msgspec.json.decode(answer, type=_Counted)
+        if counted.error is not None:
+            raise _problem(counted.error)
+        return counted.input_tokens
+
     def step(self, request: dict[str, Any]) -> Step:
         """Generate what `request` says in one answer.
 
         Raises: EngineFailed, ContextLengthExceeded.
         """
-        step = _steps.decode(self._post("/completion", request))
-        if step.error is not None:
-            raise _problem(step.error)
-        return step
+        return _step(self._post("/completion", request))
+
+    def first_step(self, request: dict[str, Any], gave_up: Callable[[], bool]) -> Step:
+        """The same where the prompt is still to be computed: that ends when `gave_up` says so.
+
+        Raises: EngineFailed, ContextLengthExceeded.
+        """
+        found = Step()
+
+        def take(data: bytes) -> bool:
+            step = _step(data)
+            if step.tokens_predicted:  # else it tells how far the prompt is
+                found.tokens = found.tokens or step.tokens
+                found.completion_probabilities += step.completion_probabilities
+                found.stop_type, found.timings = step.stop_type, step.timings
+            return gave_up()
+
+        self._stream_events(request | {"stream": True, "return_progress": True}, take)
+        return found
 
     def tokenize(self, text: str, special: bool) -> list[int]:
         request = {"content": text, "add_special": False, "parse_special": special}
@@ -150,11 +234,10 @@ class LlamaServer:
     def _post(self, path: str, request: dict[str, Any]) -> bytes:
         """Raises: EngineFailed."""
         body = msgspec.json.encode(request)
-        headers = {"Content-Type": "application/json"}
         for fresh in (False, True):  # a connection kept too long may be closed: once more, anew
             connection = self._connection(fresh)
             try:
-                connection.request("POST", path, body, headers)
+                connection.request("POST", path, body, JSON)
                 return connection.getresponse().read()
             except (OSError, http.client.HTTPException) as error:
                 failure = error
@@ -190,6 +273,30 @@ def _sweep() -> None:
                 continue  # just being made, or not ours
 
 
+def _hang_up(line: socket.socket, answer: http.client.HTTPResponse) -> None:
+    """Stop what still computes, and wait until it has: its share of the cache goes to others."""
+    with contextlib.suppress(OSError, http.client.HTTPException):
+        line.shutdown(socket.SHUT_WR)
+        answer.read()
+
+
+def _chunk(line: bytes) -> Chunk:
+    """Raises: EngineFailed, ContextLengthExceeded."""
+    event = _events.decode(line)
+    if event.error is not None:
+        raise _problem(event.error)
+    finish = FINISH.get(event.stop_type)
+    return Chunk([ChunkChoice(event.content, finish)], event.timings)
+
+
+def _step(data: bytes) -> Step:
+    """Raises: EngineFailed, ContextLengthExceeded."""
+    step = _steps.decode(data)
+    if step.error is not None:
+        raise _problem(step.error)
+    return step
+
+
 def _problem(problem: Problem) -> HubError:
     if problem.type == "exceed_context_size_error":
         return ContextLengthExceeded(problem.message)
@@ -199,6 +306,10 @@ def _problem(problem: Problem) -> HubError:
 def _params(settings: Settings, socket_path: str) -> Any:
     params = xllamacpp.CommonParams()
     params.model.path = settings.path
+    if settings.projector:
+        params.mmproj.path = settings.projector
+        params.chat_template = CONTENT_ONLY  # prompts come rendered; this one counts them
+    params.mmproj_use_gpu = settings.gpu is not None
     params.n_ctx = settings.lane.allocated_tokens
     params.cache_type_k = params.cache_type_v = KV_TYPES[settings.kv_type]
     params.kv_unified = settings.lane.shared

@@ -9,9 +9,11 @@ from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
+import msgspec
+
 from inference import wire
-from inference.engines import gguf_header
-from inference.engines.base import Engine, Job, Setting, failed
+from inference.engines import gguf_header, llama_vision
+from inference.engines.base import Engine, Job, Setting, can_take, failed, failure_of
 from inference.engines.footprint import Footprint
 from inference.engines.gguf_header import GgufHeader
 from inference.engines.gguf_vocabulary import GgufVocabulary, prompt_encoder
@@ -20,6 +22,7 @@ from inference.engines.llama_choice import Choice, Road, Tools
 from inference.engines.llama_lanes import Lane, plan
 from inference.engines.llama_request import Ask, prepare
 from inference.engines.llama_server import LlamaServer, Settings, gpu_here
+from inference.engines.llama_vision import Eyes
 from inference.engines.prompts import PromptEncoder
 from inference.engines.text import Piece
 from inference.errors import EngineFailed, HubError, LoadFailed, UnsupportedModel
@@ -27,7 +30,9 @@ from inference.errors import EngineFailed, HubError, LoadFailed, UnsupportedMode
 MAX_RUNNING = 256
 MAX_KV_TOKENS = 2**31 - 1
 OTHER_BYTES = 300 * 1024**2  # process, compute buffers
+COMPUTE_BYTES = 128 * 1024**2  # buffers of a step; measured: 10 to 60 MB
 DEFAULT_KV_BYTES = 2 * 1024**3  # where the node sets no limit
+STACK_BYTES = 2 * 1024 * 1024  # of a thread that waits for llama.cpp: there are hundreds
 CPU_BATCH_TOKENS = 256  # others wait for a batch of a long prompt; more wins little on a CPU
 CUDA_BATCH_TOKENS = 2_048
 KV_SHARES = {"f16": 1.0, "q8_0": 17 / 32}  # of 16 bits; others changed answers (docs/decisions.md)
@@ -55,12 +60,20 @@ class Request:
     cached_tokens: int = 0
     given_up: bool = False
     failure: HubError | None = None
+    told: bool = False  # what the prompt took, to whoever counts
+
+    def send(self, delta: wire.Delta) -> None:
+        if not self.told and self.ask:
+            self.told = True
+            prompt, cached = self.ask.prompt_tokens, self.cached_tokens
+            delta = msgspec.structs.replace(delta, prompt_tokens=prompt, cached_tokens=cached)
+        self.job.emit(delta)
 
     def done(self) -> wire.Done:
         total_s = time.monotonic() - self.started_s
         return wire.Done(
             usage=wire.Usage(
-                prompt_tokens=len(self.ask.tokens) if self.ask else 0,
+                prompt_tokens=self.ask.prompt_tokens if self.ask else 0,
                 completion_tokens=self.completion_tokens,
                 cached_tokens=self.cached_tokens,
             ),
@@ -84,24 +97,25 @@ class LlmGguf(Engine):
         started_s = time.monotonic()
         footprint = Footprint("cpu")
         header = gguf_header.read(spec.path)
-        setting.progress(0, header.weights_bytes)
+        weights_bytes = header.weights_bytes + llama_vision.size_bytes(spec.projector)
+        setting.progress(0, weights_bytes)
         gpu = _gpu(setting)
         lanes = _lanes(spec, setting, header, gpu is not None)
         self._prepare(spec, setting, header, lanes)
-        setting.progress(header.weights_bytes, header.weights_bytes)
+        setting.progress(weights_bytes, weights_bytes)
         self._start_threads(sum(lane.running for lane in lanes))
         self._kv_bytes_per_token = _kv_token_bytes(spec, header)
         kv_bytes = sum(lane.allocated_tokens for lane in lanes) * self._kv_bytes_per_token
         return wire.Loaded(
             memory_bytes=footprint.total_bytes,
-            weights_bytes=header.weights_bytes,
+            weights_bytes=weights_bytes,
             kv_bytes=kv_bytes,
             kv_limit_bytes=kv_bytes,
             device="cpu" if gpu is None else setting.device,
             dtype=header.quantization,
             context_tokens=self._context_tokens,
             load_s=time.monotonic() - started_s,
-            capabilities=["completions", *(["chat"] if self._encoder.template else [])],
+            capabilities=self._capabilities(),
         )
 
     def submit(self, job: Job) -> None:
@@ -112,7 +126,7 @@ class LlmGguf(Engine):
                 self._waiting.append((request, 0))
                 self._changed.notify()
                 return
-        job.emit(_failure(EngineFailed("the model is being unloaded")))
+        job.emit(failure_of(EngineFailed("the model is being unloaded")))
 
     def cancel(self, stream: int) -> None:
         with self._changed:
@@ -167,22 +181,29 @@ class LlmGguf(Engine):
     def _prepare(
         self, spec: wire.ModelSpec, setting: Setting, header: GgufHeader, lanes: list[Lane]
     ) -> None:
-        roads = [
-            Road(lane, LlamaServer(_settings(spec, setting, lane)), KvBudget(lane.kv_tokens))
-            for lane in lanes
-        ]
+        token_bytes = _kv_token_bytes(spec, header)
+        roads = [_road(lane, _settings(spec, setting, lane), token_bytes) for lane in lanes]
         vocabulary = GgufVocabulary(header, roads[0].server)
         self._context_tokens = lanes[-1].room_tokens
         self._encoder: PromptEncoder = prompt_encoder(header, vocabulary)
         self._tools = Tools(roads, vocabulary, vocabulary.encode("a", special=False)[-1])
+        if spec.projector:
+            self._tools.eyes = Eyes(roads[-1].server, self._encoder, header.tokens)
+
+    def _capabilities(self) -> list[str]:
+        chats = self._encoder.template is not None or self._tools.eyes is not None
+        more = [("chat", chats), ("images", self._tools.eyes is not None)]
+        return ["completions", *(name for name, is_there in more if is_there)]
 
     def _start_threads(self, count: int) -> None:
+        usual = threading.stack_size(STACK_BYTES)
         self._threads = [
             threading.Thread(target=self._serve, name=f"choice-{number}", daemon=True)
             for number in range(count)
         ]
         for thread in self._threads:
             thread.start()
+        threading.stack_size(usual)
 
     # --- one thread per running choice ----------------------------------------------------------
 
@@ -216,7 +237,7 @@ class LlmGguf(Engine):
             if not request.ask.seeded:
                 self._queue_other_choices(request, request.ask.n)
             with self._changed:
-                self._counters.prompt_tokens += len(request.ask.tokens)
+                self._counters.prompt_tokens += request.ask.prompt_tokens
         # Rounding depends on what is computed together: seeded choices come one after the other.
         for each in range(request.ask.n) if request.ask.seeded else (index,):
             self._run_choice(request, request.ask, each)
@@ -224,7 +245,7 @@ class LlmGguf(Engine):
     def _run_choice(self, request: Request, ask: Ask, index: int) -> None:
         body = request.job.body
         if isinstance(body, wire.Generate) and body.echo:
-            request.job.emit(wire.Delta(index=index, text=self._echo(body, ask)))
+            request.send(wire.Delta(index=index, text=self._echo(body, ask)))
         self._choice(request, ask, index).run()
 
     def _ask(self, request: Request) -> Ask:
@@ -234,7 +255,7 @@ class LlmGguf(Engine):
             body = wire.Generate(prompt=wire.TextPrompt(text="a"), sampling=sampling)
         if not isinstance(body, wire.Generate):
             raise UnsupportedModel("this model generates text and nothing else")
-        return prepare(body, self._encoder, self._context_tokens)
+        return prepare(body, self._encoder, self._context_tokens, self._tools.eyes)
 
     def _echo(self, body: wire.Generate, ask: Ask) -> str:
         if isinstance(body.prompt, wire.TextPrompt):
@@ -268,7 +289,7 @@ class LlmGguf(Engine):
     def _sender(
         self, request: Request, index: int
     ) -> Callable[[Piece, wire.FinishReason | None], None]:
-        emit = request.job.emit
+        emit = request.send
         quiet = isinstance(request.job.body, wire.Probe)
         with_logprobs = request.ask is not None and request.ask.logprobs is not None
 
@@ -313,7 +334,19 @@ class LlmGguf(Engine):
             if request.choices_left > 0:
                 return
             self._requests.pop(request.job.stream, None)
-        request.job.emit(_failure(request.failure) if request.failure else request.done())
+        request.job.emit(failure_of(request.failure) if request.failure else request.done())
+
+
+def _road(lane: Lane, settings: Settings, token_bytes: int) -> Road:
+    """Raises: LoadFailed, EngineOutOfMemory."""
+    try:
+        return Road(lane, LlamaServer(settings), KvBudget(lane.kv_tokens))
+    except LoadFailed as error:
+        size = lane.allocated_tokens * token_bytes + COMPUTE_BYTES
+        if settings.gpu is None and not can_take(size):
+            what = f"{size / 1e6:.0f} MB of keys, values and buffers"
+            raise failed(MemoryError(error.message), what) from error
+        raise
 
 
 def _gpu(setting: Setting) -> int | None:
@@ -331,6 +364,7 @@ def _settings(spec: wire.ModelSpec, setting: Setting, lane: Lane) -> Settings:
         batch_tokens=CPU_BATCH_TOKENS if gpu is None else CUDA_BATCH_TOKENS,
         gpu=gpu,
         kv_type=_kv_type(spec),
+        projector=spec.projector,
     )
 
 
@@ -352,17 +386,14 @@ def _lanes(spec: wire.ModelSpec, setting: Setting, header: GgufHeader, gpu: bool
     context = min(spec.context_tokens or own, own)
     free_bytes = setting.kv_bytes or DEFAULT_KV_BYTES
     if setting.memory_bytes and not setting.kv_bytes:
-        free_bytes = setting.memory_bytes - header.weights_bytes - OTHER_BYTES
+        held_bytes = header.weights_bytes + llama_vision.size_bytes(spec.projector)
+        free_bytes = setting.memory_bytes - held_bytes - OTHER_BYTES
     fits = free_bytes // max(1, _kv_token_bytes(spec, header))
     most = spec.options.get("kv_tokens", MAX_KV_TOKENS)
     if isinstance(most, bool | str | float) or most < 1:
         raise LoadFailed(f"option kv_tokens must be a number of tokens, not {most!r}")
     running = max(1, min(spec.max_concurrency, MAX_RUNNING))
-    return plan(context, running, min(most, fits), gpu)
-
-
-def _failure(error: HubError) -> wire.Failure:
-    return wire.Failure(code=error.code, message=error.message, param=error.param)
+    return plan(context, running, min(most, fits), gpu, sees=bool(spec.projector))
 
 
 ENGINE = LlmGguf

@@ -28,6 +28,7 @@ from inference.engines.footprint import Footprint
 from inference.engines.prompts import param_of
 from inference.engines.upstream_client import Upstream
 from inference.engines.upstream_engine import UpstreamEngine
+from inference.engines.vllm_adapters import VllmAdapters
 from inference.engines.vllm_command import Options, command, environment
 from inference.engines.vocabulary import Vocabulary
 from inference.errors import EngineFailed, HubError, LoadFailed
@@ -80,9 +81,20 @@ class LlmVllm(UpstreamEngine):
             process.kill()
         psutil.wait_procs(alive, STOP_S)
 
+    def detach(self, adapter: str) -> None:
+        self._loop.call_soon_threadsafe(self._let_go, adapter)
+
+    def _let_go(self, adapter: str) -> None:
+        self._leaving = asyncio.ensure_future(self._adapters.let_go(adapter))
+
+    def stats(self) -> wire.Stats:
+        return msgspec.structs.replace(super().stats(), adapters=self._adapters.names)
+
     async def prepared(self, body: wire.Generate) -> wire.Generate:
         """Render, check the context before anything is computed, and name the room there is."""
         prompt = await asyncio.to_thread(self._prompts.encode, body.prompt, self._context)
+        if body.adapter:
+            await self._adapters.need(body.adapter)
         room = room_for(body, prompt, self._context, param_of(body.prompt))
         rules = msgspec.structs.replace(body.sampling, max_tokens=room)
         tokens = wire.TokenPrompt(tokens=prompt)
@@ -109,6 +121,7 @@ class LlmVllm(UpstreamEngine):
         more = {"return_tokens_as_token_ids": True}
         headers = {"Authorization": f"Bearer {key}"}
         self._upstream = Upstream(f"http://127.0.0.1:{port}/v1", spec.name, headers, more=more)
+        self._adapters = VllmAdapters(self._upstream, Options.of(spec).max_loras)
         until_s = time.monotonic() + START_LIMIT_S
         while not self.wait(self._answers()):
             if self._child is None or self._child.poll() is not None:

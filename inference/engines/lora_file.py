@@ -12,6 +12,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from inference.plain_files import open_plain
+
 CONFIG, WEIGHTS = "adapter_config.json", "adapter_model.safetensors"
 MAX_CONFIG_BYTES = 2**20
 MAX_RANK = 1024
@@ -106,7 +108,7 @@ def rank(module: str, a: list[int], b: list[int], inputs: int, outputs: int) -> 
 
 def _config(file: Path) -> dict[str, Any]:
     try:
-        with file.open("rb") as stream:
+        with open_plain(file) as stream:
             data = stream.read(MAX_CONFIG_BYTES + 1)
         found = json.loads(data) if len(data) <= MAX_CONFIG_BYTES else None
     except (OSError, ValueError, RecursionError):

@@ -13,7 +13,8 @@ from peft import PeftModel
 from transformers import AutoModelForCausalLM
 from transformers.utils import logging as transformers_logging
 
-from inference.engines.convert import SHARD_BYTES, appearing
+from inference.engines.appearing import appearing
+from inference.engines.convert import SHARD_BYTES
 
 KEPT = ("tokenizer*", "*.jinja", "vocab.*", "merges.txt", "special_tokens_map.json", "*.model")
 

@@ -76,9 +76,9 @@ class PrefixCache:
         self._drop(next(iter(self._entries)))
         return True
 
-    def clear(self) -> None:
-        self._entries.clear()
-        self.nbytes = 0
+    def clear(self, owner: str | None = None) -> None:
+        for key in [k for k, e in self._entries.items() if owner is None or e.owner == owner]:
+            self._drop(key)
 
     def _drop(self, key: int) -> None:
         self.nbytes -= self._entries.pop(key).stage.nbytes

@@ -12,6 +12,7 @@ import msgspec
 from jinja2 import TemplateError
 
 from inference import wire
+from inference.engines.infilling import Infill
 from inference.engines.templates import ChatTemplate
 from inference.engines.text_limit import refuse_hopeless
 from inference.errors import (
@@ -25,6 +26,7 @@ PLAIN_NAMES = {"system": "System", "developer": "System", "assistant": "Assistan
 # Marks that stand for a special token's text while a template runs: private-use characters have no
 # case, are no white space and mean nothing to a template.
 NO_LIMIT = 2**40  # tokens
+PROBE = "hub-probe"
 MARK_OPEN, MARK_CLOSE, MARK_DIGITS = "\uf8f0", "\uf8f1", "\ue000"
 
 
@@ -47,6 +49,7 @@ class PromptEncoder:
     that stands for an empty prompt; `variables` reach the template (`bos_token`, `eos_token` ...).
     `image` is the text that stands for an image in a rendered prompt; None: the model sees none.
     `in_parts` is true for templates that take a message's content as a list of parts only.
+    `infill` are the tokens for a prompt with a suffix; None: the model has none.
     """
 
     tokenizer: Tokenizer
@@ -57,18 +60,20 @@ class PromptEncoder:
     start: int | None = None
     image: str | None = None
     in_parts: bool = False
+    infill: Infill | None = None
 
     def encode(self, prompt: wire.Prompt, context: int = NO_LIMIT) -> list[int]:
         """Give all tokens; more than `context` are counted, far more are refused unread.
 
         Raises: InvalidRequest, InvalidValue, ContextLengthExceeded.
         """
-        self._refuse_hopeless(prompt, context)
+        self.refuse_hopeless(prompt, context)
         match prompt:
             case wire.ChatPrompt(messages=messages):
                 tokens = self._chat(messages)
-            case wire.TextPrompt(text=text):
-                tokens = [*self.prefix, *self.tokenizer.encode(text, special=False)]
+            case wire.TextPrompt(text=text, suffix=suffix):
+                written = self._between(text, suffix) if suffix else self._plain(text)
+                tokens = [*self.prefix, *written]
             case wire.TokenPrompt(tokens=given):
                 tokens = check_tokens(given, self.vocab_tokens)
         if tokens:
@@ -77,21 +82,33 @@ class PromptEncoder:
             raise InvalidValue("the prompt is empty; give at least one token", param="prompt")
         return [self.start]
 
-    def _refuse_hopeless(self, prompt: wire.Prompt, context: int) -> None:
+    def refuse_hopeless(self, prompt: wire.Prompt, context: int) -> None:
         """Raises: ContextLengthExceeded."""
         param = param_of(prompt)
         match prompt:
             case wire.ChatPrompt(messages=messages):
                 texts = [text for message in messages for text in _texts(message)]
                 refuse_hopeless(texts, self._count, context, param)
-            case wire.TextPrompt(text=text):
-                refuse_hopeless([text], self._count, context, param)
+            case wire.TextPrompt(text=text, suffix=suffix):
+                refuse_hopeless([text, suffix], self._count, context, param)
             case wire.TokenPrompt(tokens=given):
                 if len(given) > context:
                     check_context(len(given), None, context, param)
 
     def _count(self, text: str) -> int:
-        return len(self.tokenizer.encode(text, special=False))
+        return len(self._plain(text))
+
+    def _plain(self, text: str) -> list[int]:
+        return self.tokenizer.encode(text, special=False)
+
+    def _between(self, text: str, suffix: str) -> list[int]:
+        if self.infill is None:
+            raise UnsupportedParameter(
+                "Unsupported parameter: 'suffix': this model has no tokens for filling in between two"
+                " texts; models such as CodeLlama, Qwen-Coder and StarCoder do.",
+                param="suffix",
+            )
+        return self.infill.tokens(text, suffix, self._plain)
 
     def _chat(self, messages: Sequence[wire.ChatMessage]) -> list[int]:
         if not messages:
@@ -113,6 +130,19 @@ class PromptEncoder:
             return message
         texts = [part if isinstance(part, str) else str(self.image) for part in message.parts]
         return wire.ChatMessage(message.role, "\n".join(texts), message.name)
+
+
+def wants_parts(template: ChatTemplate | None, variables: Mapping[str, str]) -> bool:
+    """Try whether a template loses content that is no list of parts."""
+    if template is None:
+        return False
+    whole, in_parts = wire.ChatMessage("user", PROBE), wire.ChatMessage("user", "", parts=[PROBE])
+    try:
+        if PROBE in render(template, [whole], variables):
+            return False
+        return PROBE in render(template, [in_parts], variables)
+    except InvalidRequest:
+        return False
 
 
 # --- chat -----------------------------------------------------------------------------------------

@@ -1,10 +1,11 @@
 """Chat templates are code of the model: compiled in a sandbox, with limits on time and output.
 
-Called by `prompts.py` only. Source of the helpers a template may use: the conventions of Hugging
+Called by the vocabularies, `prompts.py` and `check_template.py`. Source of the helpers a template may use: the conventions of Hugging
 Face chat templates (`raise_exception`, `strftime_now`, `tojson`, `generation`, loop controls).
 """
 
 import json
+import logging
 import re
 import sys
 import time
@@ -41,6 +42,8 @@ GROWING = frozenset(
         "format_map",
     ]
 )
+
+log = logging.getLogger(__name__)
 
 Trace = Callable[[FrameType, str, Any], Any]
 
@@ -252,3 +255,17 @@ class ChatTemplate:
                 param="messages",
             ) from error
         return "".join(parts)
+
+
+def compiled(source: object) -> ChatTemplate | None:
+    """Compile a model's template; without one, or with a broken one, chats are rendered plainly.
+
+    What is broken is found when the model is added, and told there.
+    """
+    if not source or not isinstance(source, str):
+        return None
+    try:
+        return ChatTemplate(source)
+    except LoadFailed as error:
+        log.warning("chats are rendered without a template: %s", error.message)
+        return None

@@ -16,8 +16,8 @@ import torch
 
 from inference import wire
 from inference.engines.adapters import AdapterStore
-from inference.engines.base import Engine, Job, Setting
-from inference.engines.batching import Batch, Limits, failure_of
+from inference.engines.base import Engine, Job, Setting, failure_of
+from inference.engines.batching import Batch, Limits
 from inference.engines.checkpoint import Checkpoint, choose_dtype
 from inference.engines.choice import MAX_CHOICES, Request, room_for
 from inference.engines.decoder import Decoder
@@ -64,6 +64,13 @@ class Refused:
 
 
 @dataclass(frozen=True, slots=True)
+class Gone:
+    """An adapter that left: what was kept of its conversations leaves too."""
+
+    key: str
+
+
+@dataclass(frozen=True, slots=True)
 class Tuning:
     """How a kind of device is used best."""
 
@@ -87,7 +94,7 @@ class TokenEngine(Engine):
 
     def __init__(self) -> None:
         self._wake = threading.Condition()
-        self._inbox: deque[Ready | Refused | int] = deque()  # a number: cancel that stream
+        self._inbox: deque[Ready | Refused | Gone | int] = deque()  # a number: cancel that stream
         self._known: set[int] = set()  # submitted and not ended
         self._cancelled: set[int] = set()  # before they arrived
         self._refusal: str | None = None  # why nothing is taken any more
@@ -119,6 +126,7 @@ class TokenEngine(Engine):
         self._memory.beside = lambda: self._adapters.nbytes
         limits = replace(tuning.limits, rows=max(tuning.limits.rows, spec.max_concurrency))
         ends = checkpoint.end_tokens(self._vocabulary.hf.eos_token_id)
+        ends |= self._prompts.infill.ends if self._prompts.infill else frozenset()
         self._batch = Batch(self._decoder, self._vocabulary, ends, self._memory, limits)
         self._thread.start()
         self._warm_up()
@@ -150,6 +158,10 @@ class TokenEngine(Engine):
                 self._inbox.append(stream)
                 self._wake.notify()
 
+    def detach(self, adapter: str) -> None:
+        for key in self._adapters.let_go(adapter):
+            self._hand_over(Gone(key))
+
     def stats(self) -> wire.Stats:
         counters = self._batch.counters
         return wire.Stats(
@@ -163,6 +175,7 @@ class TokenEngine(Engine):
             cancelled_total=counters.cancelled,
             adapters=self._adapters.names(),
             adapters_bytes=self._adapters.nbytes,
+            worked=self._batch.most.told(),
         )
 
     def close(self) -> None:
@@ -268,7 +281,8 @@ class TokenEngine(Engine):
         vocab = self._decoder.vocab_tokens
         words = [token for token in prompt if token < vocab]  # an image has none
         samplers = [make_sampler(body, at, words, vocab, self._device) for at in range(body.n)]
-        return Ready(Request(job, body, prompt, room, silent, held, lora), samplers)
+        places = self._decoder.places(prompt)
+        return Ready(Request(job, body, prompt, room, silent, held, lora, places), samplers)
 
     def _leased(self, stream: int, adapter: wire.Adapter | None) -> Lora | None:
         """Attach the adapter that a request asks for. Raises: HubError."""
@@ -277,7 +291,7 @@ class TokenEngine(Engine):
         lora = self._leases[stream] = self._adapters.lease(adapter)
         return lora
 
-    def _hand_over(self, item: "Ready | Refused | int") -> None:
+    def _hand_over(self, item: "Ready | Refused | Gone | int") -> None:
         with self._wake:
             self._inbox.append(item)
             self._wake.notify()
@@ -303,7 +317,7 @@ class TokenEngine(Engine):
             self._accept(item)
         return not stopping
 
-    def _accept(self, item: "Ready | Refused | int") -> None:
+    def _accept(self, item: "Ready | Refused | Gone | int") -> None:
         match item:
             case Ready(request, samplers) if request.job.stream not in self._cancelled:
                 if request.lora is not None:
@@ -316,6 +330,8 @@ class TokenEngine(Engine):
             case Refused(job, error):
                 self._cancelled.discard(job.stream)
                 job.emit(failure_of(error))
+            case Gone(key):
+                self._memory.forget(key)
             case int() as stream if not self._batch.cancel(stream) and stream in self._known:
                 self._cancelled.add(stream)
 

@@ -66,7 +66,8 @@ class Upstream:
 
     async def generate(self, body: wire.Generate, emit: Emit) -> wire.Usage:
         """Emit deltas as they come. Raises: HubError; `asyncio.CancelledError` ends the tokens."""
-        path, fields = requests.generate(self.model, body)
+        model = body.adapter.key if body.adapter else self.model
+        path, fields = requests.generate(model, body)
         counted, used = 0, None
         async with self._sent("POST", path, json=fields | self._more) as answer:
             await _check(answer)
@@ -76,6 +77,19 @@ class Upstream:
                     emit(delta)
                 used = event.usage or used
         return requests.usage(used) if used else wire.Usage(completion_tokens=counted)
+
+    async def attach(self, adapter: wire.Adapter) -> None:
+        """Let vLLM read an adapter. Raises: HubError."""
+        fields = {"lora_name": adapter.key, "lora_path": adapter.path}
+        async with self._sent("POST", "load_lora_adapter", json=fields) as answer:
+            if answer.status_code != 200:
+                words = _words(_parsed(await _read(answer, MAX_LINE_BYTES)))
+                raise LoadFailed(f"{adapter.name} cannot be attached by vLLM: {words}")
+
+    async def detach(self, key: str) -> None:
+        """Raises: HubError."""
+        async with self._sent("POST", "unload_lora_adapter", json={"lora_name": key}) as answer:
+            await _check(answer)
 
     async def embed(self, body: wire.Embed) -> tuple[wire.Vectors, wire.Usage]:
         """Raises: HubError."""

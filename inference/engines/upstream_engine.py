@@ -10,7 +10,7 @@ from collections.abc import Coroutine
 from typing import Any
 
 from inference import wire
-from inference.engines.base import Engine, Job
+from inference.engines.base import Engine, Job, failure_of
 from inference.engines.upstream_client import Upstream
 from inference.errors import EngineFailed, HubError, UnsupportedModel
 
@@ -78,7 +78,7 @@ class UpstreamEngine(Engine):
 
     def _begin(self, job: Job) -> None:
         if self._closing:
-            job.emit(_failure(UNLOADED))
+            job.emit(failure_of(UNLOADED))
             return
         self._tasks[job.stream] = self._loop.create_task(self._serve(job))
 
@@ -94,11 +94,11 @@ class UpstreamEngine(Engine):
         try:
             last = await self._answer(run)
         except asyncio.CancelledError:
-            last = _failure(UNLOADED) if self._closing else run.cancelled()
+            last = failure_of(UNLOADED) if self._closing else run.cancelled()
         except HubError as error:
-            last = _failure(error)
+            last = failure_of(error)
         except Exception as error:  # noqa: BLE001 (one request's fault is its own)
-            last = _failure(EngineFailed(f"{type(error).__name__}: {error}"))
+            last = failure_of(EngineFailed(f"{type(error).__name__}: {error}"))
         self._tasks.pop(job.stream, None)
         job.emit(last)
 
@@ -168,12 +168,3 @@ class _Run:
         total_s = time.monotonic() - self._started_s
         timing = wire.Timing(first_s=self._first_s or total_s, total_s=total_s)
         return wire.Done(usage=used, timing=timing, **more)
-
-
-def _failure(error: HubError) -> wire.Failure:
-    return wire.Failure(
-        code=error.code,
-        message=error.message,
-        param=error.param,
-        retry_after_s=error.retry_after_s,
-    )

@@ -50,6 +50,8 @@ def _sampling(rules: wire.Sampling) -> dict[str, Any]:
     for name in ("max_tokens", "seed"):
         if (value := getattr(rules, name)) is not None:
             fields[name] = value
+    if rules.max_tokens is None and rules.room is not None:
+        fields["max_tokens"] = rules.room
     if rules.stop:
         fields["stop"] = rules.stop
     if rules.logit_bias:
@@ -67,6 +69,8 @@ def _chat(prompt: wire.ChatPrompt, body: wire.Generate) -> dict[str, Any]:
 def _completion(prompt: wire.TextPrompt | wire.TokenPrompt, body: wire.Generate) -> dict[str, Any]:
     asked = prompt.text if isinstance(prompt, wire.TextPrompt) else prompt.tokens
     fields: dict[str, Any] = {"prompt": asked}
+    if isinstance(prompt, wire.TextPrompt) and prompt.suffix:
+        fields["suffix"] = prompt.suffix
     if body.logprobs is not None:
         fields["logprobs"] = body.logprobs
     if body.echo:

@@ -13,13 +13,14 @@ from weakref import WeakValueDictionary
 import torch
 from torch import Tensor
 
-from inference.engines.decoder import Prefill
+from inference.engines.decoder import Places, Prefill
 from inference.engines.hf_decoder import HfDecoder, close
 from inference.engines.kv_cache import Stage
 from inference.errors import LoadFailed
 
 FIRST = 1 << 40  # of the numbers that stand for images; no vocabulary has so many tokens
 POSITIONS = 1 << 20  # numbers of one image
+POSITION_DIMENSIONS = 3  # time, height and width; rows; tokens
 
 
 @dataclass(eq=False)
@@ -28,6 +29,8 @@ class Seen:
 
     number: int
     vectors: Tensor  # (tokens, hidden)
+    places: Tensor | None = None  # (3, tokens) from 0 on, where an image has positions of its own
+    deep: Sequence[Tensor] = ()  # (tokens, hidden) each: what is added behind the first layers
 
     @property
     def tokens(self) -> range:
@@ -36,14 +39,17 @@ class Seen:
 
     @property
     def nbytes(self) -> int:
-        return self.vectors.nbytes
+        return self.vectors.nbytes + sum(each.nbytes for each in self.deep)
 
 
 class _Reached(BaseException):
-    """Carries the vectors out of a forward that need not go on; no model code catches it."""
+    """Carries what the language part is given out of a forward that need not go on.
 
-    def __init__(self, vectors: Tensor) -> None:
-        self.vectors = vectors
+    No model code catches it.
+    """
+
+    def __init__(self, given: dict[str, Any]) -> None:
+        self.given = given
 
 
 class VisionDecoder(HfDecoder):
@@ -67,18 +73,24 @@ class VisionDecoder(HfDecoder):
         try:
             self._model(**given, use_cache=False, return_dict=True)
         except _Reached as reached:
-            return self._remember(reached.vectors[0].clone())
+            return self._remember(reached.given)
         finally:
             self._looking.active = False
         raise LoadFailed("the model gave its language part no vectors")
 
-    def _before_language(self, _module: Any, _args: Any, given: dict[str, Any]) -> None:
+    def _before_language(self, _module: Any, args: Any, given: dict[str, Any]) -> Any:
         if getattr(self._looking, "active", False):
-            raise _Reached(given["inputs_embeds"])
+            raise _Reached(given)
+        deep = getattr(self._looking, "deep", None)
+        self._looking.deep = None
+        return (args, {**given, **deep}) if deep else None
 
-    def _remember(self, vectors: Tensor) -> Seen:
+    def _remember(self, given: dict[str, Any]) -> Seen:
+        at = given.get("position_ids")
+        own = at[-3:, 0].clone() if at is not None and at.ndim == POSITION_DIMENSIONS else None
+        deep = [each.clone() for each in given.get("deepstack_visual_embeds") or ()]
         with self._lock:
-            seen = Seen(self._next, vectors)
+            seen = Seen(self._next, given["inputs_embeds"][0].clone(), own, deep)
             self._seen[self._next] = seen
             self._next += 1
         return seen
@@ -104,6 +116,7 @@ class VisionDecoder(HfDecoder):
             piece = self._piece(tokens, at)
             vectors[0, at : at + len(piece)] = piece
             at += len(piece)
+        self._looking.deep = self._deep(tokens)
         return {"inputs_embeds": vectors}
 
     def _piece(self, tokens: Sequence[int], at: int) -> Tensor:
@@ -112,6 +125,38 @@ class VisionDecoder(HfDecoder):
         with self._lock:
             vectors = self._seen[number].vectors
         return vectors[position : position + len(tokens) - at]
+
+    def _deep(self, tokens: Sequence[int]) -> dict[str, Any] | None:
+        """Give what models of the kind of Qwen3-VL add to the tokens of images in their first layers."""
+        seen = [divmod(token - FIRST, POSITIONS) for token in tokens if token >= FIRST]
+        with self._lock:
+            found = [(self._seen[number].deep, position) for number, position in seen]
+        if not found[0][0]:
+            return None
+        layers = range(len(found[0][0]))
+        mask = torch.tensor([[token >= FIRST for token in tokens]], device=self._device)
+        added = [torch.stack([deep[layer][at] for deep, at in found]) for layer in layers]
+        return {"visual_pos_masks": mask, "deepstack_visual_embeds": added}
+
+    def places(self, prompt: Sequence[int]) -> Places | None:
+        if max(prompt) < FIRST:
+            return None
+        parts: list[Tensor] = []
+        own, at, begin = False, 0, 0  # a token's index, and its position
+        while at < len(prompt):
+            image = self._places_of(prompt[at])
+            part = torch.zeros(3, 1, dtype=torch.long) if image is None else image.cpu()
+            own = own or image is not None
+            parts.append(part + begin)
+            at, begin = at + part.shape[1], begin + int(part.max()) + 1
+        return Places(torch.cat(parts, 1), begin - len(prompt)) if own else None
+
+    def _places_of(self, token: int) -> Tensor | None:
+        """Give the places of the image that begins here."""
+        if token < FIRST:
+            return None
+        with self._lock:
+            return self._seen[(token - FIRST) // POSITIONS].places
 
     # --- what the model is like -------------------------------------------------------------------
 
@@ -127,7 +172,8 @@ class VisionDecoder(HfDecoder):
         given["input_ids"] = torch.cat((ids, tail), 1)
         rest = {name: value for name, value in given.items() if name in _PER_TOKEN}
         for name, value in rest.items():
-            given[name] = torch.cat((value, value[:, -1:], value[:, -1:]), 1)
+            more = torch.ones_like(tail) if name == "attention_mask" else torch.zeros_like(tail)
+            given[name] = torch.cat((value, more.to(value.dtype)), 1)
         expected = self._model(**given, use_cache=False, return_dict=True).logits[0, -1]
         seen = self.look(inputs)
         tokens = [*seen.tokens, *tail[0].tolist()]
@@ -140,9 +186,13 @@ class VisionDecoder(HfDecoder):
 
     def _in_pieces(self, tokens: Sequence[int]) -> Tensor:
         stage = Stage(self.layout, len(tokens))
-        half = len(tokens) // 2
-        self.step([], [Prefill(stage, tokens[:half], 0, 1)])
-        return self.step([], [Prefill(stage, tokens[half:], half, 1)])
+        half, found = len(tokens) // 2, self.places(tokens)
+        first, last = (
+            None if found is None else found.of(start, count)
+            for start, count in ((0, half), (half, len(tokens) - half))
+        )
+        self.step([], [Prefill(stage, tokens[:half], 0, 1, places=first)])
+        return self.step([], [Prefill(stage, tokens[half:], half, 1, places=last)])
 
 
 _PER_TOKEN = frozenset({"attention_mask", "token_type_ids", "mm_token_type_ids"})

@@ -17,21 +17,24 @@ from PIL import Image
 from torch import Tensor
 
 from inference import images, wire
-from inference.engines.prompts import PromptEncoder, render
-from inference.engines.templates import ChatTemplate
+from inference.engines import templates
+from inference.engines.intern_images import InternImages
+from inference.engines.prompts import PROBE, PromptEncoder, render
+from inference.engines.qwen_images import QwenImages
 from inference.engines.vision_decoder import Seen, VisionDecoder
 from inference.engines.vocabulary import Vocabulary
 from inference.errors import InvalidMedia, InvalidRequest, LoadFailed
 
 REMEMBERED_BYTES = 64 * 1024**2  # of image vectors
-PROBE = "hub-probe"
 PROBE_SIZE = (80, 60)
 # What a processor raises for an image that it cannot cut or scale (a side of one pixel, say).
 _REFUSED = (ValueError, TypeError, RuntimeError, IndexError, ZeroDivisionError, KeyError)
 
 
-# Processors that want a video library even for images, and the one that says the same of an image.
+# Those that want a video library even for images, and the one that says the same of an image.
 IMAGE_ONLY = {"SmolVLMProcessor": "Idefics3Processor"}
+QWEN = frozenset({"Qwen2VLProcessor", "Qwen2_5_VLProcessor", "Qwen3VLProcessor"})
+INTERN = "InternVLProcessor"
 Room = Callable[[int], object]  # refuses a prompt of so many tokens
 
 
@@ -88,13 +91,14 @@ class VisionPrompts:
         self._processor = Processor(folder, vocabulary)
         self._decoder = decoder
         self._remembered: OrderedDict[bytes, Seen] = OrderedDict()
+        self.most_pixels = 0  # of a picture that was looked at
         self.encoder = self._encoder(vocabulary)
         decoder.check_image(self._processor(Image.linear_gradient("L").resize(PROBE_SIZE)))
 
     def _encoder(self, vocabulary: Vocabulary) -> PromptEncoder:
         plain = vocabulary.prompt_encoder()
         own = self._processor.template
-        template = ChatTemplate(own) if own else plain.template
+        template = templates.compiled(own) or plain.template
         encoder = replace(plain, template=template, image=self._processor.image)
         return replace(encoder, in_parts=_takes_parts(encoder))
 
@@ -130,6 +134,7 @@ class VisionPrompts:
             self._remembered.move_to_end(key)
             return _View(key, len(known.tokens), seen=known)
         inputs = self._processor(images.decode(image, param="messages"))
+        self.most_pixels = max(self.most_pixels, images.pixels(image))
         return _View(key, inputs["input_ids"].shape[1], inputs=inputs)
 
     def _look(self, view: _View) -> Seen:
@@ -149,22 +154,24 @@ def _open(folder: Path) -> Any:
     library: Any = transformers
     local: dict[str, Any] = {"local_files_only": True, "trust_remote_code": False}
     settings = _settings(folder)
-    name = IMAGE_ONLY.get(str(settings.get("processor_class")))
-    if name is None:
+    name = str(settings.get("processor_class"))
+    if name not in IMAGE_ONLY and name not in QWEN and name != INTERN:
         return library.AutoProcessor.from_pretrained(folder, **local)
     tokenizer = library.AutoTokenizer.from_pretrained(folder, **local)
-    return getattr(library, name)(
-        library.AutoImageProcessor.from_pretrained(folder, **local),
-        tokenizer,
-        image_seq_len=int(settings.get("image_seq_len", 64)),
-        chat_template=tokenizer.chat_template,
-    )
+    pixels = library.AutoImageProcessor.from_pretrained(folder, **local)
+    template = settings.get("chat_template") or tokenizer.chat_template
+    if name in QWEN:
+        return QwenImages(pixels, tokenizer, template)
+    if name == INTERN:
+        return InternImages(pixels, tokenizer, template, int(settings.get("image_seq_length", 256)))
+    sizes = {"image_seq_len": int(settings.get("image_seq_len", 64))}
+    return getattr(library, IMAGE_ONLY[name])(pixels, tokenizer, chat_template=template, **sizes)
 
 
 def _settings(folder: Path) -> dict[str, Any]:
-    """Read what the folder says of its processor; the second file counts more."""
+    """Read what the folder says of its processor; a later file counts more."""
     found: dict[str, Any] = {}
-    for name in ("preprocessor_config.json", "processor_config.json"):
+    for name in ("preprocessor_config.json", "chat_template.json", "processor_config.json"):
         if (folder / name).is_file():
             found |= json.loads((folder / name).read_text(encoding="utf-8"))
     return found

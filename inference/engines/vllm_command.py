@@ -1,6 +1,6 @@
 """How vLLM is started: its options, command line and environment. No process is started here."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -35,6 +35,8 @@ class Options(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     max_num_seqs: Annotated[int, msgspec.Meta(ge=1, le=4096)] = 64
     kv_cache_bytes: Annotated[int, msgspec.Meta(ge=0, le=2**50)] = 0  # 0: what the node leaves
     enforce_eager: bool = False
+    max_loras: Annotated[int, msgspec.Meta(ge=0, le=64)] = 0  # at once in a batch; 0: none at all
+    max_lora_rank: Literal["8", "16", "32", "64", "128", "256"] = "16"
     kv_cache_dtype: Literal["auto", "fp8", "fp8_e4m3", "fp8_e5m2"] = "auto"
 
     @classmethod
@@ -60,6 +62,9 @@ def command(
         words += ["--max-model-len", str(spec.context_tokens)]
     if options.enforce_eager:
         words.append("--enforce-eager")
+    if options.max_loras:
+        words += ["--enable-lora", "--max-loras", str(options.max_loras)]
+        words += ["--max-lora-rank", options.max_lora_rank]
     if setting.device.startswith("cuda") and (size := kv_bytes(spec, options, setting)):
         words += ["--kv-cache-memory-bytes", str(size)]
     return words
@@ -71,10 +76,23 @@ def environment(
     """Give the child's whole environment: an allow-list, as engines have it themselves."""
     kept = {name: given[name] for name in (*KEPT, *KEPT_CUDA) if name in given}
     kept |= FIXED | {"VLLM_API_KEY": key, "OMP_NUM_THREADS": str(setting.threads)}
+    if options.max_loras:
+        kept["VLLM_ALLOW_RUNTIME_LORA_UPDATING"] = "1"  # on loopback, behind a key of its own
+    if setting.devices:
+        kept["CUDA_VISIBLE_DEVICES"] = visible(setting.devices, given)
     if not setting.device.startswith("cuda"):
         gib = max(1, kv_bytes(spec, options, setting) // GIB)
         kept |= {"VLLM_CPU_KVCACHE_SPACE": str(gib), "VLLM_CPU_NUM_OF_RESERVED_CPU": "0"}
     return kept
+
+
+def visible(devices: Sequence[str], given: Mapping[str, str]) -> str:
+    """Name the GPUs for the driver: the node counts those that it sees itself."""
+    numbers = [int(device.removeprefix("cuda:")) for device in devices]
+    own = [
+        name.strip() for name in given.get("CUDA_VISIBLE_DEVICES", "").split(",") if name.strip()
+    ]
+    return ",".join(own[number] if own else str(number) for number in numbers)
 
 
 def kv_bytes(spec: wire.ModelSpec, options: Options, setting: Setting) -> int:

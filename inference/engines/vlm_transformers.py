@@ -15,6 +15,11 @@ from inference.engines.choice import room_for
 from inference.engines.token_engine import TokenEngine
 from inference.engines.vision_decoder import VisionDecoder
 from inference.engines.vision_prompts import VisionPrompts
+from inference.errors import LoadFailed
+
+# Whose image tokens see each other in both directions: a causal table has nothing of the kind, and
+# in 16 bits the difference could lie within what a comparison must forgive.
+BOTH_WAYS = frozenset({"gemma3", "paligemma"})
 
 
 class VlmTransformers(TokenEngine):
@@ -35,10 +40,15 @@ class VlmTransformers(TokenEngine):
     def _open(
         self, checkpoint: Checkpoint, _spec: wire.ModelSpec, dtype: torch.dtype, setting: Setting
     ) -> None:
+        _check_causal(checkpoint)
         model = checkpoint.image_text_model(dtype, self._device, setting.progress)
         decoder = VisionDecoder(model)
         self._eyes = VisionPrompts(checkpoint.folder, self._vocabulary, decoder)
         self._decoder, self._prompts = decoder, self._eyes.encoder
+
+    def stats(self) -> wire.Stats:
+        self._batch.most.see(self._eyes.most_pixels)
+        return super().stats()
 
     def _lane(self, job: Job) -> ThreadPoolExecutor:
         return self._looking if _images(job.body) else self._encoding
@@ -52,6 +62,17 @@ class VlmTransformers(TokenEngine):
             room_for(body, range(tokens), self._context, "messages")
 
         return self._eyes.encode(prompt.messages, self._context, room)
+
+
+def _check_causal(checkpoint: Checkpoint) -> None:
+    """Raises: LoadFailed, before weights are read."""
+    kind = str(checkpoint.config.model_type)
+    text = checkpoint.config.get_text_config()
+    if kind in BOTH_WAYS or getattr(text, "use_bidirectional_attention", None):
+        raise LoadFailed(
+            f"models of type {kind} look at an image in both directions, which this engine does not"
+            " compute; a GGUF of the model with its projector may be served by llm_gguf"
+        )
 
 
 def _images(body: wire.Body) -> bool:

@@ -12,9 +12,8 @@ from pathlib import Path
 import tokenizers
 from transformers import AutoTokenizer, PreTrainedTokenizerFast
 
-from inference.engines import byte_pieces
+from inference.engines import byte_pieces, infilling, templates
 from inference.engines.prompts import PromptEncoder
-from inference.engines.templates import ChatTemplate
 from inference.errors import LoadFailed
 
 
@@ -90,7 +89,6 @@ class Vocabulary:
             return str(self._backend.decode(ids, skip_special_tokens=False))
 
     def prompt_encoder(self) -> PromptEncoder:
-        """Raises: LoadFailed if the chat template does not compile."""
         hf = self.hf
         template = hf.chat_template
         if isinstance(template, dict):
@@ -102,10 +100,11 @@ class Vocabulary:
         return PromptEncoder(
             tokenizer=self,
             vocab_tokens=self.tokens,
-            template=ChatTemplate(template) if template else None,
+            template=templates.compiled(template),
             variables={name: str(text) for name, text in hf.special_tokens_map.items()},
             prefix=[token for token in prefix if token != hf.eos_token_id],
             start=start,
+            infill=infilling.find(self._backend.token_to_id),
         )
 
 

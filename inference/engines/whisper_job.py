@@ -15,7 +15,7 @@ from faster_whisper.vad import (  # type: ignore[import-untyped]
 )
 
 from inference import wire
-from inference.errors import InvalidValue, UnsupportedParameter
+from inference.errors import InvalidValue, TokenBudgetExceeded, UnsupportedParameter
 from inference.media import SAMPLE_RATE, Audio, Samples
 
 PIECE_S = 300.0
@@ -45,7 +45,7 @@ class Transcription:
     def steps(self) -> Iterator[wire.Segment | None]:
         """Yield a segment, or None after a piece without speech.
 
-        Raises: InvalidMedia when the audio turns out damaged or too long midway.
+        Raises: InvalidMedia when the audio turns out damaged or too long midway; TokenBudgetExceeded.
         """
         for offset_s, samples in _cut_at_silence(self._audio.pieces(PIECE_S)):
             if has_speech(samples):
@@ -70,9 +70,19 @@ class Transcription:
         self.language = info.language
         for segment in segments:
             self.first_s = self.first_s or time.monotonic() - self.started_s
-            self.tokens += len(segment.tokens)
+            self._count(len(segment.tokens))
             self._text = (self._text + segment.text)[-CARRIED_CHARACTERS:]
             yield self._answer(segment, offset_s)
+
+    def _count(self, tokens: int) -> None:
+        """Raises: TokenBudgetExceeded before more is told than limits leave."""
+        budget = self._body.budget
+        if budget is not None and self.tokens + tokens > budget:
+            raise TokenBudgetExceeded(
+                f"the limits of tokens per hour leave {budget} to this request, and its audio has more: "
+                "send it in parts, or ask for a higher limit"
+            )
+        self.tokens += tokens
 
     def _answer(self, segment: Any, offset_s: float) -> wire.Segment:
         self._segments += 1

@@ -20,10 +20,10 @@ from collections import deque
 from functools import partial
 
 from inference import wire
-from inference.engines.base import Engine, Job, Setting, is_out_of_memory
+from inference.engines.base import Engine, Job, Setting, failure_of, is_out_of_memory, may_take
 from inference.engines.confine import confine
 from inference.engines.outbox import Outbox
-from inference.errors import EngineFailed, HubError, InvalidRequest, LoadFailed, OutOfMemory
+from inference.errors import EngineFailed, EngineOutOfMemory, HubError, InvalidRequest, LoadFailed
 
 STATS_INTERVAL_S = 0.5
 READ_BYTES = 256 * 1024
@@ -78,6 +78,9 @@ class Worker:
             self._run(stream, message.body)
         elif isinstance(message, wire.Cancel) and self._engine:
             self._engine.cancel(stream)
+        elif isinstance(message, wire.Detach) and self._engine:
+            self._engine.detach(message.adapter)
+            self._outbox.put(self._engine.stats())
         elif isinstance(message, wire.Start):
             set_threads(message.threads)
             threading.Thread(target=self._load, args=(message,), name="load", daemon=True).start()
@@ -95,6 +98,10 @@ class Worker:
             self._emit(stream, failure(error, EngineFailed))
 
     def _emit(self, stream: int, message: wire.Any) -> None:
+        """What was done is told before its end: whoever hears that may end this process."""
+        last = isinstance(message, wire.Done | wire.Failure) and self._outbox.open_streams == 1
+        if last and self._engine:
+            self._outbox.put(self._engine.stats())
         self._outbox.put(message, stream)
         if self._outbox.open_streams == 0:
             self._wake()
@@ -121,6 +128,7 @@ class Worker:
                 wire.LoadProgress(loaded_bytes=done, total_bytes=total)
             ),
             kv_bytes=start.kv_bytes,
+            devices=tuple(start.devices),
         )
 
     def _report_if_due(self) -> None:
@@ -163,19 +171,18 @@ def create(name: str) -> Engine:
 
 def failure(error: Exception, otherwise: type[HubError]) -> wire.Failure:
     """Name an error for the other side of the socket."""
+    cause = error.__cause__ if isinstance(error, LoadFailed) else None
+    if isinstance(cause, Exception) and is_out_of_memory(cause):
+        error = cause
     if not isinstance(error, HubError):
         error = _known(error, otherwise)
-    return wire.Failure(
-        code=error.code,
-        message=error.message,
-        param=error.param,
-        retry_after_s=error.retry_after_s,
-    )
+    return failure_of(error)
 
 
 def _known(error: Exception, otherwise: type[HubError]) -> HubError:
     if is_out_of_memory(error):
-        return OutOfMemory(f"out of memory: {error}")
+        told = f"there was not enough memory to load it{may_take()}: {error}"
+        return EngineOutOfMemory(told.removesuffix(": "))
     if isinstance(error, FileNotFoundError):
         return otherwise(f"file not found: {error.filename}")
     return otherwise(f"{type(error).__name__}: {error}")

@@ -1,4 +1,4 @@
-"""Models on their way into the catalog: add, cancel."""
+"""Models on their way into the catalog: add, cancel; their files, looked at again."""
 
 from typing import Any, cast
 
@@ -9,7 +9,7 @@ from rest_framework.views import APIView
 
 from inference import entries, operations
 from inference.management import serializers
-from inference.management.rows import check_new_name, model_of, view
+from inference.management.rows import check_new_name, check_seen, model_of, place, view
 
 
 class Add(APIView):
@@ -24,8 +24,23 @@ class Add(APIView):
         check_new_name(request, given["name"])
         if "settings" in given:
             given["settings"] = serializers.settings_of(given["settings"])
+        named = ("base", "of")  # bases of adapters and variants: what is not seen is not there
+        for param in (param for param in named if given.get(param)):
+            check_seen(request, [given[param]], param)
+        given |= place(request, given)
         row = operations.add(entries.Wanted(**given))
         return Response(view(row, {}), status=202 if row.is_arriving else 201)
+
+
+class Verify(APIView):
+    scopes = {"POST": "models:write"}
+
+    @extend_schema(request=None, responses={202: serializers.ModelView})
+    def post(self, request: Request, name: str) -> Response:
+        """Hash its files again, in the background: watch `checked_at` and `damage`."""
+        row = model_of(request, name)
+        operations.verify(row)
+        return Response(view(row, {}), status=202)
 
 
 class Cancel(APIView):

@@ -2,6 +2,7 @@
 
 from typing import Any
 
+from django.db import transaction
 from django.db.models import QuerySet
 from django.http import Http404
 from drf_spectacular.utils import extend_schema
@@ -10,12 +11,12 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.views import APIView
 
-from accounts.api import Pages
-from accounts.permissions import principal_of
+from accounts.api.pages import Pages
+from accounts.permissions import principal_of, require_in
 from accounts.strict import Strict
-from inference import aliases
-from inference.errors import ModelNotFound
-from inference.management.rows import allowed, check_new_name
+from inference import aliases, owners, sight
+from inference.management.rows import check_new_name, check_seen, place
+from inference.management.serializers import Ownership
 from inference.models import Alias
 
 
@@ -36,10 +37,12 @@ class AliasView(serializers.Serializer[Any]):
     sticky = serializers.BooleanField(help_text="A user stays with a target.")
     defaults = serializers.DictField(help_text="Parameters where a request leaves them open.")
     system_prompt = serializers.CharField(help_text="Of chats that bring none.")
+    team = serializers.CharField(help_text="Who owns it.")
+    visibility = serializers.CharField(help_text="hub: everybody sees it; team: its members.")
     updated_at = serializers.DateTimeField()
 
 
-class RouteChange(Strict):
+class RouteChange(Ownership):
     targets = Target(many=True, required=False)
     sticky = serializers.BooleanField(required=False)
     defaults = serializers.DictField(required=False)
@@ -71,7 +74,8 @@ class Aliases(APIView):
         given = dict(wanted.validated_data)
         name = given.pop("name")
         check_new_name(request, name)
-        alias = aliases.create(name, _wanted(request, given))
+        owner = place(request, given)
+        alias = aliases.create(name, _wanted(request, given), **owner)
         return Response(_view(alias), status=201)
 
 
@@ -88,8 +92,13 @@ class OneAlias(APIView):
         """Change it, everywhere within two seconds; what is not named stays."""
         wanted = RouteChange(data=request.data)
         wanted.is_valid(raise_exception=True)
-        alias = _alias(request, name)
-        return Response(_view(aliases.change(alias, _wanted(request, wanted.validated_data))))
+        alias, given = _alias(request, name), dict(wanted.validated_data)
+        owner = {one: given.pop(one) for one in ("team", "visibility") if one in given}
+        with transaction.atomic():
+            owners.change(alias, principal_of(request), **owner)
+            if given:
+                alias = aliases.change(alias, _wanted(request, given))
+        return Response(_view(alias))
 
     @extend_schema(request=None, responses={204: None})
     def delete(self, request: Request, name: str) -> Response:
@@ -108,28 +117,24 @@ class RollBack(APIView):
 
 
 def _visible(request: Request) -> QuerySet[Alias]:
-    rows = Alias.objects.select_related("target")
-    named = principal_of(request).models
-    return rows if named is None else rows.filter(name__in=named)
+    return sight.aliases(principal_of(request)).select_related("target", "team")
 
 
 def _alias(request: Request, name: str) -> Alias:
     alias = _visible(request).filter(name=name).first()
     if alias is None:
         raise Http404
+    require_in(request, alias.team_id or 0)
     return alias
 
 
 def _wanted(request: Request, given: dict[str, Any]) -> aliases.Wanted:
     """A target that the caller may not see is none. Raises: ModelNotFound."""
-    seen = allowed(request)
-    for target in given.get("targets") or []:
-        if seen is not None and target["model"] not in seen:
-            raise ModelNotFound(f"there is no model `{target['model']}`", param="targets")
+    check_seen(request, [target["model"] for target in given.get("targets") or []], "targets")
     return aliases.Wanted(**given)
 
 
 def _view(alias: Alias) -> dict[str, Any]:
-    plain = ("name", "former", "sticky", "defaults", "system_prompt", "updated_at")
+    plain = ("name", "former", "sticky", "defaults", "system_prompt", "visibility", "updated_at")
     body: dict[str, Any] = {field: getattr(alias, field) for field in plain}
-    return {**body, "targets": aliases.shown_targets(alias)}
+    return {**body, "team": alias.team.name, "targets": aliases.shown_targets(alias)}

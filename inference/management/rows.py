@@ -1,26 +1,31 @@
 """Which models a caller sees, and how a row is shown. Called by the views of models and names."""
 
+from collections.abc import Iterable
+from dataclasses import asdict
 from typing import Any
 
-from django.db.models import Q, QuerySet
+from django.db.models import Prefetch, Q, QuerySet
 from rest_framework.request import Request
 
-from accounts.permissions import principal_of
-from inference import catalog, wire
+from accounts.permissions import principal_of, require_in
+from inference import owners, sight, wire
 from inference.errors import ModelNotFound, PermissionDenied
 from inference.live import status as live_status
 from inference.management import serializers
-from inference.models import Model
+from inference.models import Alias, Model
 
 UNKNOWN = "the node is not running"
 LIVE_FIELDS = serializers.Live().fields.keys()
-OTHERWISE = frozenset({"aliases", "live", "progress", "base", "variant_of"})  # no plain columns
+OTHERWISE = frozenset(
+    {"aliases", "live", "progress", "base", "variant_of", "team"}
+)  # no plain columns
 
 
 def visible(request: Request) -> QuerySet[Model]:
-    rows = Model.objects.select_related("base", "variant_of").prefetch_related("aliases")
-    names = allowed(request)
-    return rows if names is None else rows.filter(name__in=names)
+    who = principal_of(request)
+    names = Prefetch("aliases", queryset=Alias.objects.visible_to(who))
+    rows = sight.models(who).select_related("base", "variant_of", "team")
+    return rows.prefetch_related(names)
 
 
 def filtered(rows: QuerySet[Model], wanted: dict[str, Any]) -> QuerySet[Model]:
@@ -32,19 +37,25 @@ def filtered(rows: QuerySet[Model], wanted: dict[str, Any]) -> QuerySet[Model]:
     return rows
 
 
-def allowed(request: Request) -> frozenset[str] | None:
-    """Names of the models that the caller's key allows, itself or by an alias; None: all."""
-    named = principal_of(request).models
-    if named is None:
-        return None
-    return named | {one.model for one in catalog.available_now() if one.name in named}
+def check_seen(request: Request, names: Iterable[str], param: str) -> None:
+    """What a body names and the caller may not see is not there. Raises: ModelNotFound."""
+    wanted = [*names]
+    there = {*visible(request).filter(name__in=wanted).values_list("name", flat=True)}
+    for name in wanted:
+        if name not in there:
+            raise ModelNotFound(f"there is no model `{name[:128]}`", param=param)
 
 
 def check_new_name(request: Request, name: str) -> None:
-    """A key that is limited to models makes no others. Raises: PermissionDenied."""
-    named = principal_of(request).models
-    if named is not None and name not in named:
+    """Who is limited to models makes no others. Raises: PermissionDenied."""
+    if not principal_of(request).allows_model(name):
         raise PermissionDenied("This key is limited to models, and this name is none of them.")
+
+
+def place(request: Request, given: dict[str, Any]) -> dict[str, Any]:
+    """Take `team` and `visibility` out of a body, and give them as fields of a new row."""
+    who = principal_of(request)
+    return asdict(owners.place(who, given.pop("team", None), given.pop("visibility", None)))
 
 
 def model_of(request: Request, name: str) -> Model:
@@ -53,17 +64,24 @@ def model_of(request: Request, name: str) -> Model:
     row = rows.filter(name=name).first() or rows.filter(aliases__name=name).first()
     if row is None:
         raise ModelNotFound(f"There is no model `{name}`, or it is not yours to see.")
+    require_in(request, row.team_id or 0)
     return row
 
 
-def view(row: Model, live: dict[str, wire.ModelStatus] | None) -> dict[str, Any]:
+def view(
+    row: Model, live: dict[str, wire.ModelStatus] | None, *, whole: bool = False
+) -> dict[str, Any]:
+    """Show a row; only one that is shown alone tells the sums of its files."""
     body: dict[str, Any] = {
         field: getattr(row, field)
         for field in serializers.ModelView().fields.keys()  # noqa: SIM118 (DRF types it so)
         if field not in OTHERWISE
     }
+    if not whole:
+        body["report"] = {name: v for name, v in body["report"].items() if name != "files"}
     return {
         **body,
+        "team": row.team.name,
         "base": row.base.name if row.base else None,
         "variant_of": row.variant_of.name if row.variant_of else None,
         "aliases": sorted(alias.name for alias in row.aliases.all()),

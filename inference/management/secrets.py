@@ -24,7 +24,7 @@ class Value(Strict):
 
 
 class Secrets(APIView):
-    scopes = {"GET": "system:manage"}
+    scopes = {"GET": "admin:system"}
 
     @extend_schema(responses=SecretView(many=True), operation_id="secrets_list")
     def get(self, _request: Request) -> Response:
@@ -36,7 +36,7 @@ class Secrets(APIView):
 
 
 class OneSecret(APIView):
-    scopes = {"PUT": "system:manage", "DELETE": "system:manage"}
+    scopes = {"PUT": "admin:system", "DELETE": "admin:system"}
 
     @extend_schema(request=Value, responses={204: None})
     def put(self, request: Request, name: str) -> Response:

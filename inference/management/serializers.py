@@ -4,8 +4,9 @@ from typing import Any
 
 from rest_framework import serializers
 
+from accounts.models import Visibility
 from accounts.strict import Strict, StrictQuery
-from inference import entries, fit
+from inference import entries, fit, hub_search
 from inference.models import Model
 from inference.router import DEADLINE_S
 
@@ -30,6 +31,10 @@ class Live(serializers.Serializer[Any]):
     progress = serializers.FloatField(help_text="0 to 1 while loading.")
     tokens_per_s = serializers.FloatField()
     unload_in_s = serializers.FloatField(allow_null=True)
+    capabilities = serializers.ListField(
+        child=serializers.CharField(),
+        help_text="What its engine answers with these files, once loaded; all else is a 400.",
+    )
 
 
 class Progress(serializers.Serializer[Any]):
@@ -54,17 +59,36 @@ class ModelView(serializers.Serializer[Any]):
     state = serializers.ChoiceField(choices=FILES_STATES, help_text="Of the files.")
     state_reason = serializers.CharField()
     progress = Progress(allow_null=True)
-    report = serializers.DictField(help_text="What the inspection found.")
+    report = serializers.DictField(
+        help_text="What the inspection found; the sums of its files only where it is shown alone."
+    )
     licence = serializers.CharField()
     parameters = serializers.IntegerField(allow_null=True)
     quantization = serializers.CharField()
     size_bytes = serializers.IntegerField()
-    sha256 = serializers.CharField()
+    sha256 = serializers.CharField(help_text="Over the sums of all its files (`report.files`).")
+    checked_at = serializers.DateTimeField(
+        allow_null=True, help_text="When its files were last compared with their sums."
+    )
+    damage = serializers.ListField(
+        child=serializers.CharField(), help_text="What was wrong with them then."
+    )
     context_tokens = serializers.IntegerField()
     settings = serializers.DictField(help_text="What an operator set; all else is the default.")
     aliases = serializers.ListField(child=serializers.CharField())
+    team = serializers.CharField(help_text="Who owns it.")
+    visibility = serializers.CharField(help_text="hub: everybody sees it; team: its members.")
     created_at = serializers.DateTimeField()
     live = Live()
+
+
+class Smaller(serializers.Serializer[Any]):
+    """What it would be with smaller weights (option `quantization`)."""
+
+    quantization = serializers.CharField()
+    verdict = serializers.ChoiceField(choices=list(fit.VERDICTS))
+    needed_bytes = serializers.IntegerField()
+    device = serializers.CharField()
 
 
 class Fit(serializers.Serializer[Any]):
@@ -76,6 +100,7 @@ class Fit(serializers.Serializer[Any]):
     needed_bytes = serializers.IntegerField()
     free_bytes = serializers.IntegerField()
     limit_bytes = serializers.IntegerField()
+    smaller = Smaller(many=True, help_text="Where it does not fit: what 8 or 4 bits would be.")
 
 
 class OneModelView(ModelView):
@@ -112,21 +137,38 @@ class Settings(Strict):
     )
     max_concurrency = serializers.IntegerField(required=False, allow_null=True)
     max_queue = serializers.IntegerField(required=False, allow_null=True)
+    replicas = serializers.IntegerField(
+        required=False,
+        allow_null=True,
+        help_text="Engines at once, each on a GPU of its own; 1 to 16.",
+    )
     options = serializers.DictField(
         required=False, allow_null=True, help_text="What only this engine knows."
     )
 
 
-class Change(Settings):
+class Ownership(Strict):
+    """Whose a row is, and who sees it."""
+
+    team = serializers.CharField(required=False, max_length=64, help_text="Who owns it.")
+    visibility = serializers.ChoiceField(
+        choices=Visibility.values, required=False, help_text="hub: everybody; team: its members."
+    )
+
+
+class Change(Settings, Ownership):
     tags = serializers.ListField(
         child=serializers.CharField(max_length=64), max_length=32, required=False
     )
     api_key = serializers.CharField(
         required=False, max_length=4096, write_only=True, help_text="Of a remote model."
     )
+    engine = serializers.CharField(
+        required=False, max_length=32, help_text="Another one that serves the same files."
+    )
 
 
-class AddRequest(Strict):
+class AddRequest(Ownership):
     """Which fields are needed depends on `source`."""
 
     source = serializers.ChoiceField(choices=list(entries.SOURCES))  # type: ignore[assignment] # a field
@@ -196,3 +238,34 @@ class Loaded(serializers.Serializer[Any]):
 class Unloaded(serializers.Serializer[Any]):
     model = serializers.CharField()
     state = serializers.ChoiceField(choices=AFTER_UNLOAD)
+
+
+class Search(StrictQuery):
+    q = serializers.CharField(max_length=hub_search.MAX_CHARS, help_text="In names.")
+
+
+class Hit(serializers.Serializer[Any]):
+    """A model of the model hub; sizes are 0 where it does not tell them."""
+
+    model_id = serializers.CharField()
+    downloads = serializers.IntegerField()
+    likes = serializers.IntegerField()
+    licence = serializers.CharField()
+    task = serializers.CharField()
+    is_gated = serializers.BooleanField(help_text="It needs a token of who was let in.")
+    parameters = serializers.IntegerField()
+    size_bytes = serializers.IntegerField()
+    fit = Fit(allow_null=True, help_text="By its size alone: the least that it takes.")
+
+
+class Upstream(Strict):
+    base_url = serializers.CharField(max_length=512, help_text="Ends in /v1.")
+    api_key = serializers.CharField(
+        required=False, default="", allow_blank=True, max_length=4096, write_only=True
+    )
+
+
+class Served(serializers.Serializer[Any]):
+    models = serializers.ListField(
+        child=serializers.CharField(), allow_null=True, help_text="null: it has no such list."
+    )

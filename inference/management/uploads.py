@@ -15,8 +15,8 @@ from accounts.permissions import principal_of
 from accounts.strict import Strict
 from inference import tasks, uploads
 from inference.errors import InvalidValue, RequestTooLarge
-from inference.management.rows import check_new_name, view
-from inference.management.serializers import ModelView
+from inference.management.rows import check_new_name, check_seen, place, view
+from inference.management.serializers import ModelView, Ownership
 from inference.models import Upload
 
 DIGEST_HEADER = "X-Part-SHA256"
@@ -50,7 +50,7 @@ class File(Strict):
     )
 
 
-class NewUpload(Strict):
+class NewUpload(Ownership):
     name = serializers.CharField(max_length=128)
     files = File(many=True)
     base = serializers.CharField(max_length=128, required=False, help_text="For an adapter.")
@@ -81,6 +81,9 @@ class Uploads(APIView):
         given = dict(wanted.validated_data)
         check_new_name(request, given["name"])
         given["files"] = [dict(file) for file in given["files"]]
+        if given.get("base"):
+            check_seen(request, [given["base"]], "base")
+        given |= place(request, given)
         upload = uploads.begin(owner_id=principal_of(request).user_id, **given)
         return Response(_view(upload), status=201)
 
@@ -98,6 +101,17 @@ class OneUpload(APIView):
         """Give it up."""
         uploads.abandon(_upload(request, key))
         return Response(status=204)
+
+
+class Resume(APIView):
+    scopes = {"POST": "models:write"}
+
+    @extend_schema(request=None, responses=UploadView)
+    def post(self, request: Request, key: str) -> Response:
+        """Go on with an upload that was stopped or broke: what came is kept."""
+        upload = _upload(request, key)
+        uploads.reopen(upload)
+        return Response(_view(upload))
 
 
 class Part(APIView):

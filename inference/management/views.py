@@ -4,17 +4,19 @@ from typing import Any
 
 import msgspec
 from asgiref.sync import async_to_sync
+from django.db import transaction
 from drf_spectacular.types import OpenApiTypes
 from drf_spectacular.utils import extend_schema
 from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.views import APIView
 
-from accounts.api import Pages
-from inference import catalog, fit, operations, router, wire
+from accounts.api.pages import Pages
+from accounts.permissions import principal_of
+from inference import catalog, changes, fit, operations, owners, router, sight, specs, veil, wire
 from inference.errors import Conflict, NodeUnavailable
 from inference.management import serializers
-from inference.management.rows import allowed, filtered, model_of, view, visible
+from inference.management.rows import filtered, model_of, view, visible
 from inference.models import Model
 
 
@@ -49,7 +51,7 @@ class OneModel(APIView):
         """Show one model, by name or alias, and whether it fits now."""
         row, state = model_of(request, name), _state()
         live = None if state is None else {one.name: one for one in state.models}
-        return Response({**view(row, live), "fit": _fit(row, state)})
+        return Response({**view(row, live, whole=True), "fit": _fit(row, state)})
 
     @extend_schema(request=serializers.Change, responses=serializers.ModelView)
     def patch(self, request: Request, name: str) -> Response:
@@ -57,10 +59,18 @@ class OneModel(APIView):
         wanted = serializers.Change(data=request.data)
         wanted.is_valid(raise_exception=True)
         given = dict(wanted.validated_data)
-        tags, key = given.pop("tags", None), given.pop("api_key", None)
-        settings = serializers.settings_of(given)
-        row = operations.change(model_of(request, name), settings, tags, key)
-        return Response(view(row, _live()))
+        owner = {one: given.pop(one) for one in ("team", "visibility") if one in given}
+        apart = {field: given.pop(field, None) for field in ("tags", "api_key", "engine")}
+        row = model_of(request, name)
+        wants_more = given or any(value is not None for value in apart.values()) or not owner
+        with transaction.atomic():
+            owners.change(row, principal_of(request), **owner)
+            if wants_more:
+                change = changes.Change(settings=serializers.settings_of(given), **apart)
+                row = changes.change(row, change)
+        if wants_more:
+            operations.revise(row)
+        return Response(view(visible(request).get(pk=row.pk), _live()))
 
     @extend_schema(parameters=[serializers.Force], request=None, responses={204: None})
     def delete(self, request: Request, name: str) -> Response:
@@ -81,7 +91,8 @@ class Load(APIView):
         wanted.is_valid(raise_exception=True)
         row = model_of(request, name)
         spec = catalog.resolve_now(row.name).spec
-        loaded = async_to_sync(router.load)(spec, deadline_s=wanted.validated_data["deadline_s"])
+        who, deadline_s = principal_of(request), wanted.validated_data["deadline_s"]
+        loaded = async_to_sync(operations.load)(spec, who, deadline_s)
         fields = ("memory_bytes", "device", "dtype", "context_tokens", "load_s")
         body = {field: getattr(loaded, field) for field in fields}
         return Response({"model": row.name, "state": "ready", **body})
@@ -95,10 +106,10 @@ class Plan(APIView):
         """Say what loading this model now would do: whether it fits, and who would be unloaded."""
         row = model_of(request, name)
         found = async_to_sync(router.plan)(catalog.resolve_now(row.name).spec)
-        mine = allowed(request)
-        body = {"model": row.name, **_whole(found)}
-        body["victims"] = [one for one in body["victims"] if mine is None or one["name"] in mine]
-        return Response(body)
+        hidden = catalog.hidden_now(principal_of(request))
+        shown = [one for one in found.victims if one.name not in hidden]
+        found = msgspec.structs.replace(veil.veiled(found, hidden), victims=shown)
+        return Response({"model": row.name, **_whole(found)})
 
 
 class Unload(APIView):
@@ -112,7 +123,7 @@ class Unload(APIView):
         row = model_of(request, name)
         if row.is_attached:
             raise Conflict(f"`{row.name}` is attached to `{row.served_as}`: unload that one")
-        async_to_sync(router.unload)(row.name, force=wanted.validated_data["force"])
+        async_to_sync(operations.unload)(row.name, force=wanted.validated_data["force"])
         return Response({"model": row.name, "state": "cold"})
 
 
@@ -123,13 +134,11 @@ class Status(APIView):
     def get(self, request: Request) -> Response:
         """Give the node's state now: devices, models, queues, the newest decisions."""
         state = async_to_sync(router.snapshot)()
-        mine = allowed(request)
-        body = _whole(state)
-        for part, field in (("models", "name"), ("decisions", "model")):
-            rows = body.get(part, [])
-            body[part] = [row for row in rows if mine is None or row[field] in mine]
+        body = _whole(sight.snapshot(state, principal_of(request)))
+        for part, field in (("models", "name"), ("decisions", "model"), ("queue", "model")):
+            body[part] = [row for row in body[part] if row[field] != veil.NAMELESS]
         for row in body["models"]:
-            row["adapters"] = [a for a in row["adapters"] if mine is None or a["name"] in mine]
+            row["adapters"] = [a for a in row["adapters"] if a["name"] != veil.NAMELESS]
         return Response(body)
 
 
@@ -158,4 +167,4 @@ def _live() -> dict[str, wire.ModelStatus] | None:
 def _fit(row: Model, state: wire.Snapshot | None) -> dict[str, Any] | None:
     if state is None or row.state != Model.State.AVAILABLE:
         return None
-    return fit.of(catalog.spec_of(row), state)
+    return fit.of(specs.of(row), state)

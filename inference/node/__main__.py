@@ -22,6 +22,8 @@ def settings_of(arguments: list[str]) -> NodeSettings:
     parser.add_argument("--always-together", action="append", type=_group, default=[])
     parser.add_argument("--threads", type=int, default=0)
     parser.add_argument("--standby", type=int, choices=(0, 1), default=0)
+    parser.add_argument("--cgroup", default="", help="delegated folder of cgroup version 2")
+    parser.add_argument("--vllm-python", default="", help="of vLLM's own environment")
     parser.add_argument("--hang-s", type=float, default=10.0)
     parser.add_argument("--crash-limit", type=int, default=10)
     parser.add_argument("--min-residency-s", type=float, default=1.0)

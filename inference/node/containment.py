@@ -7,7 +7,7 @@ the kernel takes them back by itself.
 from dataclasses import dataclass
 from pathlib import Path
 
-from inference.errors import EngineFailed, EngineOutOfMemory
+from inference.errors import NO_MEMORY, EngineFailed, EngineOutOfMemory
 from inference.node import devices
 from inference.node.running import Running
 
@@ -16,6 +16,11 @@ SPARE_BYTES = 128 * 1024 * 1024
 LEARNT_MOST = 2.0  # of what the formula says: what leaks must not end in "it does not fit"
 FRESH_S = 2.0  # so long after the kernel killed somebody an engine's end is taken for that
 RETRY_AFTER_S = 1.0
+LAST_WORDS = (  # what libraries in C++ say before they end their process
+    *NO_MEMORY,
+    *("insufficient memory", "mem_buffer != null", "resource temporarily unavailable"),
+)
+LAST_LINES = 10
 
 
 def allowed_bytes(running: Running) -> int:
@@ -71,8 +76,18 @@ def cause(running: Running, *, killed_by_kernel: bool) -> EngineFailed:
     if killed_by_kernel and not running.hung:
         text = f"the machine ran out of memory, and the system ended {who}"
         return EngineOutOfMemory(text, retry_after_s=RETRY_AFTER_S)
+    if not running.hung and _ran_out(running):
+        given = _size(allowed_bytes(running))
+        text = f"{who} asked for more main memory than the {given} that it may take, and ended"
+        return EngineOutOfMemory(text, retry_after_s=RETRY_AFTER_S)
     how = "hung and was ended" if running.hung else "ended unexpectedly"
     return EngineFailed(f"{who} {how}", retry_after_s=RETRY_AFTER_S)
+
+
+def _ran_out(running: Running) -> bool:
+    """Tell by its last words: libraries in C++ end a process that is refused memory, and name it."""
+    lines = list(running.process.lines)[-LAST_LINES:] if running.process else []
+    return any(word in line.lower() for line in lines for word in LAST_WORDS)
 
 
 def _size(size: int) -> str:

@@ -189,9 +189,9 @@ def _cgroup_places() -> list[tuple[Path, str, str]]:
     own = _own_cgroups()
     two = ("memory.max", "memory.current")
     one = ("memory.limit_in_bytes", "memory.usage_in_bytes")
+    leaf = CGROUP / own.get("", "").lstrip("/")
     return [
-        (CGROUP / own.get("", "").lstrip("/"), *two),
-        (CGROUP, *two),
+        *((folder, *two) for folder in (leaf, *leaf.parents) if folder.is_relative_to(CGROUP)),
         (CGROUP / "memory" / own.get("memory", "").lstrip("/"), *one),
         (CGROUP / "memory", *one),
     ]

@@ -59,6 +59,23 @@ class Tell:
 
 
 @dataclass(frozen=True, slots=True)
+class Lend:
+    """The memory of a reservation is free and kept for it."""
+
+    ticket: int
+    device: str
+    claim_bytes: int
+
+
+@dataclass(frozen=True, slots=True)
+class Recall:
+    """Ask for the memory of a reservation; `on_release` follows when its client has closed."""
+
+    ticket: int
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
 class Record:
     """Keep a decision and its reason for the operator."""
 
@@ -68,7 +85,7 @@ class Record:
     detail: str = ""  # why it and no other
 
 
-Effect = Grant | Announce | Start | Stop | Refuse | Tell | Record
+Effect = Grant | Announce | Start | Stop | Refuse | Tell | Lend | Recall | Record
 
 
 class Effects(Protocol):
@@ -78,6 +95,8 @@ class Effects(Protocol):
     def stop(self, effect: Stop) -> None: ...
     def refuse(self, effect: Refuse) -> None: ...
     def tell(self, effect: Tell) -> None: ...
+    def lend(self, effect: Lend) -> None: ...
+    def recall(self, effect: Recall) -> None: ...
     def record(self, effect: Record) -> None: ...
 
 

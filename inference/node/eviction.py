@@ -1,6 +1,6 @@
 """Who must leave so that a model can be loaded: one pure function, called by the scheduler only.
 
-Order of sacrifice: never pinned, never loading, not before a minimum residency, busy ones only after
+Order of sacrifice: never pinned, never loading, never a lease that does not yield, not before a minimum residency, busy ones only after
 the target has waited long enough (and then they drain); lowest priority first; then the cheapest set
 that frees enough, by chance of use x reload cost / bytes; least recently used on ties. A swap that will probably be
 regretted waits until those who want it have together waited as long as it costs.
@@ -8,6 +8,9 @@ regretted waits until those who want it have together waited as long as it costs
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+
+from inference import wire
+from inference.node.steps import NO_STEP, Step
 
 Bytes = Mapping[str, int]  # device name -> bytes
 SMALL_COST_S = 1.0  # a swap that costs less is never put off
@@ -26,10 +29,21 @@ class Placement:
     weights_bytes: int = 0
     allowance_bytes: int = 0
     kv_bytes: int = 0
-    step_bytes: int = 0  # taken only while it computes
+    step: Step = NO_STEP  # taken only while it computes
     model_bytes: int = 0  # what a process without a model has not; 0: not known
     usual_bytes: int = 0  # by the formula, beside keys and values
     variant: str = ""  # of the engine: what decides which libraries it holds
+    measured: bool = False  # all but keys and values: by an earlier load
+
+    @property
+    def devices(self) -> tuple[str, ...]:
+        """Name where its weights are: one device, or the GPUs that share them."""
+        gpus = tuple(sorted(name for name in self.claim if name != "cpu"))
+        return gpus if self.device in gpus else (self.device,)
+
+    @property
+    def step_bytes(self) -> int:
+        return self.step.bytes
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,6 +62,9 @@ class Resident:
     chance: float = 0.0  # of being wanted again soon
     load_s: float = 0.0
     friends: frozenset[str] = frozenset()  # leave when it leaves
+    spare: bool = False  # another engine goes on serving its model
+    leased: bool = False  # no model, but the process of a client that borrowed the memory
+    yields: bool = False  # a lease that traffic may take back
 
     @property
     def cost_s(self) -> float:
@@ -66,6 +83,7 @@ class Target:
     waited_sum_s: float = float("inf")  # of all who wait for it
     foes: frozenset[str] = frozenset()  # must have left before it comes
     friends: frozenset[str] = frozenset()  # must not leave for it
+    leased: bool = False  # no model: it takes no model place, drains nobody, takes no other lease
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,11 +104,13 @@ class Fits:
 @dataclass(frozen=True, slots=True)
 class Wait:
     reason: str
+    shortage: wire.Shortage | None = None  # where others hold what it needs
 
 
 @dataclass(frozen=True, slots=True)
 class Impossible:
     reason: str
+    shortage: wire.Shortage
 
 
 Verdict = Fits | Wait | Impossible
@@ -106,9 +126,19 @@ def plan(
     verdicts = [
         _plan_at(placement, target, residents, free, now, limits) for placement in target.placements
     ]
-    fits = sorted((v for v in verdicts if isinstance(v, Fits)), key=lambda v: len(v.victims))
+    fits = sorted((v for v in verdicts if isinstance(v, Fits)), key=lambda v: _price(v, free))
     waits = [v for v in verdicts if isinstance(v, Wait)]
     return [*fits, *waits, *verdicts][0]
+
+
+def _price(found: Fits, free: Bytes) -> tuple[bool, int, float, int]:
+    """The lowest is best: who leaves, what that costs, then the device with the most left free."""
+    placement, victims = found.placement, found.victims
+    left = min(
+        (free.get(device, 0) - placement.claim.get(device, 0)) for device in placement.devices
+    )
+    leased = any(victim.leased for victim in victims)
+    return leased, len(victims), sum(victim.cost_s for victim in victims), -left
 
 
 def _plan_at(
@@ -119,19 +149,20 @@ def _plan_at(
     now: float,
     limits: Limits,
 ) -> Verdict:
-    if reason := _never(placement, target, residents, limits):
-        return Impossible(reason)
+    if never := _never(placement, target, residents, free, limits):
+        return never
     parties = _parties(residents)
     able = [party for party in parties if _may_leave(party, target, now, limits)]
     foes = [party for party in parties if any(r.name in target.foes for r in party)]
     if stuck := [party for party in foes if party not in able]:
         return Wait(_apart(target, stuck))
     missing = _missing(placement.claim, free, ())
-    over = len(residents) + 1 - limits.max_models if limits.max_models else 0
+    places = limits.max_models and not target.leased
+    over = _models(residents) + 1 - limits.max_models if places else 0
     others = [party for party in able if party not in foes]
     victims = _cheapest(others, foes, placement.claim, free, over)
     if victims is None:
-        return Wait(_reason(placement, residents, free, missing))
+        return _held(placement, residents, free, limits, missing)
     if _regretted(victims, target, limits):
         return Wait(_thrift(victims))
     return Fits(placement, tuple(victims))
@@ -145,43 +176,95 @@ def _regretted(victims: Sequence[Resident], target: Target, limits: Limits) -> b
 
 
 def _never(
-    placement: Placement, target: Target, residents: Sequence[Resident], limits: Limits
-) -> str:
-    """Say why no wait can help; empty if it can."""
+    placement: Placement,
+    target: Target,
+    residents: Sequence[Resident],
+    free: Bytes,
+    limits: Limits,
+) -> Impossible | None:
+    """Say why no wait can help; None if it can."""
     pinned = [r for r in residents if r.pinned]
     if foe := next((r for r in pinned if r.name in target.foes), None):
-        return f"it may not be in memory together with {foe.name}, which is pinned"
-    if limits.max_models and len(pinned) >= limits.max_models:
-        return f"all {limits.max_models} model places are held by pinned models"
-    for device, wanted in placement.claim.items():
-        limit = limits.bytes.get(device, 0)
-        held = sum(r.claim.get(device, 0) for r in pinned)
-        if wanted > limit - held:
-            also = f", of which pinned models hold {_size(held)}" if held else ""
-            return f"it needs {_size(wanted)} on {device}; the limit is {_size(limit)}{also}"
-    return ""
+        reason = f"it may not be in memory together with {foe.name}, which is pinned"
+        return Impossible(reason, _shortage(placement.device, placement, free, limits, [foe]))
+    if limits.max_models and not target.leased and len(pinned) >= limits.max_models:
+        reason = f"all {limits.max_models} model places are held by pinned models: {_names(pinned)}"
+        return Impossible(reason, _shortage(placement.device, placement, free, limits, pinned))
+    for device in placement.claim:
+        if never := _too_large(device, placement, pinned, free, limits):
+            return never
+    return None
+
+
+def _too_large(
+    device: str, placement: Placement, pinned: Sequence[Resident], free: Bytes, limits: Limits
+) -> Impossible | None:
+    wanted, limit = placement.claim[device], limits.bytes.get(device, 0)
+    there = sorted((r for r in pinned if r.claim.get(device, 0)), key=lambda r: -r.claim[device])
+    if wanted <= limit - sum(r.claim[device] for r in there):
+        return None
+    needs = f"it needs {_size(wanted)} on {device}; {_size(max(0, free.get(device, 0)))} are free"
+    if wanted > limit:
+        reason = f"{needs}, and the limit is {_size(limit)}: nothing that is unloaded would help"
+        return Impossible(reason, _shortage(device, placement, free, limits, []))
+    going = _fewest(there, wanted - limit, device)
+    reason = (
+        f"{needs} of {_size(limit)}, and these are pinned and would have to go: {_names(going)}"
+    )
+    return Impossible(reason, _shortage(device, placement, free, limits, going))
+
+
+def _fewest(largest_first: Sequence[Resident], missing: int, device: str) -> list[Resident]:
+    """Take as few as leave the others `missing` bytes (below zero: that much is left) or less."""
+    held, going = sum(r.claim[device] for r in largest_first), []
+    for resident in largest_first:
+        if held <= -missing:
+            break
+        going.append(resident)
+        held -= resident.claim[device]
+    return going
+
+
+def _shortage(
+    device: str, placement: Placement, free: Bytes, limits: Limits, going: Sequence[Resident]
+) -> wire.Shortage:
+    return wire.Shortage(
+        device=device,
+        needed_bytes=placement.claim.get(device, 0),
+        free_bytes=max(0, free.get(device, 0)),
+        limit_bytes=limits.bytes.get(device, 0),
+        would_have_to_go=[wire.Holder(r.name, r.claim.get(device, 0), _why(r)) for r in going],
+    )
+
+
+def _names(residents: Sequence[Resident]) -> str:
+    return ", ".join(resident.name for resident in residents)
 
 
 def _parties(residents: Sequence[Resident]) -> list[Party]:
-    """Those that must be together leave together."""
-    found: dict[frozenset[str], list[Resident]] = {}
+    """Those that must be together leave together; a replica leaves alone."""
+    found: dict[object, list[Resident]] = {}
     for resident in residents:
-        found.setdefault(resident.friends | {resident.name}, []).append(resident)
+        own = resident.friends | {resident.name} if resident.friends else resident.id
+        found.setdefault(own, []).append(resident)
     return [tuple(party) for party in found.values()]
 
 
 def _may_leave(party: Party, target: Target, now: float, limits: Limits) -> bool:
-    if any(resident.name in target.friends for resident in party):
+    if any(resident.name in target.friends | {target.name} for resident in party):
         return False
-    return all(_may_go(resident, target.waited_s, now, limits) for resident in party)
+    return all(_may_go(resident, target, now, limits) for resident in party)
 
 
-def _may_go(resident: Resident, waited_s: float, now: float, limits: Limits) -> bool:
+def _may_go(resident: Resident, target: Target, now: float, limits: Limits) -> bool:
     if resident.pinned or resident.loading:
         return False
     if now - resident.ready_at < limits.min_residency_s:
         return False
-    return not resident.running or waited_s >= limits.patience_s
+    if resident.leased:
+        return resident.yields and not target.leased
+    patient = target.waited_s >= limits.patience_s and not target.leased
+    return not resident.running or patient
 
 
 def _missing(claim: Bytes, free: Bytes, victims: Sequence[Resident]) -> dict[str, int]:
@@ -206,7 +289,7 @@ def _cheapest(
         helps = any(
             r.claim.get(device, 0) for r in party for device in _missing(claim, free, leaving)
         )
-        if helps or len(leaving) < models_over:
+        if helps or _models(leaving) < models_over:
             chosen.append(party)
     if not _enough([*sure, *chosen], claim, free, models_over):
         return None
@@ -219,16 +302,21 @@ def _cheapest(
 
 def _enough(parties: Sequence[Party], claim: Bytes, free: Bytes, models_over: int) -> bool:
     leaving = _members(parties)
-    return len(leaving) >= models_over and not _missing(claim, free, leaving)
+    return _models(leaving) >= models_over and not _missing(claim, free, leaving)
+
+
+def _models(residents: Sequence[Resident]) -> int:
+    return sum(not resident.leased for resident in residents)
 
 
 def _members(parties: Sequence[Party]) -> list[Resident]:
     return [resident for party in parties for resident in party]
 
 
-def _worth(party: Party) -> tuple[int, bool, float, float]:
+def _worth(party: Party) -> tuple[bool, int, bool, float, float]:
     size = max(1, sum(sum(resident.claim.values()) for resident in party))
     return (
+        any(resident.leased for resident in party),
         max(resident.priority for resident in party),
         any(resident.running for resident in party),
         sum(resident.cost_s for resident in party) / size,
@@ -241,25 +329,44 @@ def _apart(target: Target, stuck: Sequence[Party]) -> str:
     return f"may not be in memory together with {foe.name}, which {_state(foe)}"
 
 
-def _reason(
-    placement: Placement, residents: Sequence[Resident], free: Bytes, missing: Mapping[str, int]
-) -> str:
+def _held(
+    placement: Placement,
+    residents: Sequence[Resident],
+    free: Bytes,
+    limits: Limits,
+    missing: Mapping[str, int],
+) -> Wait:
     holders = ", ".join(f"{r.name} {_state(r)}" for r in residents) or "other programs hold it"
+    device = next(iter(missing), placement.device)
+    going = [r for r in residents if r.claim.get(device, 0) and not r.pinned]
+    shortage = _shortage(device, placement, free, limits, going)
     if not missing:
-        return f"waits for a model place: {holders}"
-    device = next(iter(missing))
-    return (
+        return Wait(f"waits for a model place: {holders}", shortage)
+    return Wait(
         f"waits for memory on {device}: {_size(placement.claim[device])} needed, "
-        f"{_size(max(0, free.get(device, 0)))} free; {holders}"
+        f"{_size(shortage.free_bytes)} free; {holders}",
+        shortage,
     )
 
 
+def _why(resident: Resident) -> wire.Why:
+    """Say what keeps it where it is."""
+    if resident.pinned:
+        return "pinned"
+    if resident.leased:
+        return "training"
+    if resident.loading:
+        return "loading"
+    return "busy" if resident.running else "recent"
+
+
 def _thrift(victims: Sequence[Resident]) -> str:
-    names = ", ".join(victim.name for victim in victims)
-    return f"waits a little: {names} would have to go, and will probably be wanted again"
+    return f"waits a little: {_names(victims)} would have to go, and will probably be wanted again"
 
 
 def _state(resident: Resident) -> str:
+    if resident.leased:
+        return f"holds {_size(sum(resident.claim.values()))}"
     if resident.loading:
         return "is loading"
     return f"is busy with {resident.running}" if resident.running else "was used just now"

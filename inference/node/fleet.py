@@ -8,12 +8,12 @@ from typing import Any
 import msgspec
 
 from inference import wire
-from inference.errors import EngineFailed
-from inference.node import containment, devices, memory
+from inference.errors import EngineFailed, EngineOutOfMemory, HubError
+from inference.node import containment, devices, kernel_limits, memory
 from inference.node.devices import Device
 from inference.node.effects import Start
 from inference.node.peaks import Peaks
-from inference.node.process import LINES, environment, spawn
+from inference.node.process import LINES, EngineProcess, environment, spawn
 from inference.node.reaper import Roster
 from inference.node.running import Events, Running
 from inference.node.settings import NodeSettings
@@ -41,6 +41,7 @@ class Fleet:
         self._lines: dict[str, list[str]] = {}  # of engines that have ended, by model
         self._tasks: set[asyncio.Task[None]] = set()
         self._oom = containment.OomWatch()
+        self._limits = kernel_limits.find(self._threads, settings.cgroup)
 
     async def open(self) -> None:
         """End what an earlier node left behind."""
@@ -56,7 +57,6 @@ class Fleet:
 
     def start(self, order: Start) -> Running:
         running = self.running[order.instance] = Running(order, self._events)
-        running.given_bytes = order.placement.claim.get("cpu", 0)
         self._task(self._start(running))
         return running
 
@@ -68,8 +68,19 @@ class Fleet:
                 self._learn_overrun(running)
                 running.process.kill()
 
+    def hold(self, running: Running, given_bytes: int) -> None:
+        """Let it have so much main memory; the kernel sees to it."""
+        running.given_bytes = given_bytes
+        if running.process:
+            on_gpu = running.order.placement.device != "cpu"
+            size = containment.allowed_bytes(running)
+            self._limits.hold(running.process.pid, size, on_gpu=on_gpu)
+
     def cause(self, running: Running, now: float) -> EngineFailed:
         self._oom.look(containment.oom_kills(), now)
+        pid = running.process.pid if running.process else 0
+        if self._limits.has_ended(pid):
+            running.overrun_bytes = running.overrun_bytes or containment.allowed_bytes(running)
         return containment.cause(running, killed_by_kernel=self._oom.is_fresh(now))
 
     def stop(self, running: Running) -> None:
@@ -84,9 +95,16 @@ class Fleet:
         """Wait until the process has ended: then its memory is back."""
         if running.process:
             await running.process.ended.wait()
+            self._limits.forget(running.process.pid)
         self.running.pop(running.id, None)
         self._keep_lines(running)
         self._write_down()
+
+    def detach(self, question: wire.Detach) -> None:
+        """Tell the engines of a model that one of its adapters is no more."""
+        for running in self.running.values():
+            if running.name == question.model and running.process and running.loaded:
+                running.process.send(question)
 
     def tail(self, name: str) -> list[str]:
         """Give the last lines of a model's engine, also when it has ended: then they matter most."""
@@ -105,12 +123,13 @@ class Fleet:
             del self._lines[next(iter(self._lines))]
 
     def learn(self, running: Running, claim: dict[str, int]) -> None:
-        """Keep what was needed beside keys and values, and what the process took without its model."""
+        """Keep what was needed beside keys and values, as far as it was asked for."""
         placement, loaded = running.order.placement, running.loaded
         if loaded is None:
             return
-        size = claim.get(placement.device, 0) - (loaded.kv_limit_bytes or placement.kv_bytes)
-        self.peaks.remember(running.order.spec, placement.device, size)
+        held = claim.get(placement.device, 0)
+        size, left = memory.learnt(placement, loaded, held, running.worked)
+        self.peaks.remember(running.order.spec, placement.device, size, left)
 
     def _learn_overrun(self, running: Running) -> None:
         """Within reason: one request that makes it grow without end must not keep the model out."""
@@ -119,6 +138,12 @@ class Fleet:
             most = int(placement.usual_bytes * containment.LEARNT_MOST)
             size = min(running.overrun_bytes - placement.kv_bytes, most)
             self.peaks.remember(running.order.spec, placement.device, size)
+
+    def learn_refused(self, running: Running, error: HubError) -> None:
+        """Where the kernel gave it no more, it would have passed its limit."""
+        if isinstance(error, EngineOutOfMemory):
+            running.overrun_bytes = containment.allowed_bytes(running)
+            self._learn_overrun(running)
 
     def learn_base(self, running: Running) -> None:
         """It has just been loaded."""
@@ -176,11 +201,18 @@ class Fleet:
             threads=self._threads,
             memory_bytes=placement.allowance_bytes,
             kv_bytes=placement.kv_bytes,
+            devices=[name for name in placement.devices if name != "cpu"],
         )
-        running.adopt(process, start)
+        self._adopt(running, process, start)
         if running.stopping:
             await process.stop()
         self._write_down()
+
+    def _adopt(self, running: Running, process: EngineProcess, start: wire.Start) -> None:
+        """The limit holds before the engine hears of its model."""
+        running.process = process
+        self.hold(running, running.order.placement.claim.get("cpu", 0))
+        running.adopt(process, start)
 
     def _write_down(self) -> None:
         processes = [running.process for running in self.running.values()]

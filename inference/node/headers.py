@@ -12,6 +12,8 @@ from dataclasses import astuple, dataclass
 from pathlib import Path
 from typing import Any, BinaryIO
 
+from inference.plain_files import open_plain
+
 MAX_HEADER_BYTES = 100_000_000  # Source: the safetensors format's own limit
 MAX_GGUF_ITEMS = 1_000_000
 MAX_GGUF_DEPTH = 4  # arrays in arrays
@@ -119,7 +121,7 @@ class Sizes:
 
 def safetensors_sizes(file: Path) -> Sizes:
     """Read the header only. Raises: UnreadableModel."""
-    with file.open("rb") as stream:
+    with open_plain(file) as stream:
         prefix = stream.read(8)
         size = int.from_bytes(prefix, "little")
         if len(prefix) < 8 or size > min(MAX_HEADER_BYTES, file.stat().st_size):
@@ -177,15 +179,19 @@ def _open_clip(file: Path) -> dict[str, Any]:
     return {"model_type": "open_clip", "vocab_size": text.get("vocab_size")} if model else {}
 
 
-def _config(file: Path) -> dict[str, Any]:
+def config_of(file: Path) -> dict[str, Any]:
+    """Give the object in a JSON file; what is none, or too large, is as if it were not there."""
     try:
-        with file.open("rb") as stream:
+        with open_plain(file) as stream:
             data = stream.read(MAX_CONFIG_BYTES + 1)
         loaded = bounded_json(data) if len(data) <= MAX_CONFIG_BYTES else None
     except (OSError, ValueError):
         return {}
-    if not isinstance(loaded, dict):
-        return {}
+    return loaded if isinstance(loaded, dict) else {}
+
+
+def _config(file: Path) -> dict[str, Any]:
+    loaded = config_of(file)
     text = loaded.get("text_config")
     if not isinstance(text, dict):
         return loaded
@@ -235,6 +241,8 @@ def _gguf(file: Path) -> Shape:
     kv_heads = number("attention.head_count_kv") or heads
     token_bytes = _token_bytes(number("block_count"), kv_heads, both, file)
     context = number("context_length", MAX_CONTEXT_TOKENS)
+    if not context and values.get(f"{kind}.context_length"):  # llama.cpp would end on it
+        raise UnreadableModel(f"{file.name} says that its context is of an impossible length")
     width = number("embedding_length") + number("feed_forward_length")
     vocab = whole(values.get(f"{VOCABULARY}{COUNT}")) or number("vocab_size")
     return Shape(_gguf_files_bytes(file), token_bytes, context, 0, "", vocab, width)
@@ -257,7 +265,7 @@ def gguf_metadata(file: Path) -> tuple[dict[str, int | float | str], int, int]:
 
     Raises: UnreadableModel.
     """
-    with file.open("rb") as stream:
+    with open_plain(file) as stream:
         if stream.read(4) != b"GGUF":
             raise UnreadableModel(f"{file.name} is no GGUF file")
         try:

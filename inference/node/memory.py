@@ -5,15 +5,17 @@ with whom it shares pages may leave.
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from inference import wire
-from inference.errors import InvalidValue, LoadFailed
+from inference.errors import LoadFailed
 from inference.node.devices import Device, computes_bf16
 from inference.node.eviction import Placement
 from inference.node.headers import Shape, UnreadableModel, read
 from inference.node.peaks import Peaks
+from inference.node.spread import Group, groups, width
+from inference.node.steps import ANSWER_ROWS, NO_STEP, PICTURE_PIXELS, PROMPT_TOKENS, Step
 
 MB = 1024 * 1024
 GIB = 1024 * MB
@@ -46,7 +48,6 @@ CUDA_MARGIN = 1.05  # of the weights: allocators round up
 ACTIVATIONS_BYTES = 200 * MB  # no picture takes more while it is decoded; vLLM's own work
 PICTURE_BYTES = 120 * MB  # the largest photograph, in three colours, while it is decoded
 STEP_BYTES = 32 * MB  # threads, allocators, what a step of a small model computes with
-PROMPT_TOKENS, ANSWER_ROWS = 512, 64  # that llm_transformers computes at once
 ENCODED_TOKENS = 1_024  # that embed_text computes at once
 LOOP_BYTES = 20 * MB  # of the batching loop, beside that
 TABLES_SHARE = (
@@ -70,14 +71,14 @@ COPIES = 2  # of a prompt in llm_transformers: as it is computed, and in its row
 class Need:
     """Bytes on the model's own device; the KV part may shrink down to `kv_min_bytes`.
 
-    `fixed_bytes` are all but keys and values; of these, `step_bytes` are taken only while it computes.
+    `fixed_bytes` are all but keys and values; of these, `step` is taken only while it computes.
     """
 
     fixed_bytes: int
     kv_bytes: int
     kv_min_bytes: int
     weights_bytes: int
-    step_bytes: int = 0
+    step: Step = NO_STEP
 
     @property
     def bytes(self) -> int:
@@ -87,33 +88,36 @@ class Need:
 def placements(spec: wire.ModelSpec, devices: Sequence[Device], peaks: Peaks) -> list[Placement]:
     """List where the model may go, the preferred device first. Reads file headers: call in a thread.
 
-    Raises: LoadFailed if its files cannot be read, InvalidValue for a device that is not there.
+    Raises: LoadFailed if its files cannot be read or its device is not there: a route goes on.
     """
     shape = _shape(spec)
-    return [_placement(spec, shape, device, peaks) for device in _devices(spec, devices)]
+    return [_placement(spec, shape, group, peaks) for group in _groups(spec, devices)]
 
 
-def need(spec: wire.ModelSpec, shape: Shape, *, cuda: bool, base_bytes: int = 0) -> Need:
+def need(
+    spec: wire.ModelSpec, shape: Shape, *, cuda: bool, base_bytes: int = 0, over: int = 1
+) -> Need:
     """Formula: process + weights + vocabulary + work of a step + KV per token x planned tokens.
 
-    `base_bytes` is the process without its model as it was measured; 0: as it usually is.
+    `base_bytes` is the process without its model as it was measured; 0: as it usually is. `over` GPUs
+    share weights, keys and values: what is given is the part of each.
     """
-    kv_bytes, kv_min_bytes = _kv_bytes(spec, shape, cuda=cuda)
+    kv_bytes, kv_min_bytes = (size // over for size in _kv_bytes(spec, shape, cuda=cuda))
     if cuda:
-        model = int(_kept_bytes(spec, shape, cuda=True) * CUDA_MARGIN)
-        base, step = CUDA_FLOOR_BYTES, CUDA_STEP_BYTES
+        model = int(_kept_bytes(spec, shape, cuda=True) * CUDA_MARGIN) // over
+        base, step = CUDA_FLOOR_BYTES, Step(CUDA_STEP_BYTES)
     else:
         model, step = (
             _model_bytes(spec, shape),
-            _step_bytes(spec, shape, kv_bytes - spec.adapters_bytes),
+            _step(spec, shape, kv_bytes - spec.adapters_bytes),
         )
         base = base_bytes or BASES_BYTES.get(spec.engine, BASE_BYTES)
     return Need(
-        fixed_bytes=base + model + step,
+        fixed_bytes=base + model + step.bytes,
         kv_bytes=kv_bytes,
         kv_min_bytes=kv_min_bytes,
         weights_bytes=shape.weights_bytes,
-        step_bytes=step,
+        step=step,
     )
 
 
@@ -125,21 +129,37 @@ def _model_bytes(spec: wire.ModelSpec, shape: Shape) -> int:
     return _kept_bytes(spec, shape, cuda=False) + tokenizer
 
 
-def _step_bytes(spec: wire.ModelSpec, shape: Shape, kv_bytes: int) -> int:
+def _step(spec: wire.ModelSpec, shape: Shape, kv_bytes: int) -> Step:
     """Give what is taken only while it computes. Source of the figures: measured, docs/decisions.md."""
     if spec.engine in WITHOUT_FILES:
-        return 0
+        return Step()
     if spec.engine == "llm_vllm":
-        return ACTIVATIONS_BYTES
+        return Step(ACTIVATIONS_BYTES)
     if spec.engine == "asr_whisper":
-        return STEP_BYTES + int(shape.weights_bytes * SPEECH_SHARE)
+        return Step(STEP_BYTES + int(shape.weights_bytes * SPEECH_SHARE))
     if spec.engine == "embed_text":
-        return STEP_BYTES // 2 + ENCODED_TOKENS * shape.width * 16
-    step = STEP_BYTES + (PICTURE_BYTES if spec.engine in SEEING else 0)
-    if spec.engine in TOKEN_ENGINES:
-        step += LOOP_BYTES + FAMILY_BYTES.get(shape.family, 0) + PROMPT_TOKENS * shape.width * 8
-        step += ANSWER_ROWS * shape.vocab_tokens * 8 + int(kv_bytes * TABLES_SHARE)
-    return step
+        return Step(STEP_BYTES // 2 + ENCODED_TOKENS * shape.width * 16)
+    pictures = PICTURE_BYTES if spec.engine in SEEING or spec.projector else 0
+    if spec.engine not in TOKEN_ENGINES:
+        return Step(STEP_BYTES, pictures=pictures)
+    return Step(
+        STEP_BYTES + LOOP_BYTES + FAMILY_BYTES.get(shape.family, 0),
+        prompts=PROMPT_TOKENS * shape.width * 8,
+        rows=ANSWER_ROWS * shape.vocab_tokens * 8,
+        tables=int(kv_bytes * TABLES_SHARE),
+        pictures=pictures,
+        full=_full(spec, kv_bytes, pictures),
+    )
+
+
+def _full(spec: wire.ModelSpec, kv_bytes: int, pictures: int) -> wire.Worked:
+    """Give what a batching loop does at most at once, as it is planned."""
+    return wire.Worked(
+        kv_bytes=kv_bytes,
+        rows=min(ANSWER_ROWS, spec.max_concurrency),
+        prompt_tokens=PROMPT_TOKENS,
+        pixels=PICTURE_PIXELS if pictures else 0,
+    )
 
 
 def _kv_bytes(spec: wire.ModelSpec, shape: Shape, *, cuda: bool) -> tuple[int, int]:
@@ -172,11 +192,12 @@ def element_bytes(spec: wire.ModelSpec, *, cuda: bool) -> int:
 def _kept_bytes(spec: wire.ModelSpec, shape: Shape, *, cuda: bool) -> int:
     """Give the most that is held of the weights while and after they are quantized."""
     whole = shape.weights_as(element_bytes(spec, cuda=cuda))
-    if shape.family not in PACKED_WHILE_READ or spec.engine not in TOKEN_ENGINES:
+    share = QUANTIZED_SHARES.get(str(spec.options.get("quantization")))
+    can = shape.family in PACKED_WHILE_READ and spec.engine in TOKEN_ENGINES
+    if not can or share is None:
         return whole
-    share = QUANTIZED_SHARES.get(str(spec.options.get("quantization")), 1.0)
-    plain = shape.plain_bytes * whole // max(1, shape.weights_bytes)
-    return plain + int((whole - plain) * share)
+    plain = shape.plain_bytes / max(1, shape.weights_bytes)
+    return int(plain * whole + (1 - plain) * share * shape.weights_as(2))
 
 
 def settled(
@@ -202,9 +223,24 @@ def settled(
 
 def _grown(placement: Placement, loaded: wire.Loaded, seen: int, planned: int) -> int:
     tells = loaded.kv_limit_bytes or not placement.kv_bytes
-    if not placement.weights_bytes or not seen or not tells:
+    if not placement.weights_bytes or not seen or not tells or placement.measured:
         return planned
     return seen + max(0, loaded.kv_limit_bytes - loaded.kv_bytes) + placement.step_bytes
+
+
+def learnt(
+    placement: Placement, loaded: wire.Loaded, held: int, worked: wire.Worked
+) -> tuple[int, int]:
+    """Give what was needed beside keys and values, and how much of that is guessed.
+
+    `held` is the most that was held while it worked so much. What it was not asked for yet is guessed:
+    by the formula, and never more than that says for a whole step after the load.
+    """
+    limit = loaded.kv_limit_bytes or placement.kv_bytes
+    if placement.device != "cpu" or not worked.prompt_tokens:
+        return held - limit, placement.step_bytes
+    left = placement.step.left(worked)
+    return held - min(limit, max(worked.kv_bytes, loaded.kv_bytes)) + left, left
 
 
 def base_of(placement: Placement, loaded: wire.Loaded) -> int:
@@ -220,41 +256,44 @@ def variant(spec: wire.ModelSpec, family: str) -> str:
     return f"{spec.engine}/{own}"
 
 
-def _placement(spec: wire.ModelSpec, shape: Shape, device: Device, peaks: Peaks) -> Placement:
+def _placement(spec: wire.ModelSpec, shape: Shape, group: Group, peaks: Peaks) -> Placement:
+    device = min(group, key=lambda gpu: gpu.limit_bytes)
     cuda = device.name.startswith("cuda")
     kind = variant(spec, shape.family)
-    wanted = need(spec, shape, cuda=cuda, base_bytes=peaks.base(kind, device.name))
-    fixed = peaks.get(spec, device.name) or wanted.fixed_bytes
+    base_bytes = peaks.base(kind, device.name)
+    wanted = need(spec, shape, cuda=cuda, base_bytes=base_bytes, over=len(group))
+    known = peaks.get(spec, device.name)
+    fixed = known or wanted.fixed_bytes
     kv = max(wanted.kv_min_bytes, min(device.limit_bytes - fixed, wanted.kv_bytes))
-    claim = {device.name: max(fixed + kv, spec.memory_bytes)}
+    claim = {one.name: max(fixed + kv, spec.memory_bytes // len(group)) for one in group}
     if cuda:
-        claim["cpu"] = CUDA_HOST_FLOOR_BYTES
+        claim["cpu"] = CUDA_HOST_FLOOR_BYTES * len(group)
     return Placement(
         device.name,
         claim,
         wanted.weights_bytes,
         allowance_bytes=fixed + kv,
         kv_bytes=kv,
-        step_bytes=wanted.step_bytes,
+        step=wanted.step,
         model_bytes=0 if cuda else _model_bytes(spec, shape),
         usual_bytes=wanted.fixed_bytes,
         variant=kind,
+        measured=known > 0,
     )
 
 
-def _devices(spec: wire.ModelSpec, devices: Sequence[Device]) -> list[Device]:
+def _groups(spec: wire.ModelSpec, devices: Sequence[Device]) -> list[Group]:
     gpus = sorted(
         (d for d in devices if d.name.startswith("cuda")), key=lambda d: -d.available_bytes
     )
     if spec.device == "cpu" or (spec.device == "auto" and not gpus):
-        return [d for d in devices if d.name == "cpu"]
+        width(spec)
+        return [(d,) for d in devices if d.name == "cpu"]
     found = [g for g in gpus if spec.device in {"auto", "cuda", g.name}]
     if not found:
         names = ", ".join(d.name for d in devices)
-        raise InvalidValue(
-            f"{spec.name} asks for {spec.device}; this node has {names}", param="model"
-        )
-    return found
+        raise LoadFailed(f"{spec.name} asks for {spec.device}; this node has {names}")
+    return groups(spec, found)
 
 
 def _shape(spec: wire.ModelSpec) -> Shape:
@@ -263,6 +302,10 @@ def _shape(spec: wire.ModelSpec) -> Shape:
     if not spec.path or not Path(spec.path).exists():
         raise LoadFailed(f"the files of {spec.name} are not there: {spec.path or 'no path'}")
     try:
-        return read(spec.path)
+        shape = read(spec.path)
+        if spec.projector:
+            more_bytes = Path(spec.projector).stat().st_size
+            shape = replace(shape, weights_bytes=shape.weights_bytes + more_bytes)
+        return shape
     except (UnreadableModel, OSError) as error:
         raise LoadFailed(f"{spec.name} cannot be loaded: {error}") from error

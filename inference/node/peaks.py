@@ -24,11 +24,20 @@ class Peaks:
     def get(self, spec: wire.ModelSpec, device: str) -> int:
         return self._known.get(_key(spec, device), 0)
 
-    def remember(self, spec: wire.ModelSpec, device: str, size: int) -> None:
-        """Keep the largest; written at once, by rename, when it grew noticeably."""
-        key = _key(spec, device)
-        if size > self._known.get(key, 0) * (1 + NOTICEABLE):
-            self._write(key, size)
+    def remember(self, spec: wire.ModelSpec, device: str, size: int, left: int = 0) -> None:
+        """Keep what was measured best, written at once when it differs noticeably.
+
+        `left` of `size` is guessed, because it was not asked for: of the rest, the largest counts.
+        """
+        key, guess = _key(spec, device), _guess_key(spec, device)
+        known = self._known.get(key, 0)
+        guessed = self._known.get(guess, known)  # an older file does not say
+        if not known or left < guessed * (1 - NOTICEABLE):
+            self._write({key: size, guess: left})
+        elif size - left > known * (1 + NOTICEABLE):
+            self._write({key: size - left})
+        elif left <= guessed and size > known * (1 + NOTICEABLE):
+            self._write({key: size})
 
     def base(self, variant: str, device: str) -> int:
         """Give what a process of this variant of an engine took before its model; 0: not known yet."""
@@ -38,18 +47,22 @@ class Peaks:
         """Keep the newest: libraries change under an installation."""
         key = _base_key(variant, device)
         if abs(size - self._known.get(key, 0)) > size * NOTICEABLE:
-            self._write(key, size)
+            self._write({key: size})
 
-    def _write(self, key: str, size: int) -> None:
-        self._known[key] = size
+    def _write(self, sizes: dict[str, int]) -> None:
+        self._known |= sizes
         draft = self._file.with_suffix(".new")
         draft.write_text(json.dumps(self._known, indent=1, sort_keys=True))
         draft.replace(self._file)
 
 
-def _key(spec: wire.ModelSpec, device: str) -> str:
+def _key(spec: wire.ModelSpec, device: str, what: str = "fixed") -> str:
     context = f"{spec.context_tokens}x{spec.max_concurrency}"
-    return "|".join(("fixed", spec.key, spec.engine, spec.dtype, context, device))
+    return "|".join((what, spec.key, spec.engine, spec.dtype, context, device))
+
+
+def _guess_key(spec: wire.ModelSpec, device: str) -> str:
+    return _key(spec, device, "guessed")
 
 
 def _base_key(variant: str, device: str) -> str:

@@ -2,6 +2,8 @@
 
 import asyncio
 import logging
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 
 import msgspec
 
@@ -12,6 +14,8 @@ from inference.node.eviction import Placement
 from inference.node.fleet import Fleet
 
 KEPT = 512
+READERS = 4  # threads
+READ_S = 60.0  # for the headers of one model
 
 log = logging.getLogger(__name__)
 
@@ -20,6 +24,7 @@ class Placing:
     def __init__(self, fleet: Fleet) -> None:
         self._fleet = fleet
         self._kept: dict[bytes, list[Placement]] = {}
+        self._threads = ThreadPoolExecutor(READERS, "headers")
 
     def known(self, spec: wire.ModelSpec) -> list[Placement] | None:
         return self._kept.get(msgspec.msgpack.encode(spec))
@@ -30,9 +35,11 @@ class Placing:
             return known
         fleet = self._fleet
         try:
-            found = await asyncio.to_thread(memory.placements, spec, fleet.devices, fleet.peaks)
+            found = await self._read(memory.placements, spec, fleet.devices, fleet.peaks)
         except HubError:
             raise
+        except TimeoutError:
+            raise LoadFailed(f"{spec.name} cannot be read: its disk does not answer.") from None
         except Exception as error:
             log.exception("the files of %s cannot be read", spec.name)
             raise LoadFailed(f"{spec.name} cannot be read: {error!r}") from error
@@ -40,6 +47,12 @@ class Placing:
             self._kept.clear()
         self._kept[msgspec.msgpack.encode(spec)] = found
         return found
+
+    async def _read(self, work: Callable[..., list[Placement]], *args: object) -> list[Placement]:
+        """A disk that hangs holds up threads of its own, and nobody else. Raises: TimeoutError."""
+        loop = asyncio.get_running_loop()
+        async with asyncio.timeout(READ_S):
+            return await loop.run_in_executor(self._threads, work, *args)
 
     def forget(self) -> None:
         """What was measured since counts from the next load on."""

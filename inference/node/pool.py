@@ -8,26 +8,29 @@ import contextlib
 import itertools
 import logging
 import time
-from collections.abc import Awaitable, Callable, Coroutine
+from collections.abc import Coroutine
 from typing import Any
 
 import msgspec
 
 from inference import wire
 from inference.errors import (
-    ERRORS,
+    Conflict,
     EngineFailed,
     EngineOutOfMemory,
     HubError,
     NodeUnavailable,
-    NotFound,
     from_code,
 )
 from inference.node import memory
+from inference.node.chronicle import Chronicle
+from inference.node.clock import every
 from inference.node.effects import (
     Announce,
     Effect,
     Grant,
+    Lend,
+    Recall,
     Record,
     Refuse,
     Start,
@@ -37,11 +40,13 @@ from inference.node.effects import (
 )
 from inference.node.eviction import Limits, Placement
 from inference.node.fleet import Fleet
-from inference.node.foresight import what_if
 from inference.node.history import STEP_S, History
+from inference.node.lending import Lending
 from inference.node.placing import Placing
+from inference.node.planner import Planner
+from inference.node.replicas import lineage_of
 from inference.node.residents import Ticket, policy_of
-from inference.node.running import Client, Request, Running, as_failure
+from inference.node.running import Client, Request, Running, Unloaders, as_failure
 from inference.node.scheduler import Scheduler
 from inference.node.settings import NodeSettings
 from inference.node.status import Gauges, Ledger, snapshot
@@ -57,28 +62,30 @@ class Pool:
 
     def __init__(self, settings: NodeSettings) -> None:
         self._settings = settings
-        self._fleet = Fleet(settings, self)
+        self.fleet = Fleet(settings, self)
         limits = Limits(
-            bytes={device.name: device.limit_bytes for device in self._fleet.devices},
+            bytes={device.name: device.limit_bytes for device in self.fleet.devices},
             max_models=settings.max_concurrent_models,
             min_residency_s=settings.min_residency_s,
             patience_s=settings.patience_s,
         )
         self._scheduler = Scheduler(policy_of(settings, limits))
-        self._ledger = Ledger()
+        self._ledger = Ledger(chronicle=Chronicle(settings.state_dir / "decisions.ndjson"))
         self.history = History()
         self._requests: dict[int, Request] = {}
-        self._placing = Placing(self._fleet)
-        self._unloaders: dict[int, list[Client]] = {}
+        self._placing = Placing(self.fleet)
         self._numbers = itertools.count(1)
+        self._planner = Planner(self._scheduler, self._placing, self.fleet)
+        self.lending = Lending(self._scheduler, self.fleet, self._do, self._numbers)
+        self._unloaders = Unloaders()
         self._tasks: set[asyncio.Task[None]] = set()
         self._standby_bytes = 0
 
     async def open(self) -> None:
-        await self._fleet.open()
-        self._task(self._every(TICK_S, self._tick))
-        self._task(self._every(MEASURE_S, self._measure))
-        self._task(self._every(STEP_S, self._remember))
+        await self.fleet.open()
+        self._task(every(TICK_S, self._tick))
+        self._task(every(MEASURE_S, self._measure))
+        self._task(every(STEP_S, self._remember))
 
     async def close(self) -> None:
         """End every engine; those who still wait are told. Leaves no process behind."""
@@ -87,9 +94,10 @@ class Pool:
         await asyncio.gather(*self._tasks, return_exceptions=True)
         for request in [*self._requests.values()]:
             self._finish(request, NodeUnavailable("the node is shutting down", retry_after_s=2.0))
-        for running in self._fleet.running.values():
+        self.lending.close()
+        for running in self.fleet.running.values():
             running.stopping = True
-        await self._fleet.close()
+        await self.fleet.close()
 
     # --- what clients ask -------------------------------------------------------------------------
 
@@ -107,7 +115,7 @@ class Pool:
     def cancel(self, number: int) -> None:
         """The client left: end its wait, or stop its tokens."""
         request = self._requests.get(number)
-        if request is None or request.cancelled:
+        if self.lending.release(number) or request is None or request.cancelled:
             return
         request.cancelled = True
         if request.running:
@@ -119,25 +127,23 @@ class Pool:
 
     def unload(self, client: Client, question: wire.Unload) -> None:
         model = self._scheduler.models.get(question.model)
-        instance = model.instance if model else None
+        leaving = {instance.id for instance in model.instances} if model else set()
         now = time.monotonic()
         try:
             effects = self._scheduler.on_unload(question.model, now, force=question.force)
-        except NotFound as error:
+        except Conflict as error:
             client.finish(as_failure(error))
             return
-        if instance and instance.id in self._scheduler.instances:
-            self._unloaders.setdefault(instance.id, []).append(client)
-        else:
-            client.finish(wire.Done())
+        self._unloaders.wait(client, leaving)
         self._do(effects)
+        self._unloaders.tell(self._scheduler.instances)
 
     def snapshot(self) -> wire.Snapshot:
         now, standby = time.monotonic(), self._standby_bytes
-        return snapshot(self._scheduler, self._ledger, self._fleet.devices, standby, now)
+        return snapshot(self._scheduler, self._ledger, self.fleet.devices, standby, now)
 
-    def tail(self, name: str) -> list[str]:
-        return self._fleet.tail(name)
+    def course(self, name: str) -> wire.Course:
+        return self._ledger.courses.of(name, time.time())
 
     def _place(self, request: Request) -> None:
         known = self._placing.known(request.question.spec)
@@ -166,17 +172,8 @@ class Pool:
         self._do(self._scheduler.on_revise(question.spec, time.monotonic()))
         client.finish(wire.Done())
 
-    def plan(self, client: Client, question: wire.Plan) -> None:
-        """Say what loading this model now would do."""
-        self._task(self._foresee(client, question.spec))
-
-    async def _foresee(self, client: Client, spec: wire.ModelSpec) -> None:
-        try:
-            found = await self._placing.of(spec)
-        except HubError as error:
-            client.finish(as_failure(error))
-            return
-        client.finish(what_if(self._scheduler, spec, found, time.monotonic()))
+    def plan(self, client: Client, question: wire.Plan | wire.PlanReservation) -> None:
+        self._task(self._planner.answer(client, question))
 
     def _enqueue(self, request: Request, placements: list[Placement]) -> None:
         question = request.question
@@ -187,6 +184,7 @@ class Pool:
             deadline_at=request.since + question.deadline_s,
             priority=question.priority if isinstance(question, wire.Submit) else 0,
             runs=isinstance(question, wire.Submit),
+            lineage=lineage_of(question),
         )
         self._do(self._scheduler.on_request(ticket, time.monotonic()))
 
@@ -194,7 +192,7 @@ class Pool:
 
     def grant(self, effect: Grant) -> None:
         request = self._requests.get(effect.ticket)
-        running = self._fleet.running.get(effect.instance)
+        running = self.fleet.running.get(effect.instance)
         now = time.monotonic()
         if request is None or running is None or not isinstance(request.question, wire.Submit):
             self._do(self._scheduler.on_cancel(effect.ticket, now))
@@ -206,32 +204,42 @@ class Pool:
             self._scheduler.on_delivered(request.id, now)
             if request.told:
                 request.client.send(wire.Progress(state="running"))
-            self.history.see_running(sum(len(r.streams) for r in self._fleet.running.values()))
+            self.history.see_running(sum(len(r.streams) for r in self.fleet.running.values()))
 
     def announce(self, effect: Announce) -> None:
         request = self._requests.pop(effect.ticket, None)
-        if request and (loaded := self._fleet.running[effect.instance].loaded):
+        if request and (loaded := self.fleet.running[effect.instance].loaded):
             load_s = self._scheduler.instances[effect.instance].load_s
             request.client.finish(msgspec.structs.replace(loaded, load_s=load_s))
 
     def start(self, effect: Start) -> None:
         self._ledger.of(effect.spec.name).loads += 1
         self._ledger.gauges[effect.instance] = Gauges()
-        self._fleet.start(effect)
+        self.fleet.start(effect)
 
     def stop(self, effect: Stop) -> None:
-        running = self._fleet.running[effect.instance]
-        self._fleet.stop(running)
+        running = self.fleet.running[effect.instance]
+        self.fleet.stop(running)
         self._fail_streams(running, EngineFailed(f"{running.name} was unloaded: {effect.reason}"))
 
     def refuse(self, effect: Refuse) -> None:
         if request := self._requests.get(effect.ticket):
             self._finish(request, effect.error)
+        else:
+            self.lending.refuse(effect)
 
     def tell(self, effect: Tell) -> None:
         if request := self._requests.get(effect.ticket):
             request.told = True
             request.client.send(effect.progress)
+        else:
+            self.lending.tell(effect)
+
+    def lend(self, effect: Lend) -> None:
+        self.lending.lend(effect)
+
+    def recall(self, effect: Recall) -> None:
+        self.lending.recall(effect)
 
     def record(self, effect: Record) -> None:
         log.info("%s %s: %s", effect.action, effect.model, effect.reason)
@@ -251,14 +259,14 @@ class Pool:
             self.cancel(request.id)
 
     def on_end(self, request: Request, message: wire.Done | wire.Failure) -> None:
-        now, counters = time.monotonic(), self._ledger.of(request.name)
+        now = time.monotonic()
         self._requests.pop(request.id, None)
         if isinstance(message, wire.Done):
-            self._ledger.count_usage(request.name, request.adapter, message.usage)
             timing = request.timing(message.timing, now)
+            self._ledger.served(request, timing, message.usage)
             message = msgspec.structs.replace(message, timing=timing)
-        elif ERRORS.get(message.code, HubError).status >= 500:
-            counters.failures += 1
+        else:
+            self._ledger.failed(request, message.code)
         if not request.cancelled:
             request.client.finish(message)
         request.log_end(message, now)
@@ -267,15 +275,16 @@ class Pool:
     def on_loaded(self, running: Running, loaded: wire.Loaded) -> None:
         self._ledger.gauges[running.id].loaded(loaded)
         claim = memory.settled(running.order.placement, loaded, {})
-        self._fleet.learn(running, claim)
-        self._fleet.learn_base(running)
-        running.given_bytes = claim.get("cpu", running.given_bytes)
+        self.fleet.learn(running, claim)
+        self.fleet.learn_base(running)
+        self.fleet.hold(running, claim.get("cpu", running.given_bytes))
         self._do(self._scheduler.on_ready(running.id, claim, time.monotonic()))
 
     def on_load_failed(self, running: Running, failure: wire.Failure) -> None:
         error = from_code(failure.code, failure.message, param=failure.param)
+        self.fleet.learn_refused(running, error)
         effects = self._scheduler.on_failed(running.id, error, time.monotonic())
-        self._fleet.stop(running)
+        self.fleet.stop(running)
         self._do(effects)
 
     def on_load_progress(self, running: Running, progress: wire.LoadProgress) -> None:
@@ -289,7 +298,7 @@ class Pool:
         """Its process has ended, or will within a second."""
         if not running.stopping:
             running.stopping = True
-            died = self._fleet.cause(running, time.monotonic())
+            died = self.fleet.cause(running, time.monotonic())
             log.error("%s", died.message, extra={"model": running.name})
             self._placing.forget()
             memory_ran_out = died if isinstance(died, EngineOutOfMemory) else None
@@ -302,58 +311,53 @@ class Pool:
         self._task(self._see_off(running))
 
     async def _see_off(self, running: Running) -> None:
-        await self._fleet.gone(running)
+        await self.fleet.gone(running)
         self._ledger.gauges.pop(running.id, None)
         self._placing.forget()
         self._do(self._scheduler.on_gone(running.id, time.monotonic()))
-        for client in self._unloaders.pop(running.id, []):
-            client.finish(wire.Done())
+        self._unloaders.tell(self._scheduler.instances)
 
     # --- clock ------------------------------------------------------------------------------------
-
-    async def _every(self, seconds: float, step: Callable[[], Awaitable[None]]) -> None:
-        """A step that fails is logged and tried again: a node without its clock would be dead."""
-        while True:
-            await asyncio.sleep(seconds)
-            try:
-                await step()
-            except Exception:
-                log.exception("a step of the node's clock failed")
 
     async def _tick(self) -> None:
         now = time.monotonic()
         self._do(self._scheduler.on_tick(now))
-        for running in [*self._fleet.running.values()]:
+        for running in [*self.fleet.running.values()]:
             if not running.check_life(self._settings.hang_s, now) and running.process:
                 running.process.kill()
-        self._fleet.contain(now)
-        self._fleet.standby.mind(self._scheduler.models.values(), self._free_bytes(), now)
+        self.fleet.contain(now)
+        self.fleet.standby.mind(
+            self._scheduler.models.values(), self._scheduler.free().get("cpu", 0), now
+        )
 
     async def _measure(self) -> None:
-        measured = await asyncio.to_thread(self._fleet.measure)
+        measured = await asyncio.to_thread(self.fleet.measure)
         for number, sizes in measured.items():
             self._note(number, sizes)
-        self._note_others(measured)
+        borrowed = await self.lending.measure()
+        self._note_others([*measured.values(), *borrowed.values()])
 
     async def _remember(self) -> None:
         self.history.note(self.snapshot(), self._ledger.tokens)
 
     def _note(self, number: int, sizes: dict[str, int]) -> None:
-        running, gauges = self._fleet.running.get(number), self._ledger.gauges.get(number)
+        running, gauges = self.fleet.running.get(number), self._ledger.gauges.get(number)
         if running is None or gauges is None:
             return
         device = gauges.device or running.order.placement.device
-        gauges.memory_bytes = sizes.get(device, 0)
+        gauges.memory_bytes, gauges.sizes = sizes.get(device, 0), sizes
         if running.loaded and not running.stopping:
-            alone = self._fleet.alone(running, sizes)
+            alone = self.fleet.alone(running, sizes)
             self._scheduler.on_measured(number, alone)
-            self._fleet.learn(running, alone)
+            self.fleet.learn(running, alone)
 
-    def _note_others(self, measured: dict[int, dict[str, int]]) -> None:
+    def _note_others(self, measured: list[dict[str, int]]) -> None:
         """Reserve what standby processes and other programs hold of our limit."""
-        self._standby_bytes = self._fleet.standby.memory_bytes()
-        for device in self._fleet.devices:
-            ours = sum(sizes.get(device.name, 0) for sizes in measured.values())
+        spare = self.fleet.standby.memory_bytes()
+        self._standby_bytes = sum(spare.values())
+        self._scheduler.inherited = self.fleet.standby.inherited(spare)
+        for device in self.fleet.devices:
+            ours = sum(sizes.get(device.name, 0) for sizes in measured)
             own = self._standby_bytes if device.name == "cpu" else 0
             reachable = ours + own + device.available_bytes
             held = own + max(0, device.limit_bytes - reachable)
@@ -366,8 +370,7 @@ class Pool:
 
     def _finish(self, request: Request, error: HubError) -> None:
         self._requests.pop(request.id, None)
-        if error.status >= 500:
-            self._ledger.of(request.name).failures += 1
+        self._ledger.failed(request, error.code)
         if not request.cancelled:
             request.client.finish(as_failure(error))
         request.log_end(as_failure(error), time.monotonic())
@@ -384,9 +387,6 @@ class Pool:
         streams, running.streams = running.streams, {}
         for request in streams.values():
             self._finish(request, error)
-
-    def _free_bytes(self) -> int:
-        return self._scheduler.free().get("cpu", 0)
 
     def _task(self, work: Coroutine[Any, Any, None]) -> None:
         task = asyncio.ensure_future(work)

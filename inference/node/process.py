@@ -31,6 +31,7 @@ PASSED_ON = (
 )
 SOCKET_BUFFER_BYTES = 1024 * 1024
 STOP_GRACE_S = 1.0
+LAST_WORDS_S = 0.2
 LOG_LINE_BYTES = 64 * 1024
 LINES, LINE_CHARS = 200, 1000  # kept of each process, for the model's page
 
@@ -63,6 +64,7 @@ def environment(threads: int, home: Path) -> dict[str, str]:
         "OMP_WAIT_POLICY": "passive",
         "KMP_BLOCKTIME": "0",
         "GOMP_SPINCOUNT": "0",
+        "GGML_NO_BACKTRACE": "1",  # a debugger would hold up an end by seconds
         "PYTHONUNBUFFERED": "1",
     }
 
@@ -80,6 +82,7 @@ class EngineProcess(asyncio.Protocol):
     lines: deque[str] = field(default_factory=lambda: deque(maxlen=LINES))  # the last it wrote
     _parser: wire.FrameParser = field(default_factory=wire.FrameParser)
     _tasks: list[asyncio.Task[None]] = field(default_factory=list)
+    _logged: asyncio.Task[None] | None = None
 
     @property
     def pid(self) -> int:
@@ -127,13 +130,19 @@ class EngineProcess(asyncio.Protocol):
         """An engine without its socket is of no use, even if its process hangs on."""
         del exc
         self.lost = True
-        self._report_end()
-        self._tasks.append(asyncio.ensure_future(self._reap()))
+        self._tasks.append(asyncio.ensure_future(self._end()))
 
     def watch(self) -> None:
-        self._tasks.append(asyncio.ensure_future(self._copy_logs()))
+        self._logged = asyncio.ensure_future(self._copy_logs())
 
-    def _report_end(self) -> None:
+    async def _end(self) -> None:
+        await self._report_end()
+        await self._reap()
+
+    async def _report_end(self) -> None:
+        """After its last words: they may say why. What it has started may hold them open."""
+        if self._logged:
+            await asyncio.wait([self._logged], timeout=LAST_WORDS_S)
         listener, self.listener = self.listener, None
         if listener:
             listener.on_exit(self)

@@ -8,7 +8,7 @@ from inference import wire
 from inference.errors import EngineOutOfMemory, HubError
 from inference.node.breaker import CRASHES, Breaker
 from inference.node.company import Company
-from inference.node.eviction import Bytes, Limits, Placement, Resident
+from inference.node.eviction import Bytes, Limits, Placement, Resident, Wait
 from inference.node.settings import NodeSettings
 from inference.node.usage import Usage
 
@@ -18,6 +18,7 @@ LOAD_GRACES_S = {"llm_vllm": 1800.0}  # it compiles kernels, and says nothing wh
 SLOW_DISK_BYTES_PER_S = 20e6
 USUAL_DISK_BYTES_PER_S = 200e6
 USUAL_START_S = 3.0
+LINEAGE = 1_024  # beginnings of prompts that an instance is known by
 BACKOFF_FIRST_S, BACKOFF_MAX_S = 0.25, 60.0
 
 InstanceState = Literal["committed", "loading", "ready", "draining", "dead"]
@@ -59,6 +60,7 @@ class Ticket:
     since: float = 0.0
     priority: int = 0
     runs: bool = True
+    lineage: tuple[int, ...] = ()  # beginnings of its prompt, where there may be replicas
     told: wire.Progress | None = None
 
 
@@ -86,7 +88,10 @@ class Instance:
     stopping: bool = False
     why: str = ""
     asked: str = ""  # who wanted it loaded
-    unasked: bool = False  # fetched for its company, or because it is expected
+    unasked: bool = False  # fetched for its company, as a replica, or because it is expected
+    lineage: dict[int, None] = field(
+        default_factory=dict
+    )  # beginnings that it computed, oldest first
 
     @property
     def name(self) -> str:
@@ -121,6 +126,14 @@ class Instance:
         grace_s = LOAD_GRACES_S.get(self.spec.engine, LOAD_GRACE_S)
         self.load_deadline = now + grace_s + left / SLOW_DISK_BYTES_PER_S
 
+    def learn(self, lineage: Sequence[int]) -> None:
+        """Note which beginnings of prompts it has computed."""
+        for link in lineage:
+            self.lineage.pop(link, None)
+            self.lineage[link] = None
+        for link in [*self.lineage][: max(0, len(self.lineage) - LINEAGE)]:
+            del self.lineage[link]
+
     @property
     def load_s(self) -> float:
         """From the start of its process until it answered; the one load time that pages show."""
@@ -133,17 +146,19 @@ class Instance:
 
 @dataclass(slots=True, eq=False)
 class Model:
-    """One name: its newest spec, its queue and, when there is one, its instance."""
+    """One name: its newest spec, its queue, and the instances that take its requests, or will."""
 
     name: str
     spec: wire.ModelSpec
     placements: Sequence[Placement]
     queue: list[Ticket] = field(default_factory=list)
-    instance: Instance | None = None
+    instances: list[Instance] = field(default_factory=list)  # oldest first
     failures: int = 0
+    failed_at: float = float("-inf")
     retry_at: float = 0.0
     refusal: HubError | None = None
     reason: str = ""
+    held: Wait | None = None  # what its last plan found in the way
     load_s: float = 0.0  # of the last load; 0: none yet
     service_s: float = 0.0
     usage: Usage = field(default_factory=Usage)
@@ -151,16 +166,48 @@ class Model:
     breaker: Breaker = field(default_factory=Breaker)
     guessed_at: float | None = None  # the last request's time when it was last fetched unasked
 
-    def count_answer(self, took_s: float) -> None:
+    @property
+    def instance(self) -> Instance | None:
+        """Give the one that is furthest: ready, else loading, else committed."""
+        order = {"ready": 0, "loading": 1}
+        return min(self.instances, key=lambda i: order.get(i.state, 2), default=None)
+
+    @property
+    def replicas(self) -> int:
+        return max(1, self.spec.replicas)
+
+    @property
+    def free_slots(self) -> int:
+        return sum(instance.free_slots for instance in self.instances)
+
+    @property
+    def in_flight(self) -> int:
+        return sum(instance.in_flight for instance in self.instances)
+
+    @property
+    def outlived(self) -> bool:
+        """Tell whether an engine serves that was there before the last one failed."""
+        return any(i.state == "ready" and i.started_at < self.failed_at for i in self.instances)
+
+    def forget(self, instance: Instance) -> bool:
+        """Take it out, if it still takes requests; give whether it did."""
+        if instance not in self.instances:
+            return False
+        self.instances.remove(instance)
+        return True
+
+    def count_answer(self, took_s: float, instance: Instance) -> None:
         if self.service_s:
             self.service_s += SERVICE_WEIGHT * (took_s - self.service_s)
         else:
             self.service_s = took_s
-        self.failures = 0
-        self.breaker.answered()
+        if instance.started_at >= self.failed_at:
+            self.failures = 0
+            self.breaker.answered()
 
     def back_off(self, now: float) -> None:
         self.failures += 1
+        self.failed_at = now
         self.retry_at = now + min(BACKOFF_MAX_S, BACKOFF_FIRST_S * 2.0 ** (self.failures - 1))
 
     def crashed(self, error: HubError | None, now: float, limit: int) -> bool:
@@ -170,7 +217,7 @@ class Model:
 
     @property
     def busy(self) -> bool:
-        return bool(self.queue or (self.instance and self.instance.in_flight))
+        return bool(self.queue or self.in_flight)
 
     def next_ticket(self, now: float, ageing_s: float) -> Ticket:
         """Highest priority first; every `ageing_s` of waiting is worth one step of it."""
@@ -197,7 +244,9 @@ class Model:
             return "failed"  # also when it may be tried again: nobody has mended it yet
         return "draining" if drains else "cold"
 
-    def resident(self, instance: Instance, now: float, policy: Policy, *, pinned: bool) -> Resident:
+    def resident(
+        self, instance: Instance, now: float, policy: Policy, *, pinned: bool, spare: bool
+    ) -> Resident:
         return Resident(
             id=instance.id,
             name=self.name,
@@ -208,7 +257,8 @@ class Model:
             priority=self.spec.priority + (1_000 if self.name in policy.favoured else 0),
             ready_at=instance.ready_at,
             last_used_at=instance.last_used_at,
-            chance=self.usage.chance(now),
+            chance=0.0 if spare else self.usage.chance(now),
+            spare=spare,
             load_s=self.load_s,
             friends=policy.company.friends(self.name),
         )

@@ -3,7 +3,7 @@
 import itertools
 import logging
 import time
-from collections.abc import Iterator
+from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Protocol
@@ -86,6 +86,23 @@ class Request:
         )
 
 
+class Unloaders:
+    """Who asked for an unload, and waits for all engines of the model to end."""
+
+    def __init__(self) -> None:
+        self._waiting: list[tuple[frozenset[int], Client]] = []
+
+    def wait(self, client: Client, instances: Iterable[int]) -> None:
+        self._waiting.append((frozenset(instances), client))
+
+    def tell(self, there: Collection[int]) -> None:
+        """Answer those whose engines are none of these any more."""
+        ended = [one for one in self._waiting if one[0].isdisjoint(there)]
+        self._waiting = [one for one in self._waiting if one not in ended]
+        for _, client in ended:
+            client.finish(wire.Done())
+
+
 class Events(Protocol):
     """What the pool wants to hear of an instance."""
 
@@ -111,6 +128,7 @@ class Running:
     life: Life = field(default_factory=Life)
     hung: bool = False
     given_bytes: int = 0  # of main memory
+    worked: wire.Worked = field(default_factory=wire.Worked)
     overrun_bytes: int = 0  # what it held when it was ended for passing its limit
     most_is_true: bool = False  # the kernel's own record of its most memory began after the load
     _loading: LoadLife | None = None
@@ -206,6 +224,7 @@ class Running:
             if message.steps_total + message.prompt_tokens_total != self._steps:
                 self._steps = message.steps_total + message.prompt_tokens_total
                 self.life.progressed(time.monotonic())
+            self.worked = message.worked
             self.events.on_stats(self, message)
         elif isinstance(message, wire.LoadProgress):
             self.events.on_load_progress(self, message)
@@ -222,4 +241,5 @@ def as_failure(error: HubError) -> wire.Failure:
         message=error.message,
         param=error.param,
         retry_after_s=error.retry_after_s,
+        details=error.details,
     )

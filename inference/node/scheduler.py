@@ -8,20 +8,21 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from inference import wire
-from inference.errors import DeadlineExceeded, HubError, LoadFailed, NotFound, OutOfMemory
-from inference.node import forecast, waits
+from inference.errors import Conflict, HubError, LoadFailed
+from inference.node import forecast, replicas, waits
 from inference.node.effects import Announce, Effect, Grant, Record, Refuse, Start, Stop
-from inference.node.eviction import Bytes, Fits, Impossible, Placement, Wait, plan
+from inference.node.eviction import Bytes, Fits, Impossible, Placement, Verdict, Wait, plan
+from inference.node.leases import Lease
+from inference.node.reserving import Reserving, by_urgency
 from inference.node.residents import Instance, Model, Ticket
-from inference.node.standing import Standing
 
 CRASHES_AT_LOAD = 3  # in a row, until those who wait are told
 STALE_VERSION_S = 5.0  # so long may a web process still send the version before
 
 
 @dataclass(slots=True)
-class Scheduler(Standing):
-    """Invariant: the claims of all instances that have a process never exceed the limits."""
+class Scheduler(Reserving):
+    """Invariant: claims of instances with a process and of granted leases never exceed the limits."""
 
     # --- events: requests -------------------------------------------------------------------
 
@@ -47,9 +48,9 @@ class Scheduler(Standing):
         out: list[Effect] = []
         if model := self.waiting.pop(ticket_id, None):
             model.queue = [t for t in model.queue if t.id != ticket_id]
-            self._drop_unwanted_load(model, now, out)
+            self.drop_unwanted_load(model, now, out)
         elif (instance := self.granted.get(ticket_id)) and ticket_id in instance.offered:
-            self._release(ticket_id, instance, now, out)
+            self.release(ticket_id, instance, now, out)
         self._advance(now, out)
         return out
 
@@ -66,8 +67,8 @@ class Scheduler(Standing):
             return []
         out: list[Effect] = []
         if (began := instance.running.get(ticket_id)) is not None:
-            self.models[instance.name].count_answer(now - began)
-        self._release(ticket_id, instance, now, out)
+            self.models[instance.name].count_answer(now - began, instance)
+        self.release(ticket_id, instance, now, out)
         self._advance(now, out)
         return out
 
@@ -99,8 +100,7 @@ class Scheduler(Standing):
         was, instance.state, instance.stopping = instance.state, "dead", True
         model, out = self.models[instance.name], list[Effect]()
         self.abandon(instance)
-        if model.instance is instance:
-            model.instance = None
+        if model.forget(instance):
             self._after_failure(model, error, now, out, loading=was == "loading")
         self._advance(now, out)
         return out
@@ -109,8 +109,8 @@ class Scheduler(Standing):
         """The process has ended and its memory is back."""
         instance = self.instances.pop(instance_id, None)
         out: list[Effect] = []
-        if instance and self.models[instance.name].instance is instance:
-            self.models[instance.name].instance = None
+        if instance:
+            self.models[instance.name].forget(instance)
         self._advance(now, out)
         return out
 
@@ -122,22 +122,49 @@ class Scheduler(Standing):
                 device: max(size, claim.get(device, 0)) for device, size in instance.claim.items()
             }
 
+    # --- events: reservations ---------------------------------------------------------------
+
+    def on_reserve(self, lease: Lease, now: float) -> list[Effect]:
+        out: list[Effect] = []
+        lease.since = now
+        self.leases[lease.id] = lease
+        self._advance(now, out)
+        return out + self.tell_leases(now)
+
+    def on_resize(self, ticket_id: int, claim_bytes: int, now: float) -> list[Effect]:
+        """The process of a reservation was measured; what it does not need is free for others."""
+        out: list[Effect] = []
+        if lease := self.leases.get(ticket_id):
+            lease.resize(claim_bytes)
+            self._advance(now, out)
+        return out
+
+    def on_release(self, ticket_id: int, now: float) -> list[Effect]:
+        """The client has closed: whoever waits goes on."""
+        out: list[Effect] = []
+        if lease := self.leases.pop(ticket_id, None):
+            if lease.is_out:
+                held = f"given back after {now - lease.granted_at:.0f} s"
+                out.append(Record("release", lease.name, held))
+            self._advance(now, out)
+        return out
+
     # --- events: operator, clock --------------------------------------------------------------
 
     def on_unload(self, name: str, now: float, *, force: bool = False) -> list[Effect]:
-        """Raises: NotFound if nothing of that name is loaded."""
+        """Raises: Conflict if nothing of that name is loaded."""
         model = self.models.get(name)
         instance = model.instance if model else None
         if model:
             model.guessed_at = model.usage.last_at  # the operator knows better than a guess
         if model is None or instance is None:
-            raise NotFound(f"model {name!r} is not loaded", param="model")
+            raise Conflict(f"Nothing to unload: model {name!r} is not loaded.", param="model")
         out: list[Effect] = []
         if instance.starts:
             gone = LoadFailed(f"{name} was unloaded by an operator while it was loading")
             self.refuse_all(model, gone, out)
-        for one in self.party(instance):
-            self._drain(one, "asked for by an operator", now, out, force=force)
+        for one in self.household(model):
+            self.drain(one, "asked for by an operator", now, out, force=force)
         self._advance(now, out)
         return out
 
@@ -156,8 +183,8 @@ class Scheduler(Standing):
         model = self.models.get(spec.name)
         if model and model.spec.version == spec.version:
             model.spec = spec
-            if model.instance:
-                model.instance.spec = spec
+            for instance in model.instances:
+                instance.spec = spec
             self._advance(now, out)
         return out
 
@@ -165,17 +192,18 @@ class Scheduler(Standing):
         """Call a few times a second: deadlines, idle models, load deadlines, retries."""
         out: list[Effect] = []
         for model in self.models.values():
-            self._expire(model, now, out)
-            self._unload_idle(model, now, out)
+            self.expire(model, now, out)
+            self.unload_idle(model, now, out)
+        self.expire_leases(now, out)
         for instance in [*self.instances.values()]:
             if instance.state == "loading" and now > instance.load_deadline:
                 self._give_up_load(instance, now, out)
-        self._shrink(now, out)
+        self.shrink(now, out)
         self._advance(now, out)
         self._foresee(now, out)
         for model in self.models.values():
             out += waits.tell_all(model, now)
-        return out
+        return out + self.tell_leases(now)
 
     # --- the core: serve, place, start ----------------------------------------------------------
 
@@ -183,25 +211,40 @@ class Scheduler(Standing):
         hungry = list({id(model): model for model in self.waiting.values()}.values())
         for model in hungry:
             self._serve(model, now, out)
-        homeless = [m for m in hungry if m.queue and m.instance is None and m.retry_at <= now]
-        for model in sorted(homeless, key=lambda m: waits.urgency(m, now, self.policy.ageing_s)):
-            self._place(model, now, out)
+        homeless = [m for m in hungry if m.queue and not m.instances and m.retry_at <= now]
+        self._place_all(homeless, now, out)
         self._complete_parties(now, out)
+        self._replicate(now, out)
         for instance in [*self.instances.values()]:
             if instance.state == "committed":
                 self._start_if_free(instance, now, out)
+        for lease in self.leases.values():
+            if lease.state == "committed":
+                self.lend_if_free(lease, now, out)
+
+    def _place_all(self, homeless: list[Model], now: float, out: list[Effect]) -> None:
+        """Models and reservations that have no room, the most urgent first."""
+        for one in by_urgency(homeless, self.leases.values(), now, self.policy.ageing_s):
+            if isinstance(one, Lease):
+                self.place_lease(one, now, out)
+            else:
+                self._place(one, now, out)
 
     def _serve(self, model: Model, now: float, out: list[Effect]) -> None:
-        """Grant what the model's engine can take."""
-        instance = model.instance
-        if instance is None or instance.state != "ready":
+        """Grant what the model's engines can take."""
+        first = model.instance
+        if first is None or first.state != "ready":
             return
         for ticket in [t for t in model.queue if not t.runs]:
             self.unqueue(model, ticket)
-            out.append(Announce(ticket.id, instance.id))
-        while model.queue and instance.free_slots:
+            out.append(Announce(ticket.id, first.id))
+        while model.queue:
             ticket = model.next_ticket(now, self.policy.ageing_s)
+            instance = replicas.choose(model, ticket)
+            if instance is None:
+                return
             self.unqueue(model, ticket)
+            instance.learn(ticket.lineage)
             instance.offered[ticket.id] = ticket
             instance.last_used_at, instance.unasked = now, False
             self.granted[ticket.id] = instance
@@ -209,32 +252,52 @@ class Scheduler(Standing):
 
     def _place(self, model: Model, now: float, out: list[Effect]) -> None:
         """Find room for a model that has none, and commit to it."""
-        oldest = min(ticket.since for ticket in model.queue)
-        waited_s = sum(now - ticket.since for ticket in model.queue)
-        target = self.target(model.name, model.placements, now - oldest, waited_s)
-        verdict = plan(target, self.residents(now), self.free(), now, self.policy.limits)
+        verdict = self._plan_for(model, model.placements, now)
         if isinstance(verdict, Impossible):
-            error = OutOfMemory(f"{model.name} does not fit: {verdict.reason}")
+            error = waits.does_not_fit(model.name, verdict)
             self.refuse_all(model, error, out)
             out.append(Record("refuse", model.name, verdict.reason))
         elif isinstance(verdict, Wait):
             if model.reason != verdict.reason:
                 out.append(Record("wait", model.name, verdict.reason))
-            model.reason = verdict.reason
+            model.reason, model.held = verdict.reason, verdict
         else:
             first = model.next_ticket(now, self.policy.ageing_s)
             why = f"wanted by {first.spec.name} ({len(model.queue)} waiting)"
             self._commit(model, verdict, why, now, out).asked = waits.asked(model)
+
+    def _plan_for(self, model: Model, places: Sequence[Placement], now: float) -> Verdict:
+        """Plan for those who wait: the longer they do, the more leave for them."""
+        oldest = min((ticket.since for ticket in model.queue), default=now)
+        waited_s = sum(now - ticket.since for ticket in model.queue)
+        target = self.target(model.name, places, now - oldest, waited_s)
+        free = self.free(model.spec.engine)
+        return plan(target, self.residents(now), free, now, self.policy.limits)
+
+    def _replicate(self, now: float, out: list[Effect]) -> None:
+        """Have as many engines of a model as are wanted; idle memory is enough for them to come."""
+        for model in self.models.values():
+            if len(model.instances) in {0, model.replicas}:
+                continue
+            self.drop_surplus(model, now, out)
+            if not replicas.wants_another(model, now) or not (places := replicas.places(model)):
+                continue
+            found = self._plan_for(model, places, now)
+            if isinstance(found, Fits) and replicas.may_take(found.victims, model):
+                count = f"replica {len(model.instances) + 1} of {model.replicas}"
+                instance = self._commit(model, found, count, now, out)
+                instance.asked, instance.unasked = f"{count} on {instance.placement.device}", True
 
     def _commit(
         self, model: Model, found: Fits, why: str, now: float, out: list[Effect]
     ) -> Instance:
         for victim in found.victims:
             detail = waits.sacrifice(victim, now)
-            self._drain(self.instances[victim.id], f"makes room, {why}", now, out, detail)
+            self.evict(victim, f"makes room, {why}", now, out, detail)
         number = next(self.numbers)
         instance = Instance(number, model.spec, found.placement, dict(found.placement.claim))
-        self.instances[number] = model.instance = instance
+        self.instances[number] = instance
+        model.instances.append(instance)
         model.reason = waits.room_reason(found.victims)
         return instance
 
@@ -251,7 +314,8 @@ class Scheduler(Standing):
     def _foresee(self, now: float, out: list[Effect]) -> None:
         """Nothing loads, nobody waits: fetch what is expected, if it harms nobody."""
         starting = any(i.state != "ready" for i in self.instances.values())
-        if self.waiting or starting or not self.policy.prefetch:
+        reserved = any(lease.waits for lease in self.leases.values())
+        if self.waiting or reserved or starting or not self.policy.prefetch:
             return
         for model in forecast.expected(self.models.values(), now):
             if self._fetch(model, forecast.why(model, now), now, out):
@@ -263,7 +327,8 @@ class Scheduler(Standing):
     ) -> bool:
         """Load a model nobody asked for; only one that had to wait for ever unloads others."""
         target = self.target(model.name, model.placements, waited_s, waited_s)
-        found = plan(target, self.residents(now), self.free(), now, self.policy.limits)
+        free = self.free(model.spec.engine)
+        found = plan(target, self.residents(now), free, now, self.policy.limits)
         if not isinstance(found, Fits) or (found.victims and not waited_s):
             return False
         instance = self._commit(model, found, why, now, out)
@@ -273,7 +338,7 @@ class Scheduler(Standing):
     def _start_if_free(self, instance: Instance, now: float, out: list[Effect]) -> None:
         """Start a committed load once the memory of those who left for it is really back."""
         there = [i for i in self.instances.values() if i.has_process]
-        rest = self.rest(there)
+        rest = self.rest(self.occupants(), instance.spec.engine)
         limit = self.policy.limits.max_models
         if limit and len(there) >= limit:
             return
@@ -286,42 +351,6 @@ class Scheduler(Standing):
         instance.extend_load(now)
         self.models[instance.name].reason = ""
         out.append(Start(instance.id, instance.spec, instance.placement))
-
-    def _drain(
-        self,
-        instance: Instance,
-        why: str,
-        now: float,
-        out: list[Effect],
-        detail: str = "",
-        *,
-        force: bool = False,
-    ) -> None:
-        """Take no more requests; stop when none is left. Never taken back."""
-        model = self.models[instance.name]
-        if model.instance is instance:
-            model.instance = None
-        was, instance.state, instance.why = instance.state, "draining", why
-        out.append(Record("unload", model.name, why, detail))
-        if was == "committed":
-            del self.instances[instance.id]
-        else:
-            self._stop_if_empty(instance, out, force=force)
-
-    def _stop_if_empty(self, instance: Instance, out: list[Effect], *, force: bool = False) -> None:
-        if instance.state != "draining" or instance.stopping:
-            return
-        if force or not instance.in_flight:
-            instance.stopping = True
-            out.append(Stop(instance.id, instance.why, force=instance.in_flight > 0))
-            self.abandon(instance)
-
-    def _release(self, ticket_id: int, instance: Instance, now: float, out: list[Effect]) -> None:
-        instance.offered.pop(ticket_id, None)
-        instance.running.pop(ticket_id, None)
-        self.granted.pop(ticket_id, None)
-        instance.last_used_at = now
-        self._stop_if_empty(instance, out)
 
     # --- smaller rules ----------------------------------------------------------------------------
 
@@ -338,8 +367,8 @@ class Scheduler(Standing):
             model.replaced = {model.spec.version: now}
             model.failures, model.retry_at, model.refusal, model.load_s = 0, 0.0, None, 0.0
             model.breaker.close()
-            if model.instance:
-                self._drain(model.instance, "replaced by a newer version", now, out)
+            for instance in [*model.instances]:
+                self.drain(instance, "replaced by a newer version", now, out)
         model.spec, model.placements = spec, placements
         return model
 
@@ -349,6 +378,9 @@ class Scheduler(Standing):
         model.back_off(now)
         model.reason = error.message if error else "its engine process ended unexpectedly"
         out.append(Record("fail", model.name, model.reason))
+        if model.instances:
+            model.crashed(error, now, self.policy.crash_limit)
+            return  # the others go on serving
         if model.crashed(error, now, self.policy.crash_limit):
             out.append(Record("refuse", model.name, waits.CRASHING))
             self.refuse_all(model, waits.crashing(model, now), out)
@@ -364,35 +396,3 @@ class Scheduler(Standing):
         out.append(Stop(instance.id, "loading made no progress", force=True))
         error = LoadFailed(f"loading {model.name} made no progress and was given up")
         out += self.on_failed(instance.id, error, now)
-
-    def _expire(self, model: Model, now: float, out: list[Effect]) -> None:
-        for ticket in [t for t in model.queue if t.deadline_at <= now]:
-            self.unqueue(model, ticket)
-            why = model.reason or waits.progress(model, 1, now).reason
-            late = DeadlineExceeded(
-                f"waited {now - ticket.since:.0f} s for {model.name}: {why}",
-                retry_after_s=max(1.0, waits.known_eta_s(model, now)),
-            )
-            out.append(Refuse(ticket.id, late))
-        self._drop_unwanted_load(model, now, out)
-
-    def _unload_idle(self, model: Model, now: float, out: list[Effect]) -> None:
-        if model.instance and not model.queue and self.idle_left_s(model, now) == 0.0:
-            idle_s = now - model.instance.last_used_at
-            self._drain(model.instance, f"idle for {idle_s:.0f} s", now, out)
-
-    def _drop_unwanted_load(self, model: Model, now: float, out: list[Effect]) -> None:
-        instance = model.instance
-        if instance and instance.starts and not instance.unasked and not model.queue:
-            self._drain(instance, "nobody waits for it any more", now, out)
-
-    def _shrink(self, now: float, out: list[Effect]) -> None:
-        """When engines grew past the limit, unload idle ones, the least recently used first."""
-        stays = [i for i in self.instances.values() if i.stays]
-        over = any(
-            limit < sum(i.claim.get(device, 0) for i in stays)
-            for device, limit in self.policy.limits.bytes.items()
-        )
-        if over and (party := self.idle_party()):
-            for instance in party:
-                self._drain(instance, "the models together grew past the memory limit", now, out)

@@ -90,24 +90,45 @@ class Connection(asyncio.Protocol):
     # --- questions --------------------------------------------------------------------------------
 
     def _on_question(self, stream: int, message: wire.Any) -> None:
+        if isinstance(message, wire.Resize):
+            self._pool.lending.resize(self._number, message)
+            return
         if self._asked:
             raise wire.FrameError("a second question before the first was answered")
         self._stream = stream
-        if isinstance(message, wire.Submit | wire.Load):
+        if isinstance(message, wire.Submit | wire.Load | wire.Reserve):
             self._asked = True
-            number = self._pool.submit(self, message)
+            number = self._take(message)
             self._number = number if self._asked else 0
-        elif isinstance(message, wire.Unload):
+        elif isinstance(message, wire.Unload | wire.Revise | wire.Plan | wire.PlanReservation):
             self._asked = True
-            self._pool.unload(self, message)
-        elif isinstance(message, wire.Revise):
-            self._asked = True
-            self._pool.revise(self, message)
-        elif isinstance(message, wire.Plan):
-            self._asked = True
-            self._pool.plan(self, message)
+            self._act(message)
+        else:
+            self._tell(message)
+
+    def _take(self, question: wire.Submit | wire.Load | wire.Reserve) -> int:
+        """Give the number by which it can be cancelled."""
+        if isinstance(question, wire.Reserve):
+            return self._pool.lending.reserve(self, question)
+        return self._pool.submit(self, question)
+
+    def _act(self, question: wire.Unload | wire.Revise | wire.Plan | wire.PlanReservation) -> None:
+        if isinstance(question, wire.Unload):
+            self._pool.unload(self, question)
+        elif isinstance(question, wire.Revise):
+            self._pool.revise(self, question)
+        else:
+            self._pool.plan(self, question)
+
+    def _tell(self, message: wire.Any) -> None:
+        """Answer at once. Raises: FrameError."""
+        if isinstance(message, wire.Detach):
+            self._pool.fleet.detach(message)
+            self.send(wire.Done())
         elif isinstance(message, wire.Tail):
-            self.send(wire.Lines(lines=self._pool.tail(message.model)))
+            self.send(wire.Lines(lines=self._pool.fleet.tail(message.model)))
+        elif isinstance(message, wire.AskCourse):
+            self.send(self._pool.course(message.model))
         elif isinstance(message, wire.Watch):
             self._show(message.interval_s)
         else:

@@ -24,6 +24,7 @@ class NodeSettings:
     prefetch: bool = True
     threads: int = 0  # of each engine; 0: cores - 1
     standby: int = 0
+    cgroup: str = ""  # a folder of cgroup version 2 that is ours, for engines; empty: there is none
     vllm_python: str = ""  # the Python of vLLM's own environment; empty: there is none
     hang_s: float = 10.0  # how long an engine with work may show no sign of life
     crash_limit: int = 10  # deaths of a model's engine within five minutes, until it is refused

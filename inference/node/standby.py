@@ -62,31 +62,36 @@ class Standby:
         """Memory is for models first; a spare process comes back when all is calm."""
         if not all(m.instance is None or m.instance.state == "ready" for m in models):
             self._calm_at = now + CALM_S
-        if any(m.queue and m.instance is None and m.reason for m in models):
-            self.give_up_one()
+        if short := [m for m in models if m.queue and m.instance is None and m.reason]:
+            own = (PROFILES.get(m.spec.engine, "") for m in short)
+            any(self.give_up_one(besides=profile) for profile in own)  # one at a time
         elif now >= self._calm_at:
             cold = {PROFILES.get(m.spec.engine, "") for m in models if m.instance is None}
             for profile in {"torch", *cold} - {""}:
                 self.keep_warm(profile, free_bytes)
 
-    def memory_bytes(self) -> int:
-        """What the waiting processes take, at least what they usually will."""
-        waiting = sum(
-            max(process_memory(process.pid), USUAL_BYTES[profile])
+    def memory_bytes(self) -> dict[str, int]:
+        """What the process of each profile takes, at least what it usually will."""
+        ready = {
+            profile: max(process_memory(process.pid), USUAL_BYTES[profile])
             for profile, process in self._ready.items()
-        )
-        return waiting + sum(USUAL_BYTES[profile] for profile in self._starting)
+        }
+        return ready | {profile: USUAL_BYTES[profile] for profile in self._starting}
+
+    def inherited(self, sizes: Mapping[str, int]) -> dict[str, int]:
+        """Give what each engine would take over: of these `sizes`, that of the one ready for it."""
+        return {engine: sizes[name] for engine, name in PROFILES.items() if name in self._ready}
 
     @property
     def processes(self) -> list[EngineProcess]:
         return [*self._ready.values()]
 
-    def give_up_one(self) -> bool:
-        """Free memory for a real model. Gives whether there was one to end."""
-        if not self._ready:
+    def give_up_one(self, besides: str = "") -> bool:
+        """Free memory for a real model, which may become one `besides`. Gives whether there was one."""
+        profile = next((name for name in reversed(self._ready) if name != besides), None)
+        if profile is None:
             return False
-        _, process = self._ready.popitem()
-        task = asyncio.ensure_future(process.stop())
+        task = asyncio.ensure_future(self._ready.pop(profile).stop())
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
         return True

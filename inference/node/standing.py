@@ -5,9 +5,10 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 
 from inference.errors import HubError
-from inference.node import forecast
+from inference.node import forecast, replicas
 from inference.node.effects import Effect, Refuse
 from inference.node.eviction import Placement, Resident, Target
+from inference.node.leases import Lease
 from inference.node.residents import Instance, Model, Policy, Ticket
 
 
@@ -18,45 +19,68 @@ class Standing:
     policy: Policy
     models: dict[str, Model] = field(default_factory=dict)
     instances: dict[int, Instance] = field(default_factory=dict)
-    held_elsewhere: dict[str, int] = field(default_factory=dict)  # standby processes, per device
+    leases: dict[int, Lease] = field(default_factory=dict)  # by ticket
+    held_elsewhere: dict[str, int] = field(default_factory=dict)  # standby too, per device
+    inherited: dict[str, int] = field(default_factory=dict)  # of these, on the CPU, by each engine
     waiting: dict[int, Model] = field(default_factory=dict)
     granted: dict[int, Instance] = field(default_factory=dict)
     numbers: Iterator[int] = field(default_factory=lambda: itertools.count(1))
 
     # --- queries --------------------------------------------------------------------------------
 
-    def free(self) -> dict[str, int]:
-        """Give what is neither used nor reserved, once everything that leaves has left."""
-        return self.rest([i for i in self.instances.values() if i.stays])
+    def free(self, engine: str = "") -> dict[str, int]:
+        """Give what is neither used nor reserved, once everything that leaves has left.
+
+        For an `engine`, the standby process that it would take over is free.
+        """
+        return self.rest(self.staying(), engine)
+
+    def staying(self) -> list[Instance | Lease]:
+        """Give who has memory reserved and was not told to leave."""
+        holders: list[Instance | Lease] = [*self.instances.values(), *self.leases.values()]
+        return [holder for holder in holders if holder.stays]
+
+    def occupants(self) -> list[Instance | Lease]:
+        """Give whose memory is taken now, those who leave too."""
+        leases = [lease for lease in self.leases.values() if lease.is_out]
+        return [*(i for i in self.instances.values() if i.has_process), *leases]
 
     def idle_left_s(self, model: Model, now: float) -> float | None:
         """Seconds until the model is unloaded for idleness; None: not now, or never."""
-        if model.instance is None:
+        if not model.instances:
             return None
-        members = [self.models[i.name] for i in self.party(model.instance)]
+        members = [model, *(friend for friend in self.friends(model) if friend.instances)]
         left = [self._own_idle_left_s(member, now) for member in members]
         return None if None in left else max(s for s in left if s is not None)
 
     def _own_idle_left_s(self, model: Model, now: float) -> float | None:
-        instance = model.instance
         limit_s = model.idle_limit_s(self.policy.auto_unload_s)
-        if not instance or instance.state != "ready" or instance.in_flight or not limit_s:
+        idle = all(i.state == "ready" and not i.in_flight for i in model.instances)
+        if not model.instances or not idle or not limit_s:
             return None
-        if instance.unasked and forecast.is_likely(model, now):
+        if all(i.unasked for i in model.instances) and forecast.is_likely(model, now):
             return None
-        return max(0.0, limit_s - (now - instance.last_used_at))
+        return max(0.0, limit_s - (now - max(i.last_used_at for i in model.instances)))
 
     def residents(self, now: float) -> list[Resident]:
-        return [
-            self.models[i.name].resident(i, now, self.policy, pinned=self._is_pinned(i))
-            for i in self.instances.values()
-            if i.stays
-        ]
+        found = []
+        for model in self.models.values():
+            spares = replicas.spares(model)
+            for one in model.instances:
+                pinned, spare = self._is_pinned(one), one.id in spares
+                found.append(model.resident(one, now, self.policy, pinned=pinned, spare=spare))
+        found += [lease.resident() for lease in self.leases.values() if lease.stays]
+        return sorted(found, key=lambda resident: resident.id)
 
     def party(self, instance: Instance) -> list[Instance]:
-        """Give it and those that leave with it."""
-        friends = self.friends(self.models[instance.name])
-        return [instance, *(friend.instance for friend in friends if friend.instance)]
+        """Give it and those that leave with it; a replica without company leaves alone."""
+        model = self.models[instance.name]
+        friends = self.friends(model)
+        return self.household(model) if friends else [instance]
+
+    def household(self, model: Model) -> list[Instance]:
+        """Give all engines of a model and of its company."""
+        return [one for member in [model, *self.friends(model)] for one in member.instances]
 
     def idle_party(self) -> list[Instance]:
         """Give who has had nothing to do for longest and may leave, with its company; or nobody."""
@@ -66,7 +90,9 @@ class Standing:
 
     def _is_pinned(self, instance: Instance) -> bool:
         """A pin holds its company too."""
-        return any(self.models[i.name].spec.pinned for i in self.party(instance))
+        model = self.models[instance.name]
+        company = [friend for friend in self.friends(model) if friend.instances]
+        return any(one.spec.pinned for one in [model, *company])
 
     def _may_leave(self, instance: Instance) -> bool:
         idle = instance.state == "ready" and not instance.in_flight
@@ -84,11 +110,13 @@ class Standing:
         names = self.policy.company.friends(model.name)
         return [self.models[name] for name in sorted(names) if name in self.models]
 
-    def rest(self, instances: list[Instance]) -> dict[str, int]:
+    def rest(self, holders: Sequence[Instance | Lease], engine: str = "") -> dict[str, int]:
+        inherited = {"cpu": self.inherited.get(engine, 0)}
         return {
             device: limit
             - self.held_elsewhere.get(device, 0)
-            - sum(i.claim.get(device, 0) for i in instances)
+            + inherited.get(device, 0)
+            - sum(i.claim.get(device, 0) for i in holders)
             for device, limit in self.policy.limits.bytes.items()
         }
 

@@ -1,19 +1,24 @@
 """What the node tells about itself: counters per model, decisions, the snapshot of a `Watch`."""
 
 import time
-from collections import deque
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
 import msgspec
 
 from inference import wire
-from inference.node import waits
+from inference.errors import ERRORS, HubError
+from inference.node import leases, waits
+from inference.node.chronicle import Chronicle
+from inference.node.course import Courses
 from inference.node.devices import Device
 from inference.node.effects import Record
 from inference.node.residents import Instance, Model
 from inference.node.scheduler import Scheduler
 
-DECISIONS = 200
+if TYPE_CHECKING:
+    from inference.node.running import Request
+
 SHOWN_WAITING = 100
 ADAPTERS = 256  # of a base whose totals are kept
 
@@ -44,14 +49,22 @@ class Gauges:
     context_tokens: int = 0
     tokens_per_s: float = 0.0
     device: str = ""
+    capabilities: list[str] = field(default_factory=list)
+    sizes: dict[str, int] = field(default_factory=dict)  # by device, as measured last
     adapters: list[str] = field(default_factory=list)
     adapters_bytes: int = 0
     _seen: tuple[float, int] = (0.0, 0)
+
+    def held(self, device: str, instance: Instance) -> int:
+        """Give what it holds of a device that its weights are on."""
+        main = self.device or instance.placement.device
+        return self.memory_bytes if device == main else self.sizes.get(device, 0)
 
     def loaded(self, loaded: wire.Loaded) -> None:
         self.memory_bytes = max(self.memory_bytes, loaded.memory_bytes)
         self.weights_bytes, self.kv_bytes = loaded.weights_bytes, loaded.kv_bytes
         self.context_tokens, self.device = loaded.context_tokens, loaded.device
+        self.capabilities = loaded.capabilities
 
     def see(self, stats: wire.Stats, now: float) -> int:
         """Take an engine's own counters; the rate is that of the time since the last ones.
@@ -75,8 +88,9 @@ class Ledger:
     counters: dict[str, Counters] = field(default_factory=dict)
     adapters: dict[str, dict[str, Counters]] = field(default_factory=dict)  # by base and name
     gauges: dict[int, Gauges] = field(default_factory=dict)  # by instance
+    courses: Courses = field(default_factory=Courses)
     tokens: int = 0  # generated, those of unfinished answers too
-    decisions: deque[wire.Decision] = field(default_factory=lambda: deque(maxlen=DECISIONS))
+    chronicle: Chronicle = field(default_factory=Chronicle)
 
     def of(self, name: str) -> Counters:
         return self.counters.setdefault(name, Counters())
@@ -85,9 +99,23 @@ class Ledger:
         for counters in self._each(name, adapter):
             counters.requests += 1
 
-    def count_usage(self, name: str, adapter: str, usage: wire.Usage) -> None:
-        for counters in self._each(name, adapter):
+    def served(self, request: "Request", timing: wire.Timing, usage: wire.Usage) -> None:
+        for counters in self._each(request.name, request.adapter):
             counters.count(usage)
+        self._note(request, timing, usage)
+
+    def failed(self, request: "Request", code: str) -> None:
+        """What the caller did wrong is no failure of the model's."""
+        if ERRORS.get(code, HubError).status < 500:
+            return
+        self.of(request.name).failures += 1
+        self._note(request, None, wire.Usage())
+
+    def _note(self, request: "Request", timing: wire.Timing | None, usage: wire.Usage) -> None:
+        """An adapter has a course of its own, beside its base's; a load is no answer."""
+        if not request.cancelled and isinstance(request.question, wire.Submit):
+            for name in {request.name, request.adapter or request.name}:
+                self.courses.note(name, timing, usage, time.time())
 
     def _each(self, name: str, adapter: str) -> list[Counters]:
         """Give whose totals a request belongs to: its model's, and its adapter's."""
@@ -102,7 +130,7 @@ class Ledger:
         self.tokens += self.gauges[instance].see(stats, now)
 
     def record(self, record: Record) -> None:
-        self.decisions.append(
+        self.chronicle.add(
             wire.Decision(
                 at=time.time(),
                 action=record.action,
@@ -122,7 +150,8 @@ def snapshot(
         models=[
             _model(model, scheduler, ledger, now) for _, model in sorted(scheduler.models.items())
         ],
-        decisions=list(ledger.decisions),
+        decisions=list(ledger.chronicle.decisions),
+        reservations=leases.statuses([*scheduler.leases.values()], now, scheduler.policy.ageing_s),
         queue=waits.queue(scheduler.models.values(), now, SHOWN_WAITING),
     )
 
@@ -134,8 +163,9 @@ def _device(
     used, held = spare, scheduler.held_elsewhere.get(device.name, 0)
     for instance in scheduler.instances.values():
         gauges = ledger.gauges.get(instance.id)
-        if gauges and instance.placement.device == device.name:
-            used += gauges.memory_bytes
+        if gauges and device.name in instance.placement.devices:
+            used += gauges.held(device.name, instance)
+    used += sum(lease.sizes.get(device.name, 0) for lease in scheduler.leases.values())
     return wire.DeviceInfo(
         name=device.name,
         label=device.label,
@@ -148,7 +178,8 @@ def _device(
 
 
 def _model(model: Model, scheduler: Scheduler, ledger: Ledger, now: float) -> wire.ModelStatus:
-    leaving = [i for i in scheduler.instances.values() if i.name == model.name and not i.stays]
+    there = [i for i in scheduler.instances.values() if i.name == model.name]
+    leaving = [i for i in there if not i.stays]
     instance = model.instance or (leaving[-1] if leaving else None)
     counters = ledger.of(model.name)
     status = wire.ModelStatus(
@@ -169,8 +200,56 @@ def _model(model: Model, scheduler: Scheduler, ledger: Ledger, now: float) -> wi
         cancelled_total=counters.cancelled,
         loads_total=counters.loads,
         adapters=_adapters(model.name, instance, ledger),
+        replicas=model.replicas,
     )
-    return _with_instance(status, instance, ledger, now) if instance else status
+    if instance is None:
+        return status
+    status = _with_instance(status, instance, ledger, now)
+    own = model.instances or [instance]
+    if len(there) < 2 and len(instance.placement.devices) < 2:
+        return status
+    parts = [p for at, one in enumerate(there, 1) for p in _parts(at, one, ledger)]
+    return _with_parts(status, parts, [ledger.gauges.get(one.id) or Gauges() for one in own])
+
+
+def _parts(number: int, instance: Instance, ledger: Ledger) -> list[wire.Part]:
+    """Give what an engine holds on each device; weights and KV are shared evenly."""
+    gauges, devices = ledger.gauges.get(instance.id) or Gauges(), instance.placement.devices
+    states: dict[str, wire.ModelState] = {"ready": "ready", "draining": "draining"}
+    return [
+        wire.Part(
+            replica=number,
+            device=device,
+            state=states.get(instance.state, "loading" if instance.stays else "draining"),
+            memory_bytes=gauges.held(device, instance),
+            claim_bytes=instance.claim.get(device, 0) if instance.has_process else 0,
+            weights_bytes=gauges.weights_bytes // len(devices),
+            kv_bytes=gauges.kv_bytes // len(devices),
+            running=len(instance.running),
+            reason=instance.why,
+        )
+        for device in devices
+    ]
+
+
+def _with_parts(
+    status: wire.ModelStatus, parts: list[wire.Part], gauges: list[Gauges]
+) -> wire.ModelStatus:
+    """Sum up what its engines hold and do."""
+    staying = [part for part in parts if part.state != "draining"] or parts
+    running = {part.replica: part.running for part in staying}
+    return msgspec.structs.replace(
+        status,
+        device=", ".join(dict.fromkeys(part.device for part in staying)),
+        memory_bytes=sum(part.memory_bytes for part in staying),
+        claim_bytes=sum(part.claim_bytes for part in staying),
+        weights_bytes=sum(part.weights_bytes for part in staying),
+        kv_bytes=sum(part.kv_bytes for part in staying),
+        running=sum(running.values()),
+        tokens_per_s=sum(one.tokens_per_s for one in gauges),
+        adapters_bytes=sum(one.adapters_bytes for one in gauges),
+        parts=parts,
+    )
 
 
 def _adapters(name: str, instance: Instance | None, ledger: Ledger) -> list[wire.AdapterStatus]:
@@ -201,6 +280,7 @@ def _with_instance(
         weights_bytes=gauges.weights_bytes,
         kv_bytes=gauges.kv_bytes,
         context_tokens=gauges.context_tokens,
+        capabilities=gauges.capabilities,
         tokens_per_s=gauges.tokens_per_s,
         adapters_bytes=gauges.adapters_bytes,
         load_s=instance.load_s,

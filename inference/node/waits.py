@@ -2,10 +2,12 @@
 
 from collections.abc import Iterable
 
+import msgspec
+
 from inference import wire
-from inference.errors import DeadlineExceeded, HubError, ModelCrashing, QueueFull
+from inference.errors import DeadlineExceeded, HubError, ModelCrashing, OutOfMemory, QueueFull
 from inference.node.effects import Effect, Tell
-from inference.node.eviction import Resident
+from inference.node.eviction import Impossible, Resident
 from inference.node.residents import Model, Ticket
 
 CRASHING = "its engine ended too often: requests are refused for a while"
@@ -24,7 +26,7 @@ def progress(model: Model, position: int, now: float) -> wire.Progress:
             total_bytes=instance.total_bytes,
         )
     if instance and instance.state == "ready":
-        reason = f"{model.name} is busy with {instance.in_flight} requests"
+        reason = f"{model.name} is busy with {model.in_flight} requests"
         eta_s = round(queue_eta_s(model, position), 1) or None
         return wire.Progress(state="queued", position=position, reason=reason, eta_s=eta_s)
     reason = model.reason or f"{model.name} is about to be loaded"
@@ -37,7 +39,8 @@ def rank(ticket: Ticket) -> tuple[int, float, int]:
 
 
 def queue_eta_s(model: Model, place: int) -> float:
-    return model.service_s * place / max(1, model.spec.max_concurrency)
+    ready = sum(instance.state == "ready" for instance in model.instances)
+    return model.service_s * place / max(1, model.spec.max_concurrency) / max(1, ready)
 
 
 def known_eta_s(model: Model, now: float) -> float:
@@ -64,6 +67,8 @@ def asked(model: Model) -> str:
 
 def sacrifice(victim: Resident, now: float) -> str:
     """Say what made this one the least to lose."""
+    if victim.spare:
+        return f"priority {victim.priority}, and another replica of it stays"
     return (
         f"priority {victim.priority}, idle for {max(0.0, now - victim.last_used_at):.0f} s, "
         f"{victim.chance:.0%} likely to be wanted within a minute, loads in {victim.load_s:.1f} s"
@@ -78,14 +83,13 @@ def urgency(model: Model, now: float, ageing_s: float) -> tuple[float, float]:
 
 def refusal(model: Model, ticket: Ticket, now: float) -> HubError | None:
     """Say at once what waiting could not change."""
-    if ticket.runs and model.breaker.wait_s(now, tried=model.busy):
+    if ticket.runs and not model.outlived and model.breaker.wait_s(now, tried=model.busy):
         return crashing(model, now)
     if model.refusal and model.retry_at > now:
         model.refusal.retry_after_s = model.retry_at - now
         return model.refusal
     model.refusal = None
-    room = model.instance.free_slots if model.instance else 0
-    if ticket.runs and len(model.queue) - room >= max(1, model.spec.max_queue):
+    if ticket.runs and len(model.queue) - model.free_slots >= max(1, model.spec.max_queue):
         wait_s = max(1.0, queue_eta_s(model, len(model.queue)))
         return QueueFull(
             f"{len(model.queue)} requests already wait for {model.name}", retry_after_s=wait_s
@@ -97,6 +101,22 @@ def refusal(model: Model, ticket: Ticket, now: float) -> HubError | None:
             retry_after_s=eta_s,
         )
     return None
+
+
+def does_not_fit(name: str, never: Impossible) -> OutOfMemory:
+    """Tell it in words, and in fields for programs."""
+    error = OutOfMemory(f"{name} does not fit: {never.reason}")
+    error.details = msgspec.to_builtins(never.shortage)
+    return error
+
+
+def shortage(model: Model) -> dict[str, object] | None:
+    """Give in fields why it still waits for memory; None where that is not why."""
+    held = model.held
+    if held is None or held.shortage is None or held.reason != model.reason:
+        return None
+    found: dict[str, object] = msgspec.to_builtins(held.shortage)
+    return found
 
 
 def crashing(model: Model, now: float) -> ModelCrashing:

@@ -9,6 +9,7 @@ import msgspec
 from inference import wire
 from inference.errors import MissingParameter, UnknownParameter
 from inference.openai import languages
+from inference.openai.costs import Cost
 from inference.openai.fields import invalid, unsupported
 from inference.openai.form import Form
 
@@ -16,6 +17,8 @@ MAX_FILE_BYTES = 25 * 1024 * 1024  # Source: OpenAI's specification of this endp
 MAX_BODY_BYTES = MAX_FILE_BYTES + 1024 * 1024
 MAX_PROMPT_CHARS = 4096
 NUMBER = re.compile(r"[0-9]{1,8}(\.[0-9]{0,32})?([eE][+-]?[0-9]{1,3})?|\.[0-9]{1,32}")  # of ASCII
+WINDOW_TOKENS = 224  # Source: what Whisper writes of 30 s at most
+WINDOW_BYTES = 22_500  # 30 s of Opus at its lowest rate, 6 kbit/s
 Format = Literal["json", "text", "srt", "vtt", "verbose_json"]
 Task = Literal["transcribe", "translate"]
 FORMATS: tuple[Format, ...] = ("json", "text", "srt", "vtt", "verbose_json")
@@ -37,6 +40,11 @@ class ParsedAudio(msgspec.Struct, frozen=True):
     stream: bool
     words: bool
     segments: bool
+
+    @property
+    def cost(self) -> Cost:
+        windows = 1 + len(self.body.audio) // WINDOW_BYTES
+        return Cost(windows * WINDOW_TOKENS, usual=WINDOW_TOKENS)
 
 
 def parse(form: Form, task: Task) -> ParsedAudio:

@@ -7,8 +7,9 @@ import msgspec
 from msgspec import Meta
 
 from inference import wire
-from inference.openai import bounded_json
+from inference.openai import bounded_json, costs
 from inference.openai.chat_messages import Message, to_wire
+from inference.openai.costs import Cost
 from inference.openai.fields import ModelName, Tokens, convert, invalid, unsupported
 from inference.openai.pictures import IMAGE_TOKENS, Pictures, filled
 from inference.openai.sampling import SamplingFields, Streaming, streaming
@@ -52,14 +53,17 @@ class ParsedChat(msgspec.Struct, frozen=True):
         """Guess before an engine has counted: four characters a token."""
         prompt = self.body.prompt
         messages = prompt.messages if isinstance(prompt, wire.ChatPrompt) else []
-        text = sum(len(message.content) for message in messages) // 4
+        text = sum(costs.rounded_up(message.content) for message in messages)
         return text + len(self.pictures) * IMAGE_TOKENS
 
     @property
-    def estimated_tokens(self) -> int:
-        """Guess the cost, which limits reserve until the answer is there."""
-        answer = self.body.sampling.max_tokens or DEFAULT_ANSWER_TOKENS
-        return self.estimated_prompt_tokens + self.body.n * answer
+    def cost(self) -> Cost:
+        prompt = self.body.prompt
+        messages = prompt.messages if isinstance(prompt, wire.ChatPrompt) else []
+        text = sum(costs.of_input(one.content) + costs.of_text(one.name or "") for one in messages)
+        images = len(self.pictures) * costs.IMAGE_TOKENS
+        tokens = costs.REQUEST_TOKENS + text + images
+        return Cost(tokens, 1, self.body.n, self.body.sampling.max_tokens)
 
     def with_images(self, fetched: Mapping[int, bytes]) -> "ParsedChat":
         """Put in what was fetched, by the numbers of `pictures`. Raises: RequestTooLarge."""
@@ -70,7 +74,6 @@ class ParsedChat(msgspec.Struct, frozen=True):
         return msgspec.structs.replace(self, body=body)
 
 
-DEFAULT_ANSWER_TOKENS = 256
 NO_TOOLS = "tools are not offered so far"
 _REFUSED: dict[str, tuple[tuple[Any, ...], str]] = {
     # field: (values that ask for nothing, why the others are refused)

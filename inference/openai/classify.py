@@ -9,7 +9,8 @@ import msgspec
 from msgspec import Meta
 
 from inference import wire
-from inference.openai import bounded_json
+from inference.openai import bounded_json, costs
+from inference.openai.costs import Cost
 from inference.openai.fields import Label, ModelName, convert, invalid
 from inference.openai.media_inputs import MediaInput, media_inputs
 from inference.openai.pictures import IMAGE_TOKENS, Pictures, filled_parts
@@ -37,7 +38,14 @@ class ParsedClassify(msgspec.Struct, frozen=True):
     @property
     def estimated_tokens(self) -> int:
         texts = [*(i for i in self.body.inputs if isinstance(i, str)), *self.body.labels]
-        return sum(len(text) // 4 for text in texts) + len(self.pictures) * IMAGE_TOKENS
+        return sum(costs.rounded_up(text) for text in texts) + len(self.pictures) * IMAGE_TOKENS
+
+    @property
+    def cost(self) -> Cost:
+        texts = [*(i for i in self.body.inputs if isinstance(i, str)), *self.body.labels]
+        around = len(self.body.labels) * costs.of_text(self.body.template)
+        images = len(self.pictures) * costs.VECTOR_IMAGE_TOKENS
+        return Cost(sum(map(costs.of_input, texts)) + around + images)
 
     def with_images(self, fetched: Mapping[int, bytes]) -> "ParsedClassify":
         """Put in what was fetched, by the numbers of `pictures`. Raises: RequestTooLarge."""

@@ -6,7 +6,8 @@ import msgspec
 from msgspec import Meta
 
 from inference import wire
-from inference.openai import bounded_json
+from inference.openai import bounded_json, costs
+from inference.openai.costs import Cost
 from inference.openai.fields import MAX_TOKENS, ModelName, TokenId, convert, invalid, unsupported
 from inference.openai.sampling import MAX_CHOICES, SamplingFields, Streaming, streaming
 
@@ -40,19 +41,17 @@ class ParsedCompletion(msgspec.Struct, frozen=True):
         return sum(_size(body.prompt) for body in self.bodies)
 
     @property
-    def estimated_tokens(self) -> int:
-        """Guess the cost, which limits reserve until the answer is there."""
-        answers = sum(body.n * (body.sampling.max_tokens or 0) for body in self.bodies)
-        return self.estimated_prompt_tokens + answers
+    def cost(self) -> Cost:
+        choices = sum(body.n for body in self.bodies)
+        prompts = sum(_most(body.prompt) for body in self.bodies)
+        return Cost(prompts, len(self.bodies), choices, self.bodies[0].sampling.max_tokens)
 
 
 def parse(data: bytes | dict[str, Any]) -> ParsedCompletion:
     """Raises: InvalidRequest in all its kinds; RequestTooLarge."""
     request = convert(bounded_json.fields_of(data), CompletionRequest)
     request.check_common()
-    if request.suffix:
-        raise unsupported("suffix", "text is only added at the end")
-    prompts = _prompts(request.prompt)
+    prompts = [_before(prompt, request) for prompt in _prompts(request.prompt)]
     _check_choices(request, len(prompts))
     limit = DEFAULT_MAX_TOKENS if request.max_tokens is None else request.max_tokens
     return ParsedCompletion(
@@ -104,10 +103,27 @@ def _prompts(prompt: str | list[Any] | None) -> list[wire.Prompt]:
     raise invalid("prompt", "it must hold only strings, only token ids, or only lists of them")
 
 
+def _before(prompt: wire.Prompt, request: CompletionRequest) -> wire.Prompt:
+    """Put the suffix behind a text. Raises: UnsupportedParameter."""
+    if not request.suffix:
+        return prompt
+    if request.echo:
+        raise unsupported("echo", "a prompt with a 'suffix' is not said again")
+    if not isinstance(prompt, wire.TextPrompt):
+        raise unsupported("suffix", "it stands behind prompts of text, not of token ids")
+    return wire.TextPrompt(text=prompt.text, suffix=request.suffix)
+
+
 def _size(prompt: wire.Prompt) -> int:
     match prompt:
-        case wire.TextPrompt(text=text):
-            return len(text) // 4
+        case wire.TextPrompt(text=text, suffix=suffix):
+            return costs.rounded_up(text + suffix)
         case wire.TokenPrompt(tokens=tokens):
             return len(tokens)
     return 0
+
+
+def _most(prompt: wire.Prompt) -> int:
+    if isinstance(prompt, wire.TextPrompt):
+        return costs.of_input(prompt.text + prompt.suffix)
+    return _size(prompt)

@@ -10,7 +10,8 @@ import msgspec
 from msgspec import Meta
 
 from inference import wire
-from inference.openai import bounded_json
+from inference.openai import bounded_json, costs
+from inference.openai.costs import Cost
 from inference.openai.fields import Label, ModelName, TokenId, convert, invalid
 from inference.openai.media_inputs import MediaInput, media_inputs
 from inference.openai.pictures import IMAGE_TOKENS, Pictures, filled_parts
@@ -38,9 +39,16 @@ class ParsedEmbedding(msgspec.Struct, frozen=True):
 
     @property
     def estimated_tokens(self) -> int:
-        texts = sum(len(item) // 4 for item in self.body.inputs if isinstance(item, str))
+        texts = sum(costs.rounded_up(item) for item in self.body.inputs if isinstance(item, str))
         ids = sum(len(item) for item in self.body.inputs if isinstance(item, list))
         return texts + ids + len(self.pictures) * IMAGE_TOKENS
+
+    @property
+    def cost(self) -> Cost:
+        texts = sum(costs.of_input(item) for item in self.body.inputs if isinstance(item, str))
+        ids = [len(item) for item in self.body.inputs if isinstance(item, list)]
+        images = len(self.pictures) * costs.VECTOR_IMAGE_TOKENS
+        return Cost(texts + sum(ids) + len(ids) * costs.MESSAGE_TOKENS + images)
 
     def with_images(self, fetched: Mapping[int, bytes]) -> "ParsedEmbedding":
         """Put in what was fetched, by the numbers of `pictures`. Raises: RequestTooLarge."""

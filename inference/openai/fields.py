@@ -63,3 +63,9 @@ def invalid(param: str | None, what: str) -> InvalidValue:
 def unsupported(param: str, why: str) -> UnsupportedParameter:
     """Say that a parameter of OpenAI's is not offered here, and why."""
     return UnsupportedParameter(f"Unsupported parameter: '{param}': {why}.", param=param)
+
+
+def number(name: str, text: str) -> int:
+    if not re.fullmatch(r"[0-9]{1,9}", text):
+        raise invalid(name, "it is no number")
+    return int(text)

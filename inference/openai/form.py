@@ -1,5 +1,6 @@
 """multipart/form-data read as it arrives, each field and file within its limit."""
 
+from collections.abc import Callable
 from typing import TYPE_CHECKING, cast
 
 from python_multipart.exceptions import FormParserError
@@ -19,16 +20,26 @@ MAX_NAME_CHARS = 100
 class Form:
     """Feed it the body's pieces, then `finish`. A list of texts per field; one file at most.
 
+    With `into`, the file goes there piece by piece as it comes, and `file` is empty.
     Raises: InvalidRequest, InvalidValue, RequestTooLarge from `feed` and `finish`.
     """
 
-    def __init__(self, content_type: bytes, file_field: str, max_file_bytes: int) -> None:
+    def __init__(
+        self,
+        content_type: bytes,
+        file_field: str,
+        max_file_bytes: int,
+        into: Callable[[bytes], object] | None = None,
+    ) -> None:
         _, options = parse_options_header(content_type)
         boundary = options.get(b"boundary")
         if not boundary or len(boundary) > 200:
             raise InvalidRequest("the content type multipart/form-data has no boundary")
         self.fields: dict[str, list[str]] = {}
         self.file: bytes | None = None
+        self.filename = ""
+        self._into = into
+        self._file_bytes = 0
         self._file_field = file_field
         self._max_file_bytes = max_file_bytes
         self._parts = 0
@@ -85,12 +96,20 @@ class Form:
         if is_file and self.file is not None:
             raise invalid(self._name, "only one file is allowed")
         self._limit = self._max_file_bytes if is_file else MAX_FIELD_BYTES
+        if is_file:
+            self.filename = options.get(b"filename", b"").decode("utf-8", "replace")
 
     def on_part_data(self, data: bytes, start: int, end: int) -> None:
-        if len(self._data) + end - start > self._limit:
+        is_streamed = self._into is not None and self._name == self._file_field
+        before = self._file_bytes if is_streamed else len(self._data)
+        if before + end - start > self._limit:
             message = f"'{self._name}' is over the limit of {self._limit} bytes"
             raise RequestTooLarge(message, param=self._name)
-        self._data += data[start:end]
+        if self._into is not None and is_streamed:
+            self._file_bytes += end - start
+            self._into(data[start:end])
+        else:
+            self._data += data[start:end]
 
     def on_part_end(self) -> None:
         if self._name == self._file_field:

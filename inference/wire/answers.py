@@ -21,6 +21,19 @@ class Progress(Message, frozen=True):
     total_bytes: int = 0
 
 
+class Granted(Message, frozen=True):
+    """The memory is free and kept for the client, until its connection closes."""
+
+    device: str
+    claim_bytes: int
+
+
+class Yield(Message, frozen=True):
+    """Traffic needs the memory: the client stops its process, then closes. Said once, never taken back."""
+
+    reason: str
+
+
 class TopLogprob(msgspec.Struct, frozen=True, array_like=True):
     token: str
     logprob: float
@@ -48,6 +61,9 @@ class Delta(Message, frozen=True):
     tokens: int = 0  # generated tokens that this delta accounts for
     logprobs: list[TokenLogprob] | None = None
     finish_reason: FinishReason | None = None
+    # Of the request, with its first delta: who leaves is counted too. Not every engine knows them.
+    prompt_tokens: int = 0
+    cached_tokens: int = 0
 
 
 class Vectors(Message, frozen=True):
@@ -106,6 +122,29 @@ class Failure(Message, frozen=True):
     message: str
     param: str | None = None
     retry_after_s: float | None = None
+    prompt_tokens: int = 0  # of a prompt that was counted and refused
+    details: dict[str, object] | None = None  # told in fields, such as a `Shortage`
+
+
+Why = Literal["pinned", "training", "loading", "busy", "recent"]
+
+
+class Holder(msgspec.Struct, frozen=True):
+    """Who has what another one needs."""
+
+    name: str
+    claim_bytes: int
+    why: Why
+
+
+class Shortage(msgspec.Struct, frozen=True):
+    """Why a model cannot be loaded, in figures."""
+
+    device: str
+    needed_bytes: int
+    free_bytes: int
+    limit_bytes: int
+    would_have_to_go: list[Holder] = []  # empty: that of no model would help
 
 
 class Loaded(Message, frozen=True):

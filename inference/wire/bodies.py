@@ -35,6 +35,7 @@ class ChatPrompt(Message, frozen=True):
 
 class TextPrompt(Message, frozen=True):
     text: str
+    suffix: str = ""  # what stands behind the answer; empty: nothing
 
 
 class TokenPrompt(Message, frozen=True):
@@ -48,6 +49,7 @@ class Sampling(msgspec.Struct, kw_only=True, omit_defaults=True, frozen=True):
     """Per-request sampling; the names and meanings are OpenAI's, plus top_k and min_p."""
 
     max_tokens: int | None = None  # None: up to the context limit
+    room: int | None = None  # the same for upstream servers, where limits leave less
     temperature: float = 1.0
     top_p: float = 1.0
     top_k: int = 0
@@ -62,7 +64,11 @@ class Sampling(msgspec.Struct, kw_only=True, omit_defaults=True, frozen=True):
 
 
 class Generate(Message, frozen=True):
-    """Answered by `Delta` frames (index 0..n-1) and one `Done`."""
+    """Answered by `Delta` frames (index 0..n-1) and one `Done`.
+
+    `budget`: tokens of the prompt and of all choices that limits leave; None: there is no limit.
+    An engine that counts prompts ends there; one without room for an answer is refused.
+    """
 
     prompt: Prompt
     sampling: Sampling = Sampling()
@@ -70,6 +76,7 @@ class Generate(Message, frozen=True):
     logprobs: int | None = None  # None: none; 0: the chosen token only; k: with k alternatives
     echo: bool = False  # the prompt's text (and logprobs) comes first
     adapter: Adapter | None = None
+    budget: int | None = None
 
 
 class Embed(Message, frozen=True):
@@ -91,7 +98,10 @@ class Classify(Message, frozen=True):
 
 
 class Transcribe(Message, frozen=True):
-    """Answered by `Segment` frames in order of time and one `Done`."""
+    """Answered by `Segment` frames in order of time and one `Done`.
+
+    `budget`: tokens that limits leave to the text.
+    """
 
     audio: bytes  # an encoded file as uploaded
     task: Literal["transcribe", "translate"] = "transcribe"
@@ -99,6 +109,7 @@ class Transcribe(Message, frozen=True):
     prompt: str | None = None
     temperature: float | None = None
     words: bool = False
+    budget: int | None = None
 
 
 class Probe(Message, frozen=True):

@@ -1,5 +1,7 @@
 """What node and engine say to each other."""
 
+import msgspec
+
 from inference.wire.bodies import Body
 from inference.wire.specs import Message, ModelSpec
 
@@ -11,6 +13,7 @@ class Start(Message, frozen=True):
     threads: int
     memory_bytes: int = 0  # what the engine may take; 0: no limit
     kv_bytes: int = 0  # of it, for keys and values; 0: the engine decides
+    devices: list[str] = []  # the GPUs that it has, and no others
 
 
 class Run(Message, frozen=True):
@@ -21,6 +24,15 @@ class Run(Message, frozen=True):
 
 class Cancel(Message, frozen=True):
     """Stop the stream within one step and answer it with a last `Done`."""
+
+
+class Worked(msgspec.Struct, kw_only=True, omit_defaults=True, frozen=True):
+    """The most that was done at once since the load; all 0: the engine does not tell."""
+
+    kv_bytes: int = 0
+    rows: int = 0  # answers in a step
+    prompt_tokens: int = 0  # of prompts in a step
+    pixels: int = 0  # of a picture
 
 
 class Stats(Message, frozen=True):
@@ -37,6 +49,7 @@ class Stats(Message, frozen=True):
     cancelled_total: int = 0
     adapters: list[str] = []  # attached now
     adapters_bytes: int = 0
+    worked: Worked = Worked()
 
 
 class LoadProgress(Message, frozen=True):

@@ -6,7 +6,17 @@ from collections.abc import AsyncIterator
 
 import msgspec
 
-from inference.wire.answers import Delta, Done, Failure, Loaded, Progress, Segment, Vectors
+from inference.wire.answers import (
+    Delta,
+    Done,
+    Failure,
+    Granted,
+    Loaded,
+    Progress,
+    Segment,
+    Vectors,
+    Yield,
+)
 from inference.wire.bodies import (
     ChatPrompt,
     Classify,
@@ -18,8 +28,21 @@ from inference.wire.bodies import (
     Transcribe,
 )
 from inference.wire.engine import Cancel, LoadProgress, Run, Start, Stats
-from inference.wire.questions import Load, Plan, Revise, Submit, Tail, Unload, Watch
-from inference.wire.status import Lines, Planned, Snapshot
+from inference.wire.questions import (
+    AskCourse,
+    Detach,
+    Load,
+    Plan,
+    PlanReservation,
+    Reserve,
+    Resize,
+    Revise,
+    Submit,
+    Tail,
+    Unload,
+    Watch,
+)
+from inference.wire.status import Course, Lines, Planned, Snapshot
 
 HEADER = struct.Struct("<IBI")  # payload bytes, kind, stream
 MAX_FRAME_BYTES = 64 * 1024 * 1024
@@ -27,8 +50,8 @@ READ_CHUNK_BYTES = 64 * 1024
 
 Any = (
     ChatPrompt | TextPrompt | TokenPrompt | Generate | Embed | Classify | Transcribe
-    | Probe | Submit | Load | Unload | Revise | Plan | Tail | Watch
-    | Progress | Delta | Vectors | Segment | Done | Failure | Loaded | Planned | Lines | Snapshot
+    | Probe | Submit | Load | Unload | Revise | Detach | Plan | Reserve | Resize | PlanReservation | Tail | Watch | AskCourse
+    | Granted | Yield | Progress | Delta | Vectors | Segment | Done | Failure | Loaded | Planned | Lines | Course | Snapshot
     | Start | Run | Cancel | Stats | LoadProgress
 )  # fmt: skip
 

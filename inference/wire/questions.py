@@ -38,14 +38,62 @@ class Revise(Message, frozen=True):
     spec: ModelSpec
 
 
+class Detach(Message, frozen=True):
+    """Let go of an adapter that is no more; answered by `Done` at once.
+
+    Passed on to each engine of the model, which keeps it for who is answering with it, no longer.
+    """
+
+    model: str  # its base
+    adapter: str
+
+
 class Plan(Message, frozen=True):
     """Ask what loading this model now would do; answered by `Planned`, and nothing is done."""
 
     spec: ModelSpec
 
 
+class Reserve(Message, frozen=True):
+    """Borrow memory for a process of the client's own, a training. The connection is the lease.
+
+    Answered by `Progress` while it waits, by `Granted`, and by `Yield` if it must give the memory back.
+    The client closes the connection once its process has ended; closing frees at once. `Failure` ends it.
+    """
+
+    id: str
+    label: str
+    claim_bytes: int  # on `device`
+    device: str = "auto"  # auto, cpu, cuda, cuda:0
+    priority: int = 0
+    is_preemptible: bool = (
+        False  # asked to yield when a request waits that cannot be served otherwise
+    )
+    deadline_s: float | None = None  # for the wait; None: as long as it takes
+    pid: int = 0  # its process, if it is there already: its memory counts as the hub's
+
+
+class Resize(Message, frozen=True):
+    """Correct a reservation on its own connection, any time; not answered."""
+
+    claim_bytes: int = 0  # as measured; 0: as before
+    pid: int = 0  # 0: as before
+
+
+class PlanReservation(Message, frozen=True):
+    """Ask what this reservation would do now; answered by `Planned`, and nothing is done."""
+
+    reserve: Reserve
+
+
 class Tail(Message, frozen=True):
     """The last lines that the engine of a model wrote; answered by `Lines`."""
+
+    model: str
+
+
+class AskCourse(Message, frozen=True):
+    """How a model did in the last hour; answered by `Course`."""
 
     model: str
 

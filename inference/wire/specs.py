@@ -8,6 +8,8 @@ Kind = Literal["llm", "embed", "asr", "vlm", "clip", "tts"]
 Verdict = Literal["loaded", "loading", "fits", "fits_after_unloading", "waits", "does_not_fit"]
 FinishReason = Literal["stop", "length", "tool_calls", "content_filter"]
 BreakerState = Literal["closed", "open", "half_open"]
+ReservationState = Literal["waiting", "granted", "yielding"]
+UPSTREAM = frozenset({"remote_openai", "llm_vllm"})  # engines whose prompts another server counts
 ModelState = Literal["cold", "loading", "ready", "draining", "failed"]
 
 
@@ -37,12 +39,14 @@ class ModelSpec(msgspec.Struct, kw_only=True, omit_defaults=True, frozen=True):
     kind: Kind
     engine: str  # module name in inference.engines
     path: str  # a GGUF file, or a folder in Hugging Face or CTranslate2 layout
+    projector: str = ""  # another GGUF file, by which a language model in GGUF sees
     version: str = ""
     device: str = "auto"  # auto | cpu | cuda
     dtype: str = "auto"
     context_tokens: int = 0  # 0: the model's own limit, capped by the engine's memory
     max_concurrency: int = 32  # requests in the engine at once
     max_queue: int = 256  # requests waiting in the node
+    replicas: int = 1  # engines of this model at once
     idle_unload_s: float | None = None  # None: the node's default; 0: never
     priority: int = 0
     pinned: bool = False

@@ -1,0 +1,88 @@
+"""Who leaves the memory, and why: drained, idle, not wanted any more, too much. The scheduler's lower half.
+
+Draining is final: an instance that was told to leave takes no more requests and never comes back.
+"""
+
+from dataclasses import dataclass
+
+from inference.errors import DeadlineExceeded
+from inference.node import replicas, waits
+from inference.node.effects import Effect, Record, Refuse, Stop
+from inference.node.residents import Instance, Model
+from inference.node.standing import Standing
+
+
+@dataclass(slots=True)
+class Leaving(Standing):
+    def drain(
+        self,
+        instance: Instance,
+        why: str,
+        now: float,
+        out: list[Effect],
+        detail: str = "",
+        *,
+        force: bool = False,
+    ) -> None:
+        """Take no more requests; stop when none is left. Never taken back."""
+        self.models[instance.name].forget(instance)
+        was, instance.state, instance.why = instance.state, "draining", why
+        out.append(Record("unload", instance.name, why, detail))
+        if was == "committed":
+            del self.instances[instance.id]
+        else:
+            self.stop_if_empty(instance, out, force=force)
+
+    def stop_if_empty(self, instance: Instance, out: list[Effect], *, force: bool = False) -> None:
+        if instance.state != "draining" or instance.stopping:
+            return
+        if force or not instance.in_flight:
+            instance.stopping = True
+            out.append(Stop(instance.id, instance.why, force=instance.in_flight > 0))
+            self.abandon(instance)
+
+    def release(self, ticket_id: int, instance: Instance, now: float, out: list[Effect]) -> None:
+        instance.offered.pop(ticket_id, None)
+        instance.running.pop(ticket_id, None)
+        self.granted.pop(ticket_id, None)
+        instance.last_used_at = now
+        self.stop_if_empty(instance, out)
+
+    def unload_idle(self, model: Model, now: float, out: list[Effect]) -> None:
+        if model.instances and not model.queue and self.idle_left_s(model, now) == 0.0:
+            for instance in [*model.instances]:
+                idle_s = now - instance.last_used_at
+                self.drain(instance, f"idle for {idle_s:.0f} s", now, out)
+
+    def drop_unwanted_load(self, model: Model, now: float, out: list[Effect]) -> None:
+        for instance in [*model.instances]:
+            if instance.starts and not instance.unasked and not model.queue:
+                self.drain(instance, "nobody waits for it any more", now, out)
+
+    def expire(self, model: Model, now: float, out: list[Effect]) -> None:
+        for ticket in [t for t in model.queue if t.deadline_at <= now]:
+            self.unqueue(model, ticket)
+            why = model.reason or waits.progress(model, 1, now).reason
+            late = DeadlineExceeded(
+                f"waited {now - ticket.since:.0f} s for {model.name}: {why}",
+                retry_after_s=max(1.0, waits.known_eta_s(model, now)),
+            )
+            late.details = waits.shortage(model)
+            out.append(Refuse(ticket.id, late))
+        self.drop_unwanted_load(model, now, out)
+
+    def drop_surplus(self, model: Model, now: float, out: list[Effect]) -> None:
+        """The operator wants fewer replicas than there are."""
+        for instance in replicas.surplus(model):
+            self.drain(instance, replicas.TOO_MANY, now, out)
+
+    def shrink(self, now: float, out: list[Effect]) -> None:
+        """When engines grew past the limit, unload idle ones, the least recently used first."""
+        stays = self.staying()
+        over = any(
+            limit < sum(i.claim.get(device, 0) for i in stays)
+            for device, limit in self.policy.limits.bytes.items()
+        )
+        if over and (party := self.idle_party()):
+            for instance in party:
+                self.drain(instance, "the models together grew past the memory limit", now, out)
