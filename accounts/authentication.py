@@ -1,14 +1,13 @@
 """The one door: who asks, for the bare `/v1` application, Django, DRF and websockets alike.
 
-Bearer, `x-api-key` or a session cookie; a warm request makes no query. Nothing here logs a key.
+Bearer (a key or a token), `x-api-key` or a session cookie; a warm request makes no query. Nothing here logs a key.
 """
 
 import datetime as dt
 import hashlib
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from importlib import import_module
-from ipaddress import ip_address, ip_network
 from typing import Any, Literal
 
 from asgiref.sync import sync_to_async
@@ -19,13 +18,33 @@ from django.http import HttpRequest, HttpResponse, parse_cookie
 from django.middleware.csrf import CsrfViewMiddleware
 from django.utils import timezone
 
-from accounts import crypto, epoch, keys, last_use, principals
-from accounts.models import ApiKey
+from accounts import (
+    addresses,
+    bearer,
+    client_address,
+    crypto,
+    epoch,
+    jwts,
+    keys,
+    last_use,
+    peppers,
+    principals,
+    strength,
+)
 from accounts.principals import Principal
 
 Headers = Mapping[str, str] | Iterable[tuple[bytes, bytes]]
 Kind = Literal[
-    "missing", "invalid", "expired", "revoked", "disabled", "ambiguous", "csrf", "network", "scope"
+    "missing",
+    "invalid",
+    "expired",
+    "revoked",
+    "disabled",
+    "ambiguous",
+    "csrf",
+    "network",
+    "scope",
+    "factor",
 ]
 STATUS: dict[str, int] = {"ambiguous": 400, "csrf": 403, "network": 403, "scope": 403}  # else 401
 SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS", "TRACE"})
@@ -56,6 +75,7 @@ class _Entry:
     principal: Principal
     ends_at: dt.datetime | None
     digest: bytes = b""  # of the key
+    pepper: str = ""  # its version
     pk: int = 0  # of the key
 
 
@@ -92,6 +112,14 @@ def require(principal: Principal, scope: str) -> None:
     """Raises: Refused, where the scope is not held."""
     if not principal.allows(scope):
         raise Refused("scope", f"This needs the scope {scope}, which you do not hold.")
+
+
+def shown_key(headers: Headers) -> str:
+    """Give the public id of the key that a refused request shows, an empty string where none."""
+    fields = _fields(headers)
+    shown = [value.split(" ")[-1] for value in fields.get("authorization", ())]
+    found = [crypto.public_id_of(text) for text in (*shown, *fields.get("x-api-key", ()))]
+    return next((public_id for public_id in found if public_id), "")
 
 
 def raw_headers(request: HttpRequest) -> list[tuple[bytes, bytes]]:
@@ -176,6 +204,11 @@ def _slot(credential: Credential) -> str | bytes:
     """Name the cache entry; a key's is its public id, so that guesses cannot fill the cache."""
     if credential.session:
         return hashlib.sha256(credential.session.encode()).digest()
+    try:
+        if (slot := bearer.slot(credential.key)) is not None:
+            return slot
+    except jwts.BadToken as error:
+        raise _bad_token(error) from None
     public_id = crypto.public_id_of(credential.key)
     if public_id is None:
         raise Refused(
@@ -189,11 +222,18 @@ def _load(credential: Credential) -> _Entry:
     entry = _cached(credential)
     if entry is None:
         stamp = epoch.stamp()
-        entry = _of_session(credential, stamp) if credential.session else _of_key(credential, stamp)
+        entry = _read(credential, stamp)
         while len(_cache) >= CACHE_ENTRIES:
             _cache.pop(next(iter(_cache)), None)
         _cache[_slot(credential)] = entry
     return entry
+
+
+def _read(credential: Credential, stamp: epoch.Stamp) -> _Entry:
+    if credential.session:
+        return _of_session(credential, stamp)
+    is_key = crypto.public_id_of(credential.key) is not None
+    return _of_key(credential, stamp) if is_key else _of_bearer(credential.key, stamp)
 
 
 @sync_to_async
@@ -213,18 +253,25 @@ def _of_key(credential: Credential, stamp: epoch.Stamp) -> _Entry:
         raise Refused("revoked", "This API key was revoked.")
     if not key.owner.is_active:
         raise Refused("disabled", "The owner of this API key is disabled.")
-    return _Entry(stamp, _principal_of(key), key.expires_at, bytes(key.digest), key.pk)
+    principal = principals.of_key(key)
+    if principal is None:
+        raise Refused("disabled", "The owner of this API key has left its team.")
+    return _Entry(stamp, principal, key.expires_at, bytes(key.digest), key.pepper, key.pk)
 
 
-def _principal_of(key: ApiKey) -> Principal:
-    return replace(
-        principals.of_user(key.owner),
-        scopes=key.owner.scopes.intersection(key.scopes),
-        key_id=key.public_id,
-        models=frozenset(key.models_allowed) or None,
-        networks=tuple(ip_network(text) for text in key.networks_allowed),
-        expires_at=key.expires_at,
-    )
+def _of_bearer(text: str, stamp: epoch.Stamp) -> _Entry:
+    """Raises: Refused, where the token's sign-in, application or person is gone."""
+    try:
+        found = bearer.load(text)
+    except jwts.BadToken as error:
+        raise _bad_token(error) from None
+    return _Entry(stamp, found.principal, found.ends_at)
+
+
+def _bad_token(error: jwts.BadToken) -> Refused:
+    if error.kind == "expired":
+        return Refused("expired", "This access token has expired: refresh it.")
+    return Refused("invalid", "This access token is not valid, or its sign-in has ended.")
 
 
 def _of_session(credential: Credential, stamp: epoch.Stamp) -> _Entry:
@@ -233,6 +280,8 @@ def _of_session(credential: Credential, stamp: epoch.Stamp) -> _Entry:
     user = get_user(request)
     if not user.is_authenticated:
         raise Refused("invalid", "Your session has ended: sign in again.")
+    if not strength.holds(request.session, user):
+        raise Refused("invalid", "Your role asks for a second factor now: sign in again.")
     return _Entry(stamp, principals.of_user(user), request.session.get_expiry_date())
 
 
@@ -246,22 +295,23 @@ def _admit(entry: _Entry, credential: Credential, fields: _Fields, channel: _Cha
     if credential.session:
         _check_csrf(fields, channel)
         return principal
-    found = crypto.digest(settings.HUB_KEY_PEPPER, credential.key)
-    if not crypto.matches(found, entry.digest):
+    if not entry.digest:  # a token: its slot in the cache is the digest of all of it
+        _check_network(principal, channel.client_ip)
+        return principal
+    if not peppers.matches(entry.digest, credential.key, entry.pepper):
         raise Refused("invalid", "Incorrect API key provided.")
     _check_network(principal, channel.client_ip)
-    last_use.note(entry.pk)
+    last_use.note(entry.pk, channel.client_ip)
+    addresses.note(entry.pk, channel.client_ip)
     return principal
 
 
 def _check_network(principal: Principal, client_ip: str | None) -> None:
     if not principal.networks:
         return
-    try:
-        address = ip_address((client_ip or "").partition("%")[0])
-    except ValueError:
-        raise Refused("network", "This API key works from certain networks only.") from None
-    address = getattr(address, "ipv4_mapped", None) or address
+    address = client_address.read(client_ip)
+    if address is None:
+        raise Refused("network", "This API key works from certain networks only.")
     if not any(address in network for network in principal.networks):
         raise Refused("network", "This API key does not work from your address.")
 

@@ -7,7 +7,7 @@ from django.contrib.auth.backends import ModelBackend
 from django.core.exceptions import PermissionDenied
 from django.http import HttpRequest
 
-from accounts import throttle
+from accounts import notices, throttle
 from accounts.models import User
 
 logger = logging.getLogger(__name__)
@@ -31,9 +31,11 @@ class PasswordBackend(ModelBackend):
             throttle.attempt(username, address)
         except throttle.TooMany as error:
             logger.warning("sign-in throttled", extra={"address": address})
+            notices.sign_in_failed(username, address, "throttled")
             raise PermissionDenied(str(error)) from error
         user = super().authenticate(request, username=username, password=password, **kwargs)
-        if not isinstance(user, User):
+        if not isinstance(user, User) or user.is_service:  # programs have keys
+            notices.sign_in_failed(username, address, "password")
             return None
         throttle.forgive(username, address)
         return user

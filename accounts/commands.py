@@ -1,10 +1,14 @@
-"""What every command of the hub shares: a mistake in the configuration is told in one style."""
+"""What every command of the hub shares: mistakes in the configuration in one style, asking for a password."""
 
+import getpass
+import sys
 from collections.abc import Sequence
 from typing import Any
 
 from django.core import checks
-from django.core.management.base import BaseCommand
+from django.core.management.base import BaseCommand, CommandError
+
+from accounts import actors
 
 CANNOT_START = "The hub cannot start"
 
@@ -14,6 +18,11 @@ class HubCommand(BaseCommand):
 
     requires_system_checks: tuple[str, ...] = ("hub",)
 
+    def execute(self, *args: Any, **options: Any) -> str | None:
+        """Let the audit log say that it was the command line."""
+        with actors.acting(actors.command()):
+            return super().execute(*args, **options)
+
     def check(self, *_: Any, tags: Sequence[str] | None = None, **__: Any) -> None:
         """Raises: SystemExit that names every mistake with its cure."""
         found = checks.run_checks(tags=tags)
@@ -22,6 +31,20 @@ class HubCommand(BaseCommand):
                 self.stderr.write(f"Warning: {_words(message)}")
         if errors := [_words(message) for message in found if message.is_serious()]:
             raise SystemExit(refusal(errors))
+
+
+def new_password() -> str:
+    """Ask for it twice, or read the first line of stdin. Raises: CommandError."""
+    if not sys.stdin.isatty():
+        if not (given := sys.stdin.readline().rstrip("\r\n")):
+            raise CommandError(
+                "No password was given: type one at the prompt, or send it on stdin."
+            )
+        return given
+    password = getpass.getpass("Password: ")
+    if password != getpass.getpass("Once more: "):
+        raise CommandError("The two passwords differ.")
+    return password
 
 
 def refusal(reasons: Sequence[str]) -> str:

@@ -6,6 +6,7 @@ be away nobody waits for it any more (`accounts.presence`).
 
 import asyncio
 import contextlib
+import time
 from collections.abc import AsyncIterator, Iterator
 from functools import cache
 from weakref import WeakKeyDictionary
@@ -66,6 +67,12 @@ async def on_loop() -> AsyncIterator[redis.asyncio.Redis]:
 def suspect() -> None:
     """Let somebody look now whether Redis answers."""
     _presence().suspect()
+
+
+def away_for_s() -> float:
+    """Tell how long Redis has been away; 0 while it answers."""
+    presence = _presence()
+    return time.monotonic() - presence.lost_at_s if presence.away else 0.0
 
 
 @cache

@@ -15,6 +15,7 @@ ALPHABET = string.digits + string.ascii_uppercase + string.ascii_lowercase
 PREFIX = "hub_"
 ID_CHARS = 12
 SECRET_CHARS = 43  # 62**43 > 2**256
+NOBODYS = bytes(32)  # the digest of no key
 CHECK_CHARS = 6  # 62**6 > 2**32
 FORM = re.compile(
     rf"{PREFIX}([0-9A-Za-z]{{{ID_CHARS}}})[0-9A-Za-z]{{{SECRET_CHARS + CHECK_CHARS}}}"
@@ -32,13 +33,13 @@ class NewKey:
 def new_key() -> NewKey:
     """Make a key from the system's random source."""
     public_id = "".join(secrets.choice(ALPHABET) for _ in range(ID_CHARS))
-    body = f"{PREFIX}{public_id}{_base62(secrets.randbits(256), SECRET_CHARS)}"
+    body = f"{PREFIX}{public_id}{base62(secrets.randbits(256), SECRET_CHARS)}"
     return NewKey(public_id, body + checksum(body))
 
 
 def checksum(body: str) -> str:
     """CRC-32 in base 62: every mistyped or swapped character is seen without a lookup."""
-    return _base62(zlib.crc32(body.encode()), CHECK_CHARS)
+    return base62(zlib.crc32(body.encode()), CHECK_CHARS)
 
 
 def public_id_of(text: str) -> str | None:
@@ -59,12 +60,18 @@ def matches(left: bytes, right: bytes) -> bool:
     return hmac.compare_digest(left, right)
 
 
+def short_digest(text: str) -> str:
+    """Tell two texts apart without keeping them."""
+    return hashlib.sha256(text.encode(errors="replace")).hexdigest()[:12]
+
+
 def new_token() -> str:
     """Return 256 random bits for a link."""
     return secrets.token_urlsafe(32)
 
 
-def _base62(number: int, width: int) -> str:
+def base62(number: int, width: int) -> str:
+    """Write a number in `width` characters of the alphabet, the lowest digits of it."""
     digits = []
     for _ in range(width):
         number, digit = divmod(number, 62)

@@ -4,9 +4,10 @@ from typing import Any
 
 from django.contrib.auth.forms import AuthenticationForm, PasswordChangeForm
 from django.core.exceptions import ValidationError
+from django.db import transaction
 from django.utils.translation import gettext_lazy as _
 
-from accounts import throttle
+from accounts import audit, throttle
 from accounts.backends import address_of
 from accounts.models import User
 
@@ -30,6 +31,12 @@ class NewPasswordForm(PasswordChangeForm):
     def __init__(self, user: User, address: str, *args: Any) -> None:
         super().__init__(user, *args)
         self._address = address
+
+    def save(self, commit: bool = True) -> User:
+        with transaction.atomic():
+            user = super().save(commit)
+            audit.record("user.password", "user", user.username, pk=user.pk)
+        return user
 
     def clean_old_password(self) -> str:
         """Guesses here count like guesses at the sign-in."""

@@ -10,13 +10,27 @@ Limited = Literal["requests", "tokens", "concurrency"]
 
 @dataclass(frozen=True, slots=True)
 class Ask:
-    """One request that wants in; `now_us` 0 lets the ledger's own clock decide."""
+    """One request that wants in; `now_us` 0 lets the ledger's own clock decide.
+
+    Of what is left it gets `tokens` at least and `most` at best. Where `tokens` alone is over a limit
+    that `least` is within, it may have the whole of an hour in which nothing was used.
+    """
 
     subjects: tuple[Subject, ...]
     lease: str
     tokens: int  # reserved
     lease_us: int
     now_us: int = 0
+    most: int = 0  # 0: no more than `tokens`
+    least: int | None = None  # None: no less than `tokens`
+
+    @property
+    def wish(self) -> int:
+        return max(self.tokens, self.most)
+
+    @property
+    def need(self) -> int:
+        return self.tokens if self.least is None else self.least
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,13 +47,19 @@ class Granted:
     minute: int  # in whose bucket the tokens were reserved
     requests: Left | None = None
     tokens: Left | None = None
+    reserved: int = 0  # tokens
 
 
 @dataclass(frozen=True, slots=True)
 class Denied:
+    """Of several limits in the way the one that lasts longest; what is left, nothing taken."""
+
     kind: Limited
-    left: Left
+    subject: str
+    limit: int
     retry_after_s: float | None  # None: never, the request alone is over the limit
+    requests: Left | None = None
+    tokens: Left | None = None
 
 
 @dataclass(frozen=True, slots=True)

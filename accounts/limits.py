@@ -1,6 +1,6 @@
 """Limits that hold: every request takes a lease, says what it used, and gives the lease back.
 
-One atomic step per admission. With Redis away each process counts for itself (limits_local).
+One atomic step per admission. With Redis away each process counts its share (limits_local, shares).
 """
 
 import asyncio
@@ -8,21 +8,24 @@ import logging
 import math
 import secrets
 from collections.abc import Coroutine
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from types import ModuleType
 from typing import Any
 from weakref import WeakKeyDictionary
 
-from accounts import connections, limits_redis
+from django.conf import settings
+
+from accounts import connections, limits_redis, quota, shares
 from accounts.ledgers import Ask, Denied, Granted, Left, Limited, Settlement
 from accounts.limits_local import LocalLedger
 from accounts.principals import Principal
-from accounts.quota import subjects_of
+from accounts.quota import Subject
 
 logger = logging.getLogger(__name__)
 
 LEASE_S = 30.0  # a crashed process's places come back after this
 RENEW_S = 10.0
+HOUR_S = 3600.0
 
 Ledger = ModuleType | LocalLedger
 _NAMES = {
@@ -30,27 +33,37 @@ _NAMES = {
     "tokens": "tokens per hour",
     "concurrency": "requests at the same time",
 }
+_WHOSE = {"key": "this key", "user": "this user", "team": "this team", "model": "all callers"}
 
 
 class LimitReached(Exception):
-    """The request may not start now. `retry_after_s` is None where waiting does not help."""
+    """The request may not start now. `never`: waiting does not help, it alone is over the limit."""
 
     def __init__(self, model: str, denied: Denied) -> None:
         self.kind: Limited = denied.kind
-        self.retry_after_s = denied.retry_after_s
-        self._left = denied.left
+        self.never = denied.retry_after_s is None
+        self.retry_after_s = HOUR_S if denied.retry_after_s is None else denied.retry_after_s
+        self._denied = denied
         advice = (
-            "This request alone is over the limit."
-            if denied.retry_after_s is None
-            else f"Please try again in {duration(denied.retry_after_s)}."
+            "This request alone is over the limit: ask for less."
+            if self.never
+            else f"Please try again in {duration(self.retry_after_s)}."
         )
-        super().__init__(
-            f"Rate limit reached for {model}: {denied.left.limit} {_NAMES[denied.kind]}. {advice}"
-        )
+        whose = _WHOSE[denied.subject.partition(":")[0]]
+        what = f"{denied.limit} {_NAMES[denied.kind]}"
+        super().__init__(f"Rate limit reached for {model}: {what} of {whose}. {advice}")
 
     def headers(self) -> dict[str, str]:
-        """Return the `x-ratelimit-*` headers of the limit that stands in the way."""
-        return {} if self.kind == "concurrency" else _headers(self.kind, self._left)
+        """Return the `x-ratelimit-*` headers: of the tightest limits, and of the one in the way."""
+        own = Left(self._denied.limit, 0, self.retry_after_s)
+        found = _both(self._denied)
+        return found | (_headers("concurrency", own) if self.kind == "concurrency" else {})
+
+
+class Closed(Exception):
+    """Nobody counts any more, and who asks has a budget that must hold."""
+
+    retry_after_s = 5.0
 
 
 @dataclass(slots=True, eq=False)
@@ -64,10 +77,7 @@ class Lease:
 
     def headers(self) -> dict[str, str]:
         """Return OpenAI's `x-ratelimit-*` headers; a kind without a limit has none."""
-        return {
-            **_headers("requests", self.granted.requests),
-            **_headers("tokens", self.granted.tokens),
-        }
+        return _both(self.granted)
 
     async def settle(self, tokens: int) -> None:
         """Count the tokens really used in place of the reserved ones, and give the place back."""
@@ -81,20 +91,47 @@ class Lease:
         await self.settle(0)
 
     async def _end(self, used: int) -> None:
-        end = Settlement(self.ask, self.granted.minute, used)
+        ask = replace(self.ask, tokens=self.granted.reserved)
+        end = Settlement(ask, self.granted.minute, used)
         try:
             await self.ledger.settle(end)
-        except connections.Away:  # the lease ends by its time, its tokens stay reserved
+        except connections.Away:  # there the lease ends by its time, its tokens stay reserved
+            await _of_loop().local.settle(end)
             logger.debug("a lease could not be settled")
 
 
-async def admit(principal: Principal, model: str, tokens: int) -> Lease:
-    """Take a place for one request and reserve its tokens. Raises: LimitReached."""
+async def admit(
+    principal: Principal, model: str, tokens: int, most: int = 0, least: int | None = None
+) -> Lease:
+    """Take a place for one request and reserve its tokens, as `Ask` says.
+
+    Raises: LimitReached, Closed.
+    """
+    await quota.refresh()
+    return await _admit(quota.subjects_of(principal, model), model, tokens, most, least)
+
+
+async def admit_beside(
+    model: str, tokens: int, most: int = 0, least: int | None = None
+) -> Lease | None:
+    """Take a place at another model for a request that has its own already; None: it has no limit.
+
+    Raises: LimitReached, Closed.
+    """
+    subjects = quota.subject_of_model(model)
+    return await _admit(subjects, model, tokens, most, least) if subjects else None
+
+
+async def _admit(
+    subjects: tuple[Subject, ...], model: str, tokens: int, most: int, least: int | None
+) -> Lease:
     ask = Ask(
-        subjects=subjects_of(principal),
+        subjects=subjects,
         lease=secrets.token_hex(8),
         tokens=max(0, tokens),
         lease_us=int(LEASE_S * 1e6),
+        most=most,
+        least=least,
     )
     state = _of_loop()
     ledger, answer = await _ask(state, ask)
@@ -116,6 +153,10 @@ def duration(seconds: float) -> str:
     return f"{hours}h{minutes}m{rest}s" if hours else f"{minutes}m{rest}s"
 
 
+def _both(answer: Granted | Denied) -> dict[str, str]:
+    return {**_headers("requests", answer.requests), **_headers("tokens", answer.tokens)}
+
+
 def _headers(kind: str, left: Left | None) -> dict[str, str]:
     if left is None:
         return {}
@@ -135,6 +176,7 @@ class _Held:
     ends: set[asyncio.Task[None]] = field(default_factory=set)
     local: LocalLedger = field(default_factory=LocalLedger)
     renewer: asyncio.Task[None] | None = None
+    alone: bool = False  # the last place was given by this process
 
     def hold(self, lease: Lease) -> None:
         self.live.add(lease)
@@ -154,9 +196,31 @@ def _of_loop() -> _Held:
 
 async def _ask(state: _Held, ask: Ask) -> tuple[Ledger, Granted | Denied]:
     try:
-        return limits_redis, await limits_redis.admit(ask)
+        answer = await limits_redis.admit(ask)
     except connections.Away:
-        return state.local, await state.local.admit(ask)
+        _close_budgets(ask)
+    else:
+        state.alone = False
+        return limits_redis, answer
+    if not state.alone:
+        state.alone = True
+        await _take_over(state)
+    mine = replace(ask, subjects=shares.share_of(ask.subjects))
+    return state.local, await state.local.admit(mine)
+
+
+def _close_budgets(ask: Ask) -> None:
+    """Shares are a guess: after a while nobody spends a budget on it. Raises: Closed."""
+    away_s = connections.away_for_s()
+    if away_s > settings.HUB_LIMITS_GRACE_S and any(one.budget for one in ask.subjects):
+        raise Closed(
+            f"Redis, which counts the tokens of this budget, has been away for {away_s:.0f} s."
+        )
+
+
+async def _take_over(state: _Held) -> None:
+    """Let places that Redis gave to this process count here too."""
+    await state.local.renew([one.ask for one in state.live if one.ledger is not state.local])
 
 
 async def _finish(work: Coroutine[Any, Any, None]) -> None:
@@ -183,4 +247,4 @@ async def renew_all(state: _Held | None = None) -> None:
         try:
             await ledger.renew(asks)
         except connections.Away:
-            logger.warning("Redis is away: %d leases could not be renewed", len(asks))
+            await _of_loop().local.renew(asks)

@@ -1,14 +1,14 @@
-"""The same limits inside one process, for as long as Redis is away. Pure but for the clock.
+"""The same limits inside one process, for a while after Redis was lost. Pure but for the clock.
 
-Each web process then counts for itself: with N processes a limit holds N times over.
+Each web process counts for itself; `limits` gives it its share of every limit.
 """
 
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 
-from accounts.ledgers import Ask, Denied, Granted, Left, Settlement
-from accounts.quota import Quota
+from accounts.ledgers import Ask, Denied, Granted, Left, Limited, Settlement
+from accounts.quota import Quota, Subject
 
 MINUTE_US = 60_000_000
 KEPT_MINUTES = 61
@@ -29,12 +29,15 @@ class _Account:
         self.buckets = {m: tokens for m, tokens in self.buckets.items() if m > oldest}
         self.leases = {lease: end for lease, end in self.leases.items() if end > now_us}
 
-    def wait_s(self, missing: int, now_us: int) -> float | None:
+    def wait_us(self, missing: int, now_us: int) -> int:
         for minute in sorted(self.buckets):
             missing -= self.buckets[minute]
             if missing <= 0:
-                return ((minute + KEPT_MINUTES) * MINUTE_US - now_us) / 1e6
-        return None
+                return (minute + KEPT_MINUTES) * MINUTE_US - now_us
+        return -1
+
+
+Wait = tuple[Limited, str, int, int]  # kind, subject, limit, us (-1: never)
 
 
 class LocalLedger:
@@ -46,30 +49,25 @@ class LocalLedger:
 
     async def admit(self, ask: Ask) -> Granted | Denied:
         now_us = ask.now_us or self._clock_us()
-        accounts = [self._accounts.setdefault(one.name, _Account()) for one in ask.subjects]
-        for subject, account in zip(ask.subjects, accounts, strict=True):
-            account.prune(now_us)
-            if denied := _check(account, subject.quota, ask, now_us):
-                return denied
-        for subject, account in zip(ask.subjects, accounts, strict=True):
-            _take(account, subject.quota, ask, now_us)
-        return Granted(
-            now_us // MINUTE_US,
-            requests=_tightest(
-                _requests_left(account, one.quota, now_us)
-                for one, account in zip(ask.subjects, accounts, strict=True)
-            ),
-            tokens=_tightest(
-                _tokens_left(account, one.quota, now_us)
-                for one, account in zip(ask.subjects, accounts, strict=True)
-            ),
+        pairs = [(one, self._account(one.name, now_us)) for one in ask.subjects]
+        waits = [wait for one, account in pairs for wait in _waits(account, one, ask, now_us)]
+        grant = min((_room(account, one.quota, ask) for one, account in pairs), default=ask.wish)
+        if not waits:
+            for one, account in pairs:
+                _take(account, one.quota, ask, now_us, grant)
+        requests = _tightest(_requests_left(account, one.quota, now_us) for one, account in pairs)
+        tokens = _tightest(_tokens_left(account, one.quota, now_us) for one, account in pairs)
+        if not waits:
+            return Granted(now_us // MINUTE_US, requests, tokens, grant)
+        kind, subject, limit, wait_us = max(waits, key=_lasts)
+        return Denied(
+            kind, subject, limit, None if wait_us < 0 else wait_us / 1e6, requests, tokens
         )
 
     async def settle(self, end: Settlement) -> None:
         now_us = end.now_us or self._clock_us()
         for subject in end.ask.subjects:
-            account = self._accounts.setdefault(subject.name, _Account())
-            account.prune(now_us)
+            account = self._account(subject.name, now_us)
             account.leases.pop(end.ask.lease, None)
             if account.buckets.get(end.minute, 0) >= end.ask.tokens:
                 account.buckets[end.minute] = account.buckets.get(end.minute, 0) - end.ask.tokens
@@ -77,50 +75,69 @@ class LocalLedger:
             account.buckets[minute] = account.buckets.get(minute, 0) + end.used
 
     async def renew(self, asks: Sequence[Ask]) -> None:
+        """Keep places for another lease: also those that Redis gave before it was lost."""
+        now_us = self._clock_us()
         for ask in asks:
             for subject in ask.subjects:
-                leases = self._accounts.setdefault(subject.name, _Account()).leases
-                leases[ask.lease] = self._clock_us() + ask.lease_us
+                self._account(subject.name, now_us).leases[ask.lease] = now_us + ask.lease_us
+
+    def _account(self, name: str, now_us: int) -> _Account:
+        account = self._accounts.setdefault(name, _Account())
+        account.prune(now_us)
+        return account
+
+
+def _lasts(wait: Wait) -> float:
+    return float("inf") if wait[3] < 0 else wait[3]
 
 
 def _interval_us(quota: Quota) -> int:
     return max(1, MINUTE_US // quota.requests_per_minute)
 
 
-def _check(account: _Account, quota: Quota, ask: Ask, now_us: int) -> Denied | None:
+def _waits(account: _Account, one: Subject, ask: Ask, now_us: int) -> Iterator[Wait]:
+    """Give what stands in the way."""
+    quota = one.quota
     if quota.concurrent_requests and len(account.leases) >= quota.concurrent_requests:
-        return Denied("concurrency", Left(quota.concurrent_requests, 0, 0.0), 1.0)
-    if quota.requests_per_minute:
+        yield "concurrency", one.name, quota.concurrent_requests, 1_000_000
+    if limit := quota.requests_per_minute:
         interval_us = _interval_us(quota)
-        ahead_us = max(account.free_at_us, now_us) + interval_us - now_us
-        over_us = ahead_us - interval_us * quota.requests_per_minute
+        over_us = max(account.free_at_us - now_us, 0) + interval_us - interval_us * limit
         if over_us > 0:
-            full_s = (ahead_us - interval_us) / 1e6
-            return Denied("requests", Left(quota.requests_per_minute, 0, full_s), over_us / 1e6)
-    if quota.tokens_per_hour:
-        left = _tokens_left(account, quota, now_us)
-        if left is not None and ask.tokens > left.remaining:
-            never = ask.tokens > left.limit
-            missing = ask.tokens - left.remaining
-            return Denied("tokens", left, None if never else account.wait_s(missing, now_us))
-    return None
+            yield "requests", one.name, limit, over_us
+    if limit := quota.tokens_per_hour:
+        used = sum(account.buckets.values())
+        missing = used + ask.tokens - limit
+        if ask.tokens > limit and ask.need > limit:
+            yield "tokens", one.name, limit, -1
+        elif ask.tokens > limit:  # alone in an hour, or not at all
+            if used > 0:
+                yield "tokens", one.name, limit, account.wait_us(used, now_us)
+        elif missing > 0:
+            yield "tokens", one.name, limit, account.wait_us(missing, now_us)
 
 
-def _take(account: _Account, quota: Quota, ask: Ask, now_us: int) -> None:
+def _room(account: _Account, quota: Quota, ask: Ask) -> int:
+    """Tell how many of the wished tokens there are."""
+    left = quota.tokens_per_hour - sum(account.buckets.values())
+    return min(ask.wish, left) if quota.tokens_per_hour else ask.wish
+
+
+def _take(account: _Account, quota: Quota, ask: Ask, now_us: int, tokens: int) -> None:
     account.leases[ask.lease] = now_us + ask.lease_us
     if quota.requests_per_minute:
         account.free_at_us = max(account.free_at_us, now_us) + _interval_us(quota)
     minute = now_us // MINUTE_US
-    account.buckets[minute] = account.buckets.get(minute, 0) + ask.tokens
+    account.buckets[minute] = account.buckets.get(minute, 0) + tokens
 
 
 def _requests_left(account: _Account, quota: Quota, now_us: int) -> Left | None:
     limit = quota.requests_per_minute
     if not limit:
         return None
-    full_us = account.free_at_us - now_us
+    full_us = max(account.free_at_us - now_us, 0)
     interval_us = _interval_us(quota)
-    return Left(limit, (interval_us * limit - full_us) // interval_us, full_us / 1e6)
+    return Left(limit, max(0, (interval_us * limit - full_us) // interval_us), full_us / 1e6)
 
 
 def _tokens_left(account: _Account, quota: Quota, now_us: int) -> Left | None:
@@ -129,7 +146,7 @@ def _tokens_left(account: _Account, quota: Quota, now_us: int) -> Left | None:
         return None
     used = sum(account.buckets.values())
     reset_us = (now_us // MINUTE_US + KEPT_MINUTES) * MINUTE_US - now_us if used else 0
-    return Left(limit, limit - used, reset_us / 1e6)
+    return Left(limit, max(0, limit - used), reset_us / 1e6)
 
 
 def _tightest(left: Iterable[Left | None]) -> Left | None:

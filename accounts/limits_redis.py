@@ -25,18 +25,21 @@ async def admit(ask: Ask) -> Granted | Denied:
     """Take a place, or say which limit stands in the way. Raises: connections.Away."""
     keys = [key for subject in ask.subjects for key in _keys(subject.name)]
     args: list[str | int] = [ask.now_us, ask.lease, ask.lease_us, ask.tokens]
+    args += [ask.wish, ask.need]
     for subject in ask.subjects:
         quota = subject.quota
         args += [quota.requests_per_minute, quota.tokens_per_hour, quota.concurrent_requests]
     answer = await _run("admit", keys, args)
-    if not answer[0]:
-        wait_s = None if answer[3] < 0 else answer[3] / 1e6
-        return Denied(answer[1].decode(), Left(answer[2], answer[4], answer[5] / 1e6), wait_s)
-    return Granted(
-        answer[1],
-        requests=Left(answer[2], answer[3], answer[4] / 1e6) if answer[2] else None,
-        tokens=Left(answer[5], answer[6], answer[7] / 1e6) if answer[5] else None,
-    )
+    left = _left(*answer[2:5]), _left(*answer[5:8])
+    if answer[0]:
+        return Granted(answer[1], *left, answer[8])
+    kind, number, limit, wait_us = answer[8:12]
+    wait_s = None if wait_us < 0 else wait_us / 1e6
+    return Denied(kind.decode(), ask.subjects[number - 1].name, limit, wait_s, *left)
+
+
+def _left(limit: int, remaining: int, reset_us: int) -> Left | None:
+    return Left(limit, remaining, reset_us / 1e6) if limit else None
 
 
 async def settle(end: Settlement) -> None:

@@ -5,13 +5,13 @@ from typing import TYPE_CHECKING, Any
 
 from django.http import HttpRequest
 from rest_framework.authentication import BaseAuthentication
-from rest_framework.exceptions import UnsupportedMediaType, ValidationError
+from rest_framework.exceptions import MethodNotAllowed, UnsupportedMediaType, ValidationError
 from rest_framework.permissions import BasePermission
 from rest_framework.request import Request
 from rest_framework.throttling import BaseThrottle
 
-from accounts import throttle
-from accounts.authentication import authenticate_now, raw_headers, require
+from accounts import actors, refusals, throttle
+from accounts.authentication import SAFE_METHODS, Refused, authenticate_now, raw_headers
 from accounts.backends import address_of
 from accounts.principals import Principal
 
@@ -29,10 +29,17 @@ class OneDoor(BaseAuthentication):
     def authenticate(self, request: Request) -> tuple[Any, Principal]:
         """Raises: Refused; hub.envelope turns it into an answer."""
         plain: HttpRequest = request._request  # noqa: SLF001 (DRF's own way to the request)
-        principal = authenticate_now(
-            raw_headers(plain), address_of(plain), request.method or "", plain.scheme or "http"
-        )
-        noted = getattr(plain, "scope", {}).get("noted", {})
+        scope, headers, address = getattr(plain, "scope", {}), raw_headers(plain), address_of(plain)
+        try:
+            principal = authenticate_now(
+                headers, address, request.method or "", plain.scheme or "http"
+            )
+        except Refused as error:
+            refusals.at_the_door(error, headers, address, scope.get("request_id", ""))
+            raise
+        actor = actors.of(principal, address, scope.get("request_id", ""))
+        actors.bind(lambda: actor)
+        noted = scope.get("noted", {})
         noted.update({"user_id": principal.user_id, "key_id": principal.key_id or "session"})
         return principal, principal
 
@@ -44,12 +51,12 @@ class HasScope(BasePermission):
     """A view names its scopes by method: `scopes = {"GET": "models:read"}`; deny by default."""
 
     def has_permission(self, request: Request, view: "APIView") -> bool:
-        """Raises: Refused, with the scope's name."""
+        """Raises: MethodNotAllowed; Refused, with the scope's name."""
         scopes: dict[str, str] = getattr(view, "scopes", {})
         if request.method not in scopes:
-            return False
+            raise MethodNotAllowed(request.method or "")
         if (needed := scopes[request.method]) != ANYONE:
-            require(principal_of(request), needed)
+            refusals.require(principal_of(request), needed)
         return True
 
 
@@ -92,6 +99,14 @@ class PerCaller(BaseThrottle):
 
     def wait(self) -> float | None:
         return self.retry_after_s
+
+
+def require_in(request: Request, team: int) -> None:
+    """Ask for the view's scope in the team that owns what is to be changed. Raises: Refused."""
+    view = (request.parser_context or {}).get("view")
+    needed = getattr(view, "scopes", {}).get(request.method, ANYONE)
+    if request.method not in SAFE_METHODS and not principal_of(request).allows_in(needed, team):
+        raise Refused("scope", f"This needs the scope {needed} in the team that owns it.")
 
 
 def principal_of(request: Request) -> Principal:

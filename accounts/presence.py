@@ -5,6 +5,7 @@ Used by accounts.connections. While Redis is away nobody else asks it; who waits
 
 import logging
 import threading
+import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
@@ -20,6 +21,7 @@ class Presence:
     ping: Callable[[], bool]
     on_away: Callable[[], None]
     away: bool = False
+    lost_at_s: float = 0.0  # monotonic; when it was last lost
     _woken: threading.Event = field(default_factory=threading.Event)
     _lock: threading.Lock = field(default_factory=threading.Lock)
     _thread: threading.Thread | None = None
@@ -60,6 +62,7 @@ class Presence:
 
     def _mark_away(self) -> None:
         if not self.away:
+            self.lost_at_s = time.monotonic()
             self.away = True
             logger.warning("Redis is away: limits hold in each process alone, rights change late")
             self.on_away()

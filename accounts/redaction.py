@@ -1,4 +1,4 @@
-"""Keys and set-up tokens never reach a log: records are cleaned when they are made."""
+"""Keys, tokens and set-up links never reach a log: records are cleaned when they are made."""
 
 import logging
 import re
@@ -9,15 +9,17 @@ from accounts.crypto import ID_CHARS, PREFIX
 
 _SECRETS = re.compile(
     rf"({PREFIX}[0-9A-Za-z]{{{ID_CHARS}}})[0-9A-Za-z]{{8,}}|(/setup/)[0-9A-Za-z_-]{{20,}}"
+    r"|(hub[or]_)[0-9A-Za-z]{20,}|(eyJ)[0-9A-Za-z_-]{8,}\.[0-9A-Za-z_-]{8,}\.[0-9A-Za-z_-]*"
 )
+_SIGNS = (PREFIX, "/setup/", "hubo_", "hubr_", "eyJ")
 _formatter = logging.Formatter()
 
 
 def clean(text: str) -> str:
-    """Keep a key's public id, hide the rest."""
-    if PREFIX not in text and "/setup/" not in text:
+    """Keep a key's public id, or what kind of secret it was; hide the rest."""
+    if not any(sign in text for sign in _SIGNS):
         return text
-    return _SECRETS.sub(lambda found: f"{found[1] or found[2]}[redacted]", text)
+    return _SECRETS.sub(lambda found: f"{found[found.lastindex or 0]}[redacted]", text)
 
 
 def clean_value(value: Any) -> Any:

@@ -1,10 +1,16 @@
 """First start: a one-time link with which the operator makes the admin account in a browser."""
 
+import os
+from contextlib import suppress
+from pathlib import Path
+
 from django.conf import settings
 from django.db import transaction
 
-from accounts import crypto, people
-from accounts.models import SetupLink, User
+from accounts import crypto, people, peppers
+from accounts.models import SetupLink, SetupStep, User
+
+FILE = "setup-link"  # in the data folder, where logs may not hold the link
 
 
 class LinkRefused(Exception):
@@ -20,18 +26,37 @@ def issue_link(base_url: str) -> str | None:
     """Return a new link, which ends all earlier ones, or None where there is an admin."""
     token = crypto.new_token()
     with transaction.atomic():
+        _forget_link()
         if not needed():
-            SetupLink.objects.all().delete()
             return None
-        SetupLink.objects.all().delete()
-        SetupLink.objects.create(digest=_digest(token))
+        SetupLink.objects.create(digest=crypto.digest(peppers.newest(), token))
     return f"{base_url.rstrip('/')}/setup/{token}/"
+
+
+def write_link(link: str) -> Path:
+    """Keep it where only the hub's own user reads it; redeeming it takes the file away."""
+    file = _file()
+    file.unlink(missing_ok=True)
+    handle = os.open(file, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o600)
+    with os.fdopen(handle, "w") as stream:
+        stream.write(f"{link}\n")
+    return file
+
+
+def done_steps() -> frozenset[str]:
+    """Name the steps of the set-up that were seen done, by whoever and before whatever restart."""
+    return frozenset(SetupStep.objects.values_list("name", flat=True))
+
+
+def note_steps(names: frozenset[str]) -> None:
+    rows = [SetupStep(name=name) for name in sorted(names)]
+    SetupStep.objects.bulk_create(rows, ignore_conflicts=True)
 
 
 def valid(token: str) -> bool:
     """Tell whether this token would be accepted now."""
     return needed() and any(
-        crypto.matches(bytes(link.digest), _digest(token)) for link in SetupLink.objects.all()
+        peppers.made(bytes(link.digest), token) for link in SetupLink.objects.all()
     )
 
 
@@ -42,14 +67,20 @@ def redeem(token: str, username: str, password: str) -> User:
     """
     with transaction.atomic():
         links = list(SetupLink.objects.select_for_update())
-        if not any(crypto.matches(bytes(link.digest), _digest(token)) for link in links):
+        if not any(peppers.made(bytes(link.digest), token) for link in links):
             raise LinkRefused("This set-up link is not valid, or was used already.")
         if not needed():
             raise LinkRefused("There is an admin account already: sign in instead.")
         admin = people.create(username, password, role=User.Role.ADMIN)
-        SetupLink.objects.all().delete()
+        _forget_link()
     return admin
 
 
-def _digest(token: str) -> bytes:
-    return crypto.digest(settings.HUB_KEY_PEPPER, token)
+def _forget_link() -> None:
+    SetupLink.objects.all().delete()
+    with suppress(OSError):  # the link in it is worth nothing any more
+        _file().unlink()
+
+
+def _file() -> Path:
+    return Path(settings.HUB_DATA) / FILE

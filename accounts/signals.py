@@ -5,10 +5,12 @@ from typing import Any
 from django.contrib.sessions.models import Session
 from django.db.models import Model
 from django.db.models.signals import post_delete, post_save
+from oauth2_provider.models import AccessToken
 
 from accounts import epoch
-from accounts.models import ApiKey, User
+from accounts.models import ApiKey, Application, Grant, Limit, Membership, Role, Team, User
 
+_TOKENS: tuple[type[Model], ...] = (Grant, Application, AccessToken)
 _HARMLESS = {"last_login", "language"}
 
 
@@ -21,10 +23,17 @@ def _deleted(**_: Any) -> None:
     epoch.bump()
 
 
+def _joined(**_: Any) -> None:
+    """A new membership, too, gives a right to somebody who is remembered without it."""
+    epoch.bump()
+
+
 def connect() -> None:
     """Called once, when the app is ready."""
-    rows: tuple[type[Model], ...] = (User, ApiKey)
+    rows: tuple[type[Model], ...] = (User, ApiKey, Limit, Team, Role, *_TOKENS)
     for row in rows:
         post_save.connect(_saved, sender=row, dispatch_uid=f"epoch-save-{row.__name__}")
         post_delete.connect(_deleted, sender=row, dispatch_uid=f"epoch-delete-{row.__name__}")
+    post_save.connect(_joined, sender=Membership, dispatch_uid="epoch-save-Membership")
+    post_delete.connect(_deleted, sender=Membership, dispatch_uid="epoch-delete-Membership")
     post_delete.connect(_deleted, sender=Session, dispatch_uid="epoch-delete-Session")

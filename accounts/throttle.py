@@ -26,6 +26,8 @@ class Rule:
 PAIR = Rule(5, 5 * 60)  # one name from one address
 NAME = Rule(30, 15 * 60)  # one name from everywhere
 ADDRESS = Rule(60, 15 * 60)  # all names from one address
+FACTOR = Rule(5, 5 * 60)  # codes of one person, whose password was right
+FACTOR_DAY = Rule(50, 24 * 3600)  # of a day: with three codes valid at once, 150 of a million
 
 
 class TooMany(Exception):
@@ -48,9 +50,32 @@ def wait_s(username: str, address: str) -> int:
     return max((left_s for (tries, left_s), rule in states if tries >= rule.tries), default=0)
 
 
+def attempt_factor(user_id: int) -> None:
+    """Count one attempt at a second factor before it is looked at. Raises: TooMany."""
+    count(f"factor:{user_id}", FACTOR)
+    count(f"factor-day:{user_id}", FACTOR_DAY)
+
+
+def forgive_factor(user_id: int) -> None:
+    """Forget the attempts of who has shown a factor: whoever guesses never gets here."""
+    _forget([f"factor:{user_id}", f"factor-day:{user_id}"])
+
+
 def forgive(username: str, address: str) -> None:
-    """Forget the attempts of a name that has signed in; those of the address stay."""
-    names = [name for name, rule in _counters(username, address) if rule is not ADDRESS]
+    """Forget the attempts of a name that has signed in; of the address, this one alone."""
+    counters = _counters(username, address)
+    _forget([name for name, rule in counters if rule is not ADDRESS])
+    for name, rule in counters:
+        if rule is ADDRESS:
+            give_back(name, rule)
+
+
+def give_back(name: str, rule: Rule) -> None:
+    """Uncount one try, which was no failure."""
+    _add(name, rule, -1)
+
+
+def _forget(names: list[str]) -> None:
     try:
         with connections.in_thread() as client:
             client.delete(*(PREFIX + name for name in names))
@@ -79,16 +104,16 @@ def _digest(text: str) -> str:
     return hashlib.sha256(text.encode(errors="replace")).hexdigest()[:32]
 
 
-def _add(name: str, rule: Rule) -> tuple[int, int]:
+def _add(name: str, rule: Rule, more: int = 1) -> tuple[int, int]:
     """Return the tries of this window and the seconds that it lasts."""
     try:
         with connections.in_thread() as client, client.pipeline() as pipe:
-            pipe.incr(PREFIX + name)
+            pipe.incrby(PREFIX + name, more)
             pipe.expire(PREFIX + name, rule.window_s, nx=True)
             pipe.ttl(PREFIX + name)
             tries, _, left_s = pipe.execute()
     except connections.Away:
-        return _local.add(name, rule)
+        return _local.add(name, rule, more)
     return int(tries), int(left_s)
 
 
@@ -110,13 +135,13 @@ class _Local:
         self._lock = threading.Lock()
         self._windows: dict[str, tuple[int, float]] = {}  # tries, end
 
-    def add(self, name: str, rule: Rule) -> tuple[int, int]:
+    def add(self, name: str, rule: Rule, more: int) -> tuple[int, int]:
         now = time.monotonic()
         with self._lock:
             self._windows = {n: window for n, window in self._windows.items() if window[1] > now}
             tries, ends = self._windows.get(name, (0, now + rule.window_s))
-            self._windows[name] = tries + 1, ends
-        return tries + 1, math.ceil(ends - now)
+            self._windows[name] = tries + more, ends
+        return tries + more, math.ceil(ends - now)
 
     def look(self, name: str) -> tuple[int, int]:
         now = time.monotonic()

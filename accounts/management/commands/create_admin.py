@@ -1,13 +1,11 @@
 """`manage.py create_admin --username U`: the password comes from the prompt or from stdin."""
 
-import getpass
-import sys
 from typing import Any
 
 from django.core.management.base import CommandError, CommandParser
 
 from accounts import people
-from accounts.commands import HubCommand
+from accounts.commands import HubCommand, new_password
 from accounts.models import User
 
 
@@ -24,20 +22,7 @@ class Command(HubCommand):
                 f" new password with: python3 manage.py changepassword {username}"
             )
         try:
-            people.create(username, _password(), role=User.Role.ADMIN)
+            people.create(username, new_password(), role=User.Role.ADMIN)
         except people.PersonRefused as error:
             raise CommandError(str(error)) from None
         self.stdout.write(f"Admin {username} created: sign in with this name and the password.")
-
-
-def _password() -> str:
-    if not sys.stdin.isatty():
-        if not (given := sys.stdin.readline().rstrip("\r\n")):
-            raise CommandError(
-                "No password was given: type one at the prompt, or send it on stdin."
-            )
-        return given
-    password = getpass.getpass("Password: ")
-    if password != getpass.getpass("Once more: "):
-        raise CommandError("The two passwords differ.")
-    return password

@@ -8,7 +8,7 @@ from django.utils import timezone
 
 from accounts import keys, principals, scopes
 from accounts.commands import HubCommand
-from accounts.models import User
+from accounts.models import Team, User
 
 MAX_DAYS = 3650
 
@@ -17,8 +17,9 @@ class Command(HubCommand):
     help = "Issue an API key and print it; it cannot be shown again."
 
     def add_arguments(self, parser: CommandParser) -> None:
-        names = ", ".join(scopes.SCOPES)
+        names = ", ".join([*scopes.SCOPES, *scopes.WIDE])
         parser.add_argument("--user", required=True, help="who owns the key")
+        parser.add_argument("--team", help="one of the owner's teams; default: the first")
         parser.add_argument("--name", required=True, help="what the key is for")
         parser.add_argument("--scope", action="append", help=f"may be repeated; one of: {names}")
         parser.add_argument("--model", action="append", default=[], help="allow this model only")
@@ -35,6 +36,7 @@ class Command(HubCommand):
                 name,
                 given["scope"],
                 by=principals.operator_for(owner),
+                team=_team(given["team"]),
                 expires_at=_expiry(given["expires_days"]),
                 models=given["model"],
                 networks=given["network"],
@@ -42,6 +44,15 @@ class Command(HubCommand):
         except keys.KeyRefused as error:
             raise CommandError(str(error)) from None
         self.stdout.write(plaintext)
+
+
+def _team(name: str | None) -> Team | None:
+    if name is None:
+        return None
+    found = Team.objects.filter(name=name).first()
+    if found is None:
+        raise CommandError(f"There is no team named {name}.")
+    return found
 
 
 def _expiry(days: int | None) -> dt.datetime | None:

@@ -1,40 +1,23 @@
-"""`/api/v1/keys` and `/api/v1/me`: list, issue and revoke keys; say who asks."""
+"""`/api/v1/keys`: list, issue, rotate and revoke keys."""
 
+import datetime as dt
 from typing import Any, cast
 
 from django.http import Http404
-from django.urls import path
 from drf_spectacular.utils import extend_schema
 from rest_framework import serializers
-from rest_framework.pagination import PageNumberPagination
 from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.views import APIView
 
-from accounts import keys
+from accounts import key_rules, keys
+from accounts.api.lookups import team_in
+from accounts.api.pages import Pages
 from accounts.models import ApiKey, User
-from accounts.permissions import ANYONE, principal_of
+from accounts.permissions import principal_of
 from accounts.strict import Strict
 
 KEY_STATES = ["active", "expired", "revoked"]
-
-
-class Pages(PageNumberPagination):
-    """`?page=2&page_size=50`."""
-
-    page_size = 50
-    page_size_query_param = "page_size"
-    max_page_size = 500
-    query = ("page", page_size_query_param)
-
-    def get_page_size(self, request: Request) -> int | None:
-        """Raises: ValidationError, where DRF itself would take another size and say nothing."""
-        given = request.query_params.get(self.page_size_query_param, "1")
-        fits = given.isascii() and given.isdigit() and len(given) <= 4
-        if not fits or not 1 <= int(given) <= self.max_page_size:
-            reason = f"it must be a whole number from 1 to {self.max_page_size}"
-            raise serializers.ValidationError({self.page_size_query_param: [reason]})
-        return super().get_page_size(request)
 
 
 class KeyView(serializers.Serializer[ApiKey]):
@@ -44,6 +27,7 @@ class KeyView(serializers.Serializer[ApiKey]):
     prefix = serializers.CharField()
     name = serializers.CharField()
     owner = serializers.CharField(source="owner.username")
+    team = serializers.CharField(source="team.name", help_text="Whose objects and limits it has.")
     state = serializers.ChoiceField(choices=KEY_STATES)
     scopes = serializers.ListField(child=serializers.CharField())
     models = serializers.ListField(child=serializers.CharField(), source="models_allowed")
@@ -52,6 +36,13 @@ class KeyView(serializers.Serializer[ApiKey]):
     expires_at = serializers.DateTimeField(allow_null=True)
     revoked_at = serializers.DateTimeField(allow_null=True)
     last_used_at = serializers.DateTimeField(allow_null=True)
+    last_used_from = serializers.CharField(allow_null=True, help_text="The address.")
+    follows = serializers.CharField(
+        source="follows.public_id",
+        allow_null=True,
+        default=None,
+        help_text="The key that it was rotated from.",
+    )
 
 
 class IssuedKey(KeyView):
@@ -59,43 +50,49 @@ class IssuedKey(KeyView):
 
 
 class NewKey(Strict):
-    name = serializers.CharField(max_length=keys.NAME_CHARS)
+    name = serializers.CharField(max_length=key_rules.NAME_CHARS)
     scopes = serializers.ListField(
         child=serializers.CharField(max_length=64), max_length=64, required=False
     )
     models = serializers.ListField(
-        child=serializers.CharField(max_length=keys.MODEL_CHARS),
-        max_length=keys.MAX_ENTRIES,
+        child=serializers.CharField(max_length=key_rules.MODEL_CHARS),
+        max_length=key_rules.MAX_ENTRIES,
         required=False,
         help_text="Allow these models only; empty: every model.",
     )
     networks = serializers.ListField(
         child=serializers.CharField(max_length=64),
-        max_length=keys.MAX_ENTRIES,
+        max_length=key_rules.MAX_ENTRIES,
         required=False,
         help_text="Allow these addresses or ranges only, such as 10.0.0.0/8.",
     )
     expires_at = serializers.DateTimeField(required=False, allow_null=True)
     user = serializers.CharField(
-        max_length=150, required=False, help_text="Who owns the key; default: the caller."
+        max_length=150,
+        required=False,
+        help_text="Who owns the key, a person or a service account; default: the caller.",
+    )
+    team = serializers.CharField(
+        max_length=64, required=False, help_text="One of the owner's teams; default: the first."
     )
 
 
-class Me(serializers.Serializer[Any]):
-    username = serializers.CharField()
-    role = serializers.CharField()
-    scopes = serializers.ListField(child=serializers.CharField())
-    key = serializers.CharField(allow_null=True, help_text="The key's id; null for a session.")
-    models = serializers.ListField(child=serializers.CharField(), allow_null=True)
+class Rotation(Strict):
+    overlap_s = serializers.IntegerField(
+        min_value=0,
+        max_value=int(keys.LONGEST_OVERLAP.total_seconds()),
+        default=0,
+        help_text="How long the old key works on.",
+    )
 
 
 class Keys(APIView):
-    scopes = {"GET": "keys:manage", "POST": "keys:manage"}
+    scopes = {"GET": "keys:read", "POST": "keys:write"}
     query = {"GET": Pages.query}
 
     @extend_schema(responses=KeyView(many=True), operation_id="keys_list")
     def get(self, request: Request) -> Response:
-        """List keys, newest first: one's own, or everyone's with users:manage."""
+        """List keys, newest first: one's own and one's team's, or everyone's with admin:users."""
         pages = Pages()
         rows = pages.paginate_queryset(keys.listing(principal_of(request)), request, self)
         return pages.get_paginated_response([KeyView(row).data for row in rows or []])
@@ -111,6 +108,7 @@ class Keys(APIView):
             asked["name"],
             asked.get("scopes"),
             by=principal_of(request),
+            team=team_in(request, asked.get("team")),
             expires_at=asked.get("expires_at"),
             models=asked.get("models", ()),
             networks=asked.get("networks", ()),
@@ -120,7 +118,7 @@ class Keys(APIView):
 
 
 class Key(APIView):
-    scopes = {"GET": "keys:manage", "DELETE": "keys:manage"}
+    scopes = {"GET": "keys:read", "DELETE": "keys:write"}
 
     @extend_schema(responses=KeyView, operation_id="keys_retrieve")
     def get(self, request: Request, public_id: str) -> Response:
@@ -135,22 +133,19 @@ class Key(APIView):
         return Response(KeyView(key).data)
 
 
-class WhoAmI(APIView):
-    scopes = {"GET": ANYONE}
+class Rotate(APIView):
+    scopes = {"POST": "keys:write"}
 
-    @extend_schema(responses=Me)
-    def get(self, request: Request) -> Response:
-        """Say who this credential is and what it may do."""
-        who = principal_of(request)
-        return Response(
-            {
-                "username": who.username,
-                "role": who.role,
-                "scopes": sorted(who.scopes),
-                "key": who.key_id,
-                "models": None if who.models is None else sorted(who.models),
-            }
-        )
+    @extend_schema(request=Rotation, responses={201: IssuedKey})
+    def post(self, request: Request, public_id: str) -> Response:
+        """Make a key that may do the same; the old one ends now, or after the overlap."""
+        key = _visible(request, public_id)
+        wanted = Rotation(data=request.data)
+        wanted.is_valid(raise_exception=True)
+        overlap = dt.timedelta(seconds=wanted.validated_data["overlap_s"])
+        new, plaintext = keys.rotate(key, principal_of(request), overlap)
+        body = {**KeyView(new).data, "key": plaintext}
+        return Response(body, status=201, headers={"Cache-Control": "no-store"})
 
 
 def _owner(request: Request, username: str | None) -> User:
@@ -159,8 +154,10 @@ def _owner(request: Request, username: str | None) -> User:
     if username is None or username == who.username:
         return User.objects.get(pk=who.user_id)
     owner = User.objects.filter(username=username, is_active=True).first()
-    if not who.allows("users:manage"):
-        raise keys.NotHeld("Issuing keys for someone else needs the scope users:manage.", "user")
+    if owner is not None and owner.is_service and owner.team_id in who.manages:
+        return owner
+    if not who.allows("admin:users"):
+        raise keys.NotHeld("Issuing keys for someone else needs the scope admin:users.", "user")
     if owner is None:
         raise keys.KeyRefused(f"There is no active user named {username}.", "user")
     return owner
@@ -171,10 +168,3 @@ def _visible(request: Request, public_id: str) -> ApiKey:
     if key is None:
         raise Http404
     return key
-
-
-urlpatterns = [
-    path("keys", Keys.as_view(), name="api-keys"),
-    path("keys/<slug:public_id>", Key.as_view(), name="api-key"),
-    path("me", WhoAmI.as_view(), name="api-me"),
-]

@@ -1,0 +1,1 @@
+"""Accounts under /api/v1: one module per noun, addresses in `urls`."""

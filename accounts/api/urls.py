@@ -1,0 +1,71 @@
+"""What accounts serves under /api/v1."""
+
+from django.urls import path
+
+from accounts.api import (
+    applications,
+    audit,
+    keys,
+    limits,
+    me,
+    providers,
+    roles,
+    service_accounts,
+    teams,
+    tokens,
+    usage,
+    users,
+)
+
+urlpatterns = [
+    path("keys", keys.Keys.as_view(), name="api-keys"),
+    path("keys/<slug:public_id>", keys.Key.as_view(), name="api-key"),
+    path("keys/<slug:public_id>/rotate", keys.Rotate.as_view(), name="api-key-rotate"),
+    path("auth/token", tokens.Token.as_view(), name="api-token"),
+    path("auth/refresh", tokens.Refreshed.as_view(), name="api-token-refresh"),
+    path("auth/revoke", tokens.Revoked.as_view(), name="api-token-revoke"),
+    path("limits", limits.AllLimits.as_view(), name="api-limits"),
+    path("limits/own", limits.OwnLimits.as_view(), name="api-limits-own"),
+    path(
+        "limits/everyone",
+        limits.OneLimit.as_view(),
+        {"kind": "everyone"},
+        name="api-limits-everyone",
+    ),
+    path("limits/<slug:kind>/<path:name>", limits.OneLimit.as_view(), name="api-limit"),
+    path("audit", audit.Audit.as_view(), name="api-audit"),
+    path("audit/export", audit.Export.as_view(), name="api-audit-export"),
+    path("audit/verify", audit.Verify.as_view(), name="api-audit-verify"),
+    path("me", me.WhoAmI.as_view(), name="api-me"),
+    path("applications", applications.Applications.as_view(), name="api-applications"),
+    path(
+        "applications/<str:client_id>",
+        applications.OneApplication.as_view(),
+        name="api-application",
+    ),
+    path("providers", providers.Providers.as_view(), name="api-providers"),
+    path("providers/<slug:slug>", providers.OneProvider.as_view(), name="api-provider"),
+    path("prices", usage.Prices.as_view(), name="api-prices"),
+    path("prices/<path:model>", usage.OnePrice.as_view(), name="api-price"),
+    path("usage", usage.UsageSums.as_view(), name="api-usage"),
+    path("usage/csv", usage.UsageFile.as_view(), name="api-usage-csv"),
+    path("usage/requests", usage.UsageRequests.as_view(), name="api-usage-requests"),
+    path("roles", roles.Roles.as_view(), name="api-roles"),
+    path("roles/<str:name>", roles.OneRole.as_view(), name="api-role"),
+    path(
+        "service_accounts",
+        service_accounts.ServiceAccounts.as_view(),
+        name="api-service-accounts",
+    ),
+    path(
+        "service_accounts/<str:name>",
+        service_accounts.ServiceAccount.as_view(),
+        name="api-service-account",
+    ),
+    path("teams", teams.Teams.as_view(), name="api-teams"),
+    path("teams/<str:name>", teams.OneTeam.as_view(), name="api-team"),
+    path("teams/<str:name>/members", teams.Members.as_view(), name="api-members"),
+    path("teams/<str:name>/members/<str:username>", teams.Member.as_view(), name="api-member"),
+    path("users", users.Users.as_view(), name="api-users"),
+    path("users/<str:username>", users.OneUser.as_view(), name="api-user"),
+]
