@@ -1,0 +1,1 @@
+"""What training adds to the API: routes under /v1."""

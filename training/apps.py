@@ -1,0 +1,8 @@
+"""Training: data becomes a model."""
+
+from django.apps import AppConfig
+
+
+class TrainingConfig(AppConfig):
+    name = "training"
+    default_auto_field = "django.db.models.BigAutoField"

@@ -1,0 +1,156 @@
+"""From what was asked and the data at hand to a recipe, with what it takes. Called by `jobs` and `plans`."""
+
+import contextlib
+import functools
+import shutil
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import msgspec
+from django.conf import settings
+
+from inference.errors import DiskFull, InvalidValue, NodeUnavailable
+from training import claims, shelf
+from training.models import DataSetVersion
+from training.recipes import facts, memory, resolve, shapes
+
+LONGEST_UNSAID = 1024  # tokens of a row, where nobody said how long it may be
+TEMPLATE_TOKENS = 64  # that a template may add to a row
+CHARACTERS_PER_TOKEN = 3
+LEAST = facts.Rows(rows=1, tokens=8, longest_tokens=8, supervised_tokens=1)
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """`rows` are as they probably are; `need` is counted with them."""
+
+    resolved: resolve.Resolved
+    base: facts.Base
+    rows: facts.Rows
+    machine: facts.Machine
+    need: memory.Need
+    disk_bytes: int
+
+    @property
+    def fits(self) -> bool:
+        limit = self.machine.memory_bytes
+        return limit is None or self.need.total <= limit
+
+    def changes(self) -> list[dict[str, Any]]:
+        """Give changes of the recipe with which it would fit, the gentlest first."""
+        return resolve.changes_that_fit(self.resolved.recipe, self.base, self.rows, self.machine)
+
+
+def defaults() -> dict[str, Any]:
+    """Give what `training_config` of config/hub.json says, in a recipe's names."""
+    said = msgspec.to_builtins(settings.HUB_CONFIG.training_config)
+    return shapes.defaults_of({name: value for name, value in said.items() if value is not None})
+
+
+def machine_now() -> facts.Machine:
+    """Give what the node lends at most; without a node, a machine that nothing is known of."""
+    try:
+        return claims.machine()
+    except NodeUnavailable:
+        return facts.Machine(device="cuda" if settings.HUB_DEVICE == "cuda" else "cpu")
+
+
+def at_least(asked: shapes.Asked, folder: Path, machine: facts.Machine, where: str) -> Found:
+    """Resolve before the data is known, as if it were next to nothing. Raises: InvalidValue."""
+    return _found(asked, facts.read_base(folder), LEAST, LEAST, machine, where)
+
+
+def of_version(
+    asked: shapes.Asked,
+    folder: Path,
+    version: DataSetVersion,
+    machine: facts.Machine,
+    where: str = "training_config",
+) -> Found:
+    """Resolve for data that has been checked. Raises: InvalidValue."""
+    base = facts.read_base(folder)
+    surely, probably = _rows(version, base)
+    return _found(asked, base, surely, probably, machine, where)
+
+
+def _found(
+    asked: shapes.Asked,
+    base: facts.Base,
+    surely: facts.Rows,
+    probably: facts.Rows,
+    machine: facts.Machine,
+    where: str,
+) -> Found:
+    """`surely` decides how long rows may be, so that none is cut; `probably` what they take."""
+    resolved = resolve.resolve(asked, base, surely, machine, defaults(), where)
+    longest = min(probably.longest_tokens, resolved.recipe.max_length)
+    learned = max(1, longest * probably.supervised_tokens // max(probably.tokens, 1))
+    need = memory.need(base, resolved.recipe, longest, learned, machine)
+    disk_bytes = memory.disk_bytes(base, resolved.recipe)
+    return Found(resolved, base, probably, machine, need, disk_bytes)
+
+
+def _rows(version: DataSetVersion, base: facts.Base) -> tuple[facts.Rows, facts.Rows]:
+    """Count them as the check did, or else by their bytes: no token is shorter than one."""
+    report = shelf.report(version.pk)
+    if report is not None and report.lengths is not None:
+        known = report.lengths
+        rows = facts.Rows(
+            rows=version.train_rows,
+            tokens=known.total,
+            longest_tokens=known.longest,
+            supervised_tokens=known.supervised,
+        )
+        return rows, rows
+    most, longest = min(base.context_tokens, LONGEST_UNSAID), 0
+    with contextlib.suppress(FileNotFoundError):
+        longest = _longest_bytes(version.train_path())
+    tokens = max(1, version.characters // CHARACTERS_PER_TOKEN)
+    surely = facts.Rows(
+        rows=version.train_rows,
+        tokens=tokens,
+        longest_tokens=min(most, longest + TEMPLATE_TOKENS),
+        supervised_tokens=max(1, tokens // 2),
+    )
+    likely = min(most, longest // CHARACTERS_PER_TOKEN + TEMPLATE_TOKENS)
+    return surely, msgspec.structs.replace(surely, longest_tokens=likely)
+
+
+@functools.lru_cache(maxsize=1024)
+def _longest_bytes(file: Path) -> int:
+    """Of a row. A version's file never changes, and may be large: it is read once."""
+    with file.open("rb") as lines:
+        return max(map(len, lines), default=0)
+
+
+def refuse_too_large(found: Found, where: str = "training_config") -> None:
+    """Raises: InvalidValue, with what would fit; DiskFull."""
+    if not found.fits:
+        offers = found.changes()
+        hint = (
+            f"with {_said(offers[0]['change'])} it would fit" if offers else "choose a smaller base"
+        )
+        words = (
+            f"The training needs {_gb(found.need.total)} of memory, and the node lends"
+            f" {_gb(found.machine.memory_bytes or 0)} at most: {hint}."
+        )
+        raise InvalidValue(words, param=where)
+    free = free_disk()
+    if found.disk_bytes > free:
+        raise DiskFull(
+            f"checkpoints and result take {_gb(found.disk_bytes)}, and the disk of the data folder"
+            f" has {_gb(free)} left; free some, or keep fewer with keep_checkpoints"
+        )
+
+
+def free_disk() -> int:
+    return shutil.disk_usage(settings.HUB_DATA).free
+
+
+def _said(change: dict[str, Any]) -> str:
+    return ", ".join(f"{name} {value}" for name, value in change.items())
+
+
+def _gb(size: int) -> str:
+    return f"{size / 1e9:.2f} GB"

@@ -1,0 +1,1 @@
+"""The training process: one for each job, without Django, secrets or network."""

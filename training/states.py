@@ -1,0 +1,66 @@
+"""How a job's state changes: by compare-and-set, with an event and a row of the audit log each."""
+
+import datetime as dt
+from typing import Any
+
+from django.db import transaction
+from django.db.models import F
+from django.utils import timezone
+
+from accounts import audit, quotas
+from training.models import Job, JobEvent
+
+State = Job.State
+MINUTES: quotas.Kind = "training_minutes"
+
+
+def move(job: Job, old: frozenset[State] | set[State], new: State, **fields: Any) -> bool:
+    """Change the state if it is one of `old`, and tell whether it was; the row at hand is read anew."""
+    before = job.state
+    if new in Job.OVER:
+        fields |= {"ended_at": timezone.now(), "wish": "", "reason": ""}
+    with transaction.atomic():
+        is_moved = bool(Job.objects.filter(pk=job.pk, state__in=old).update(state=new, **fields))
+        if is_moved:
+            why = fields.get("error_message") or fields.get("reason") or ""
+            level = "error" if new == State.FAILED else "info"
+            tell(job, "state", f"The job is {new}. {why}".strip(), level, {"state": str(new)})
+            if new in Job.OVER:
+                quotas.settle(MINUTES, job.pk, _minutes(job))
+            after = {"state": str(new), "reason": why}
+            audit.record(
+                "job.move", "job", job.pk, pk=job.pk, before={"state": before}, after=after
+            )
+    job.refresh_from_db()
+    return is_moved
+
+
+def tell(
+    job: Job,
+    kind: str,
+    message: str,
+    level: str = "info",
+    data: dict[str, Any] | None = None,
+    at: dt.datetime | None = None,
+) -> None:
+    """Add an event. Call it inside a transaction: the counter's row is locked to its end."""
+    Job.objects.filter(pk=job.pk).update(last_seq=F("last_seq") + 1)
+    seq = Job.objects.values_list("last_seq", flat=True).get(pk=job.pk)
+    JobEvent.objects.create(
+        job=job,
+        seq=seq,
+        type=kind,
+        message=message,
+        level=level,
+        data=data or {},
+        at=at or timezone.now(),
+    )
+
+
+def _minutes(job: Job) -> int:
+    """Count what its processes took, each minute that was begun."""
+    now = timezone.now()
+    took = sum(
+        ((one.ended_at or now) - one.started_at).total_seconds() for one in job.attempts.all()
+    )
+    return -int(-took // 60)
