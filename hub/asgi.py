@@ -15,11 +15,14 @@ from hub import checks, database  # noqa: E402
 from hub.dashboard.routing import websocket_urlpatterns  # noqa: E402
 from hub.hints import WrongBase  # noqa: E402
 from hub.middleware import App, BodyLimit, Receive, RequestIds, Scope, Send  # noqa: E402
-from hub.sockets import SameOrigin  # noqa: E402
+from hub.sockets import Routed, SameOrigin  # noqa: E402
 from hub.static import StaticFiles  # noqa: E402
+from inference.api.app import ROUTES  # noqa: E402
 from inference.api.app import application as api  # noqa: E402
+from training.api.routes import ROUTES as TRAINING_ROUTES  # noqa: E402
 
 checks.refuse_bad_configuration()
+ROUTES.add(*TRAINING_ROUTES)
 held_database = database.hold_open(settings.DATABASES["default"])
 
 
@@ -47,7 +50,8 @@ def _http() -> App:
 
 
 def _websocket() -> App:
-    return SameOrigin(AuthMiddlewareStack(URLRouter(websocket_urlpatterns)))
+    inside = AuthMiddlewareStack(URLRouter(websocket_urlpatterns))
+    return SameOrigin(Routed(inside, websocket_urlpatterns))
 
 
 application = RequestIds(ProtocolTypeRouter({"http": _http(), "websocket": _websocket()}))

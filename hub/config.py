@@ -57,17 +57,33 @@ class RateLimits(Section, frozen=True):
 
 
 class TrainingConfig(Section, frozen=True):
-    """Defaults of a training job; a job may override each."""
+    """Defaults of a training job, each of which may override it; None: resolved for the job at hand."""
 
-    learning_rate: Annotated[float, msgspec.Meta(gt=0, le=1)] = 2e-4
-    num_epochs: Annotated[float, msgspec.Meta(gt=0, le=1000)] = 3
-    batch_size: Count = 4
-    gradient_accumulation_steps: Count = 1
-    max_length: Annotated[int, msgspec.Meta(ge=16)] = 1024
-    lora_rank: Annotated[int, msgspec.Meta(ge=1, le=1024)] = 16
-    lora_alpha: Annotated[float, msgspec.Meta(gt=0)] = 32
-    lora_dropout: Annotated[float, msgspec.Meta(ge=0, lt=1)] = 0.05
-    seed: Annotated[int, msgspec.Meta(ge=0)] = 42
+    learning_rate: Annotated[float, msgspec.Meta(gt=0, le=1)] | None = None
+    num_epochs: Annotated[float, msgspec.Meta(gt=0, le=1000)] | None = None
+    batch_size: Annotated[int, msgspec.Meta(ge=1, le=1024)] | None = None
+    gradient_accumulation_steps: Annotated[int, msgspec.Meta(ge=1, le=4096)] | None = None
+    max_length: Annotated[int, msgspec.Meta(ge=16, le=1_048_576)] | None = None
+    lora_rank: Annotated[int, msgspec.Meta(ge=1, le=1024)] | None = None
+    lora_alpha: Annotated[float, msgspec.Meta(gt=0, le=4096)] | None = None
+    lora_dropout: Annotated[float, msgspec.Meta(ge=0, lt=1)] | None = None
+    seed: Annotated[int, msgspec.Meta(ge=0, lt=2**31)] | None = None
+
+
+class SignOn(Section, frozen=True):
+    """An OpenID provider by file; those of the page lie in the database."""
+
+    name: Annotated[str, msgspec.Meta(pattern="^[a-z0-9-]{1,40}$")]
+    issuer: Name
+    client_id: Name
+    title: str = ""
+    client_secret_file: str = ""
+    group_claim: str = "groups"
+    roles: dict[Name, Name] = {}  # group -> role
+    teams: dict[Name, Name] = {}
+    default_role: str = ""
+    makes_accounts: bool = True
+    vouches_factor: bool = False
 
 
 class HubConfig(Section, frozen=True):
@@ -75,6 +91,7 @@ class HubConfig(Section, frozen=True):
     rate_limits: RateLimits = RateLimits()
     model_mapping: dict[Name, Name] = {}  # a name that clients use -> a model or alias
     training_config: TrainingConfig = TrainingConfig()
+    single_sign_on: list[SignOn] = []
 
 
 class ConfigError(ValueError):
@@ -121,6 +138,16 @@ def parse(content: bytes) -> HubConfig:
     if messages:
         raise ConfigError(messages)
     return HubConfig(**sections)
+
+
+def flat(config: HubConfig) -> dict[str, Any]:
+    """Give what it says as JSON has it, by `section.field`; a list or a mapping of names stays whole."""
+    tree = msgspec.to_builtins(config)
+    found: dict[str, Any] = {}
+    for section, value in tree.items():
+        is_whole = not isinstance(getattr(config, section), Section)
+        found |= {section: value} if is_whole else {f"{section}.{k}": v for k, v in value.items()}
+    return found
 
 
 def _place(section: str, message: str) -> str:

@@ -15,6 +15,7 @@ from typing import Literal, TypeVar
 
 PREFIX = "AI_HUB_"
 NOT_OURS = (PREFIX + "TEST_", PREFIX + "KEY")  # the tests' own, and a client's in our examples
+KNOWN_ELSEWHERE = frozenset({"MLFLOW_TRACKING_URI"})  # under the name that its own project gave it
 # As the pages count: 24G are 24 GB of 10^9 bytes; 24Gi, or 24GiB, are the larger ones of 2^30.
 UNITS_BYTES = {
     "": 1,
@@ -51,12 +52,16 @@ asked: set[str] = set()  # names that were read: all others are nobody's
 in_effect: dict[str, Setting] = {}
 
 
+def full(name: str) -> str:
+    return name if name.removesuffix("_FILE") in KNOWN_ELSEWHERE else PREFIX + name
+
+
 def raw(name: str) -> str | None:
     """Give the text of AI_HUB_<name>, or of the file that AI_HUB_<name>_FILE names."""
     asked.add(name)
-    direct, file_name = os.environ.get(PREFIX + name), os.environ.get(f"{PREFIX}{name}_FILE")
+    direct, file_name = os.environ.get(full(name)), os.environ.get(f"{full(name)}_FILE")
     if direct and file_name:
-        _complain(name, f"is set together with {PREFIX}{name}_FILE; remove one of the two")
+        _complain(name, f"is set together with {full(name)}_FILE; remove one of the two")
         return direct
     if file_name:
         return _from_file(name, Path(file_name))
@@ -65,7 +70,7 @@ def raw(name: str) -> str | None:
 
 def unknown() -> dict[str, str]:
     """Give the variables that nothing reads, each with the nearest name that something does."""
-    known = {PREFIX + name + twin for name in asked for twin in ("", "_FILE")}
+    known = {full(name) + twin for name in asked for twin in ("", "_FILE")}
     mine = {name for name in os.environ if name.startswith(PREFIX)}
     strange = sorted(name for name in mine - known if not name.startswith(NOT_OURS))
     return {name: next(iter(get_close_matches(name, known, 1)), "") for name in strange}
@@ -196,7 +201,7 @@ def _parsed(
 
 def _kept(name: str, value: Value, show: Callable[[Value], str | None] = _shown) -> Value:
     """Remember what a page may show of a setting."""
-    in_effect[PREFIX + name] = Setting(PREFIX + name, show(value), _source(PREFIX + name))
+    in_effect[full(name)] = Setting(full(name), show(value), _source(full(name)))
     return value
 
 
@@ -216,6 +221,6 @@ def _from_file(name: str, file: Path) -> str | None:
 
 
 def _complain(name: str, message: str) -> None:
-    problem = Problem(PREFIX + name, message)
+    problem = Problem(full(name), message)
     if problem not in problems:
         problems.append(problem)

@@ -8,12 +8,16 @@ from django.http import Http404, JsonResponse
 from rest_framework import exceptions
 
 from accounts.authentication import Refused
-from accounts.keys import KeyRefused, NotHeld
+from accounts.denials import InTheWay, NotAllowed, Refusal
+from accounts.key_rules import NotHeld
+from accounts.limit_rows import NobodyThere
+from accounts.usage import NotYours
 from inference import errors, outages
 from inference.errors import HubError
 
 logger = logging.getLogger(__name__)
 
+NOTHING = "There is nothing here, or it is not yours to see."
 BY_STATUS: dict[int, type[HubError]] = {
     400: errors.InvalidRequest,
     401: errors.NotAuthenticated,
@@ -32,21 +36,42 @@ def handle(error: Exception, _context: dict[str, Any]) -> JsonResponse:
     hub_error = translate(error)
     if hub_error.status >= 500:
         logger.error("management call failed", exc_info=error)
-    return JsonResponse(body_of(hub_error), status=hub_error.status, headers=_headers(hub_error))
+    return answer(hub_error)
 
 
-def translate(error: Exception) -> HubError:
+def answer(error: HubError) -> JsonResponse:
+    return JsonResponse(body_of(error), status=error.status, headers=_headers(error))
+
+
+def translate(error: BaseException) -> HubError:
     """Name in the hub's own tree what DRF, Django or accounts raised."""
     if isinstance(error, HubError):
         return error
     if isinstance(error, exceptions.APIException):
         return _of_drf(error)
+    if isinstance(error, Refused) and error.kind == "factor":
+        return errors.SecondFactorNeeded(error.message, param="code")
     if isinstance(error, Refused):
         return BY_STATUS[error.status](error.message)
-    if isinstance(error, KeyRefused):
-        kind = errors.PermissionDenied if isinstance(error, NotHeld) else errors.InvalidValue
-        return kind(error.message, param=error.field)
-    return _of_django(error)
+    return _of_accounts(error) or _of_django(error)
+
+
+def _of_accounts(error: BaseException) -> HubError | None:
+    if isinstance(error, Refusal):
+        return _of_refusal(error)
+    if isinstance(error, NotYours):
+        return errors.PermissionDenied("Everybody's use is seen with the scope usage:all.")
+    return errors.NotFound(NOTHING) if isinstance(error, NobodyThere) else None
+
+
+def _of_refusal(error: Refusal) -> HubError:
+    kinds: dict[type[Exception], type[HubError]] = {
+        NotHeld: errors.PermissionDenied,
+        NotAllowed: errors.PermissionDenied,
+        InTheWay: errors.Conflict,
+    }
+    kind = kinds.get(type(error), errors.InvalidValue)
+    return kind(error.message, param=error.field or None)
 
 
 def _of_drf(error: exceptions.APIException) -> HubError:
@@ -58,9 +83,9 @@ def _of_drf(error: exceptions.APIException) -> HubError:
     return BY_STATUS.get(error.status_code, HubError)(str(error.detail))
 
 
-def _of_django(error: Exception) -> HubError:
+def _of_django(error: BaseException) -> HubError:
     if isinstance(error, Http404):
-        return errors.NotFound("There is nothing here, or it is not yours to see.")
+        return errors.NotFound(NOTHING)
     if isinstance(error, PermissionDenied):
         return errors.PermissionDenied("You may not do this.")
     if (outage := outages.of(error)) is not None:
@@ -69,15 +94,14 @@ def _of_django(error: Exception) -> HubError:
 
 
 def body_of(error: HubError) -> dict[str, Any]:
-    """Return OpenAI's envelope: always all four keys."""
-    return {
-        "error": {
-            "message": error.message,
-            "type": error.type,
-            "param": error.param,
-            "code": error.code,
-        }
+    """Return OpenAI's envelope: always all four keys, and details where there are figures."""
+    body = {
+        "message": error.sentence,
+        "type": error.type,
+        "param": error.param,
+        "code": error.code,
     }
+    return {"error": body if error.details is None else {**body, "details": error.details}}
 
 
 def _headers(error: HubError) -> dict[str, str]:

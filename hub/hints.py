@@ -12,7 +12,6 @@ from inference.errors import NotFound
 from inference.openai.errors import envelope
 
 PREFIX = "/v1"
-MISSED = frozenset(path.removeprefix(PREFIX) for path in ROUTES)
 
 
 class WrongBase:
@@ -31,7 +30,8 @@ class WrongBase:
 
 def _is_missed(path: str) -> bool:
     """A doubled prefix is missed too: /v1/v1/chat/completions."""
-    return path in MISSED or path.removeprefix(PREFIX) in ROUTES
+    found = ROUTES.find(PREFIX + path) or ROUTES.find(path.removeprefix(PREFIX))
+    return found is not None and not found.args
 
 
 def _is_program(scope: Scope) -> bool:

@@ -40,19 +40,53 @@ def load_or_make(folder: Path, name: str) -> str:
     return file.read_text(encoding="ascii").strip()
 
 
+def ring(folder: Path, name: str, given: str | None) -> list[str]:
+    """Give the keys of a ring, the newest first: of a variable, with commas, or of a file, by line.
+
+    Raises: OSError.
+    """
+    text = given or load_or_make(folder, name)
+    return [key for key in text.replace(",", " ").split() if key]
+
+
+def renew(folder: Path, name: str) -> str:
+    """Put a new key before those of a ring, and give it. Raises: OSError."""
+    key, file = random_key(), private_folder(folder) / name
+    _replace(file, [key, *file.read_text(encoding="ascii").split()])
+    return key
+
+
+def forget_old(folder: Path, name: str) -> int:
+    """Keep the newest key of a ring only; give how many went. Raises: OSError."""
+    file = folder / name
+    keys = file.read_text(encoding="ascii").split()
+    _replace(file, keys[:1])
+    return len(keys) - 1
+
+
+def _replace(file: Path, keys: list[str]) -> None:
+    draft = _draft(file, "\n".join(keys))
+    draft.replace(file)
+
+
 def _publish(file: Path, value: str) -> None:
-    draft = file.with_name(f".{file.name}.{secrets.token_hex(8)}")
-    handle = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, FILE_MODE)
-    with os.fdopen(handle, "w", encoding="ascii") as stream:
-        stream.write(value + "\n")
-        stream.flush()
-        os.fsync(stream.fileno())
+    draft = _draft(file, value)
     try:
         file.hardlink_to(draft)  # fails where another process was first
     except FileExistsError:
         pass
     finally:
         draft.unlink()
+
+
+def _draft(file: Path, value: str) -> Path:
+    draft = file.with_name(f".{file.name}.{secrets.token_hex(8)}")
+    handle = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, FILE_MODE)
+    with os.fdopen(handle, "w", encoding="ascii") as stream:
+        stream.write(value + "\n")
+        stream.flush()
+        os.fsync(stream.fileno())
+    return draft
 
 
 def open_to_others(folder: Path) -> list[Path]:

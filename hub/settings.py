@@ -7,7 +7,7 @@ from urllib.parse import urlsplit
 from csp.constants import NONE, SELF
 from django.utils.translation import gettext_lazy
 
-from hub import config, database, env, keyring, places, rest
+from hub import config, database, env, keyring, oauth_settings, places, rest
 
 BASE_DIR = Path(__file__).resolve().parent.parent
 
@@ -23,6 +23,7 @@ HUB_HF_ENDPOINT = env.url("HF_ENDPOINT", "https://huggingface.co", ("http", "htt
 HUB_PRIVATE_UPSTREAMS = env.choice("PRIVATE_UPSTREAMS", "refuse", ("allow", "refuse")) == "allow"
 HUB_REMOTE_IMAGES = env.choice("REMOTE_IMAGES", "refuse", ("fetch", "refuse")) == "fetch"
 HUB_FETCH_NETWORKS = env.networks("FETCH_NETWORKS")
+HUB_SIGN_ON_NETWORKS = env.networks("SIGN_ON_NETWORKS")
 HUB_RUNTIME = places.runtime_folder(HUB_DATA)
 HUB_SECRETS = HUB_DATA / "secrets"
 
@@ -36,12 +37,18 @@ HUB_MODEL_SIZE = env.choice("MODEL_SIZE", "small", ("small", "medium", "large"))
 HUB_MEMORY_LIMIT_BYTES = env.byte_size("MEMORY_LIMIT", low=64 * 10**6)  # 0: the node
 HUB_STANDBY = env.integer("STANDBY", 1, low=0, high=1)
 HUB_HANG_TIMEOUT_S = env.integer("HANG_TIMEOUT", 10, low=2, high=3600)
+HUB_CGROUP = env.text("CGROUP")
 HUB_VLLM_PYTHON = env.text("VLLM_PYTHON")
 HUB_NODE_ADDRESS = env.url("NODE_ADDRESS", f"unix:{HUB_RUNTIME / 'node.sock'}", ("unix", "tcp"))
 HUB_REDIS_IS_EMBEDDED = not env.raw("REDIS_URL")
 HUB_REDIS_URL = env.url(
     "REDIS_URL", f"unix://{HUB_RUNTIME / 'valkey.sock'}", ("redis", "rediss", "unix")
 )
+HUB_LIMITS_GRACE_S = env.integer("LIMITS_GRACE", 60, low=0, high=86_400)
+HUB_USAGE_DAYS = env.integer("USAGE_DAYS", 90, low=1, high=3650)
+HUB_AUDIT_DAYS = env.integer("AUDIT_DAYS", 0, low=0, high=36_500)  # 0: for ever
+HUB_CURRENCY = env.text("CURRENCY", "USD")
+HUB_MLFLOW_URI = env.url("MLFLOW_TRACKING_URI", "", ("http", "https"))  # empty: a server of our own
 HUB_MAX_BODY_BYTES = 16 * 1024 * 1024  # of every request that Django serves
 
 HUB_CONFIG_FILE = env.path("CONFIG", BASE_DIR / "config" / "hub.json")
@@ -53,12 +60,16 @@ except config.ConfigError as error:
 
 # --- secrets ------------------------------------------------------------------------------------
 
+HUB_OUTGOING = "hub.outgoing.call"  # how `accounts` asks sign-on providers
 HUB_KNOWN_MODELS = "inference.catalog.every_name"  # asked where a key names models
 SECRET_KEY = env.secret("SECRET_KEY") or keyring.load_or_make(HUB_SECRETS, "secret_key")
-HUB_KEY_PEPPER = (
-    env.secret("KEY_PEPPER") or keyring.load_or_make(HUB_SECRETS, "key_pepper")
-).encode()
-HUB_FIELD_KEY = (env.secret("FIELD_KEY") or keyring.load_or_make(HUB_SECRETS, "field_key")).encode()
+_pepper, _field_key = env.secret("KEY_PEPPER"), env.secret("FIELD_KEY")
+HUB_KEY_PEPPERS = [key.encode() for key in keyring.ring(HUB_SECRETS, "key_pepper", _pepper)]
+# Read again where a digest is made, and where a key is looked up.
+HUB_KEY_PEPPER_FILE = None if _pepper else HUB_SECRETS / "key_pepper"
+HUB_FIELD_KEYS = keyring.ring(HUB_SECRETS, "field_key", _field_key)
+# Read again where a value was sealed with a newer key than this process knows.
+HUB_FIELD_KEY_FILE = None if _field_key else HUB_SECRETS / "field_key"
 
 # --- Django -------------------------------------------------------------------------------------
 
@@ -78,6 +89,7 @@ AUTH_USER_MODEL = "accounts.User"
 INSTALLED_APPS = [
     # The development server; it imports twisted, so no other command pays for it.
     *(["daphne"] if "runserver" in sys.argv[1:2] else []),
+    "accounts",  # before Django's, two of whose commands are ours: the audit log hears of them
     "django.contrib.auth",
     "django.contrib.contenttypes",
     "django.contrib.sessions",
@@ -89,8 +101,9 @@ INSTALLED_APPS = [
     "channels",
     "csp",
     "django_prometheus",
-    "accounts",
+    "oauth2_provider",
     "inference",
+    "training",
     "hub",
 ]
 MIDDLEWARE = [
@@ -104,8 +117,10 @@ MIDDLEWARE = [
     "django.middleware.common.CommonMiddleware",
     "django.middleware.csrf.CsrfViewMiddleware",
     "django.contrib.auth.middleware.AuthenticationMiddleware",
+    "hub.acting.name_actor",
     # Deny by default: a view without a login must say so (login_not_required).
     "django.contrib.auth.middleware.LoginRequiredMiddleware",
+    "hub.sessions.KnownBrowser",
     "django.contrib.messages.middleware.MessageMiddleware",
     "django.middleware.clickjacking.XFrameOptionsMiddleware",
     "django_prometheus.middleware.PrometheusAfterMiddleware",
@@ -164,6 +179,9 @@ SESSION_COOKIE_AGE = 14 * 24 * 3600
 SESSION_COOKIE_SAMESITE = "Lax"
 SESSION_COOKIE_SECURE = CSRF_COOKIE_SECURE = _public.scheme == "https"
 SECURE_HSTS_SECONDS = 31_536_000 if _public.scheme == "https" else 0
+
+OAUTH2_PROVIDER_APPLICATION_MODEL = "accounts.Application"
+OAUTH2_PROVIDER = oauth_settings.OAUTH2_PROVIDER | {"OIDC_ISS_ENDPOINT": HUB_PUBLIC_URL}
 
 # --- what a browser may do ------------------------------------------------------------------------
 

@@ -1,11 +1,15 @@
 """The door of websockets: who may open one from a browser page, and how many."""
 
 from collections import Counter
+from collections.abc import Sequence
 from urllib.parse import urlsplit
 
 from django.conf import settings
 from django.http.request import split_domain_port, validate_host
+from django.urls import URLPattern
 
+from accounts import actors, notices
+from accounts.principals import Principal
 from hub.middleware import App, Receive, Scope, Send, header
 
 REFUSED = 4403  # close codes of the hub's own
@@ -29,7 +33,33 @@ class SameOrigin:
         if _may_enter(scope):
             await self.app(scope, receive, send)
         else:
+            refused(scope, "origin")
             await send({"type": "websocket.close", "code": REFUSED})
+
+
+class Routed:
+    """Close what no route is for: the router behind would raise."""
+
+    def __init__(self, app: App, routes: Sequence[URLPattern]) -> None:
+        self.app = app
+        self.routes = routes
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        path = scope["path"].removeprefix("/")
+        if any(route.resolve(path) is not None for route in self.routes):
+            await self.app(scope, receive, send)
+        else:
+            refused(scope, "path")
+            await send({"type": "websocket.close", "code": REFUSED})
+
+
+def refused(scope: Scope, reason: str, who: Principal | None = None) -> None:
+    """Tell the audit log of a socket that was not opened; what was called is not repeated there."""
+    address, request_id = (scope.get("client") or [None])[0], scope.get("request_id", "")
+    acting = (
+        actors.nobody(address, request_id) if who is None else actors.of(who, address, request_id)
+    )
+    notices.refused("socket.refuse", "socket", "", reason, acting)
 
 
 def _may_enter(scope: Scope) -> bool:

@@ -3,12 +3,16 @@
 from django.urls import URLPattern, URLResolver, include, path
 
 from hub import health, scrape
+from hub.dashboard.urls import oauth_urlpatterns
+from hub.dashboard.views.oauth import metadata
 
 urlpatterns: list[URLPattern | URLResolver] = [
     path("healthz", health.healthz, name="healthz"),
     path("readyz", health.readyz, name="readyz"),
     path("api/", include("hub.api_urls")),
     path("metrics", scrape.scrape, name="metrics"),
+    path("oauth/", include((oauth_urlpatterns, "oauth2_provider"))),
+    path(".well-known/oauth-authorization-server", metadata, name="oauth-metadata"),
     path("", include("hub.dashboard.urls")),
 ]
 

@@ -14,6 +14,7 @@ from uvicorn.protocols.http.httptools_impl import (
     RequestResponseCycle,
 )
 
+from accounts import ledger, shares
 from hub.lingering import Line
 from inference.errors import InvalidRequest
 from inference.openai.errors import envelope
@@ -171,5 +172,7 @@ def config(**overrides: Any) -> uvicorn.Config:
 
 def serve(descriptor: int | None) -> None:
     """Serve until SIGTERM, on a socket that the supervisor bound, or on one of its own."""
+    shares.announce()
+    ledger.of_process().start()
     server = uvicorn.Server(config())
     server.run(sockets=None if descriptor is None else [socket.socket(fileno=descriptor)])

@@ -8,13 +8,14 @@ from functools import cached_property
 import msgspec
 from django.conf import settings
 
+from accounts.principals import Principal
 from hub.config import ModelConfig
-from hub.dashboard import memory, rows, units
+from hub.dashboard import job_concerns, memory, rows, states, units
 from hub.dashboard.memory import DeviceMap
 from hub.dashboard.rows import ModelRow
+from hub.dashboard.states import State
 from hub.dashboard.watcher import Tick
-from inference import wire
-from inference.models import Model
+from inference import sight, wire
 
 LOW_DISK_BYTES = 2_000_000_000
 CROWDED = 8  # waiting requests of one model that want an operator's eye
@@ -28,7 +29,7 @@ SPARKS = ("tokens_per_s", "running", "used_bytes", "requests")
 class Concern:
     """Something that wants a decision; the template says it in words."""
 
-    kind: str  # node, model, queue, disk
+    kind: str  # node, model, queue, damage, job_failed, job_stuck, disk
     subject: str = ""
     reason: str = ""
     number: int = 0
@@ -45,15 +46,25 @@ class Bucket:
     waiting: int
 
 
-class Board:
-    """Read the database once, then only work on what was read."""
+@dataclass(frozen=True, slots=True)
+class Training:
+    """Memory that a training has, or waits for."""
 
-    def __init__(self, tick: Tick) -> None:
+    told: wire.ReservationStatus
+    title: str
+    state: State
+
+
+class Board:
+    """Read the database once, then only work on what was read: what is there for whoever looks."""
+
+    def __init__(self, tick: Tick, who: Principal) -> None:
         self.tick = tick
-        self.snapshot = tick.snapshot
-        self.rows = rows.listing(tick.snapshot)
-        self.n_models = Model.objects.count()
+        self.snapshot = sight.snapshot(tick.snapshot, who)
+        self.rows = rows.listing(self.snapshot, who)
+        self.n_models = sight.models(who).count()
         self.disk = shutil.disk_usage(settings.HUB_DATA)
+        self.job_concerns = job_concerns.of(who)
 
     @property
     def models(self) -> list[wire.ModelStatus]:
@@ -158,6 +169,12 @@ class Board:
         return self.snapshot.queue if self.snapshot else []
 
     @property
+    def trainings(self) -> list[Training]:
+        """Those that have memory, then those that wait for it."""
+        found = self.snapshot.reservations if self.snapshot else []
+        return [Training(one, states.title(one), states.of_training(one)) for one in found]
+
+    @property
     def pinned(self) -> list[str]:
         return [row.name for row in self.rows if row.model.settings.get("pinned")]
 
@@ -173,7 +190,11 @@ class Board:
 
     @cached_property
     def concerns(self) -> list[Concern]:
-        return [*self._node_concern(), *self._model_concerns(), *self._disk_concern()]
+        of_jobs = [
+            Concern(one.kind, one.job.pk, one.job.error_message, number=one.job.step)
+            for one in self.job_concerns
+        ]
+        return [*self._node_concern(), *self._model_concerns(), *of_jobs, *self._disk_concern()]
 
     def _node_concern(self) -> list[Concern]:
         return [] if self.snapshot else [Concern("node", reason=self.tick.problem)]
@@ -189,7 +210,12 @@ class Board:
             for row in self.rows
             if row.waiting >= CROWDED
         ]
-        return failed + crowded
+        damaged = [
+            Concern("damage", row.name, row.model.damage[0], row=row)
+            for row in self.rows
+            if row.model.damage
+        ]
+        return failed + crowded + damaged
 
     def _disk_concern(self) -> list[Concern]:
         free = self.disk.free

@@ -15,9 +15,10 @@ from django.http import QueryDict
 from django.urls import reverse
 from django.utils.translation import gettext_lazy as _
 
+from accounts.principals import Principal
 from hub.dashboard import rows, states, wording
 from hub.dashboard.rows import ModelRow
-from inference import live, wire
+from inference import live, sight, wire
 from inference.models import Model
 
 if TYPE_CHECKING:
@@ -160,8 +161,9 @@ def _use(group: str, status: wire.ModelStatus | None) -> tuple[int, tuple[int, i
 class Table:
     """One page of the catalog at one moment."""
 
-    def __init__(self, snapshot: wire.Snapshot | None, wish: Wish) -> None:
-        self.wish = wish
+    def __init__(self, snapshot: wire.Snapshot | None, wish: Wish, who: Principal) -> None:
+        self.wish, self._who = wish, who
+        snapshot = sight.snapshot(snapshot, who)
         self._known = {model.name: model for model in (snapshot.models if snapshot else [])}
         self._found = [*self._lines()]
 
@@ -170,7 +172,7 @@ class Table:
         wanted = Q(name__icontains=text) | Q(aliases__name__icontains=text) if text else Q()
         fields = ("pk", "name", "kind", "engine", "state", "size_bytes", "context_tokens")
         base = ("base__name", "report__attached")
-        rows = Model.objects.filter(wanted).distinct().values_list(*fields, *base)
+        rows = sight.models(self._who).filter(wanted).distinct().values_list(*fields, *base)
         for pk, name, kind, engine, state, size, context, base_name, attached in rows:
             status = live.status(name, base_name if attached else name, self._known)
             group = _group(state, status)
@@ -182,7 +184,7 @@ class Table:
     def rows(self) -> list[ModelRow]:
         start = (self.page - 1) * PAGE_ROWS
         wanted = [line.pk for line in self._ordered[start : start + PAGE_ROWS]]
-        return rows.of_keys(wanted, self._known)
+        return rows.of_keys(wanted, self._known, self._who)
 
     @cached_property
     def _ordered(self) -> list[Line]:
@@ -206,7 +208,7 @@ class Table:
 
     @cached_property
     def every_count(self) -> int:
-        return Model.objects.count()
+        return sight.models(self._who).count()
 
     @property
     def loaded_count(self) -> int:

@@ -16,16 +16,18 @@ from django.utils import translation
 
 from accounts.authentication import Refused, authenticate
 from accounts.principals import Principal
+from hub import sockets
 from hub.dashboard import panels, watcher
 from hub.dashboard.board import Board
 from hub.dashboard.panels import Panel
 from hub.dashboard.watcher import Tick, Watcher
+from hub.middleware import Receive, Scope, Send
 from hub.sockets import REFUSED, TOO_MANY, Places
 
 MAX_PANELS = 16
 _places = Places()
 
-Key = tuple[str, str, frozenset[str]]
+Key = tuple[str, str, frozenset[str], object]
 
 
 class Renderer:
@@ -34,7 +36,7 @@ class Renderer:
     def __init__(self) -> None:
         self._lock = asyncio.Lock()
         self._number = -1
-        self._board: Board | None = None
+        self._boards: dict[object, Board] = {}  # by what may be seen
         self._fragments: dict[Key, str] = {}
 
     async def fragments(
@@ -46,18 +48,20 @@ class Renderer:
             )
 
     def _render(self, tick: Tick, wanted: list[Panel], who: Principal, language: str) -> list[str]:
-        board = self._board_of(tick)
+        board = self._board_of(tick, who)
         return [self._fragment(panel, board, who, language) for panel in wanted]
 
-    def _board_of(self, tick: Tick) -> Board:
-        if self._board is None or self._number < tick.number:
+    def _board_of(self, tick: Tick, who: Principal) -> Board:
+        if self._number < tick.number:
+            self._boards, self._number, self._fragments = {}, tick.number, {}
+        if who.view not in self._boards:
             close_old_connections()
-            self._board, self._number, self._fragments = Board(tick), tick.number, {}
+            self._boards[who.view] = Board(tick, who)
             close_old_connections()
-        return self._board
+        return self._boards[who.view]
 
     def _fragment(self, panel: Panel, board: Board, who: Principal, language: str) -> str:
-        key = (panel.name, language, who.scopes)
+        key = (panel.name, language, who.scopes, who.view)
         if key not in self._fragments:
             self._fragments[key] = panels.render_push(panel, board, who, language)
         return self._fragments[key]
@@ -69,15 +73,26 @@ _renderers: WeakKeyDictionary[Watcher, Renderer] = WeakKeyDictionary()
 class LiveConsumer(AsyncWebsocketConsumer):  # type: ignore[misc]
     """`/ws/live/?panels=summary,models&language=vi`."""
 
+    needs = "status:read"
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """However it ends, also by a browser that leaves while it is let in: the place is free."""
+        try:
+            await super().__call__(scope, receive, send)
+        finally:
+            self._leave()
+
     async def connect(self) -> None:
         try:
             self.who = await self._ask()
-        except Refused:
+        except Refused as error:
+            self._note(error)
             await self.close(code=REFUSED)
             return
         self.place = f"key:{self.who.key_id}" if self.who.key_id else f"user:{self.who.user_id}"
         if not _places.take(self.place):
             self.place = ""
+            sockets.refused(self.scope, "too_many", self.who)
             await self.accept()  # only then a code and a reason reach the browser
             await self.close(code=TOO_MANY, reason="too many live views are open; this one polls")
             return
@@ -87,7 +102,12 @@ class LiveConsumer(AsyncWebsocketConsumer):  # type: ignore[misc]
         await self.accept()
         self.pushing = asyncio.create_task(self._push())
 
-    async def disconnect(self, code: int) -> None:
+    def _note(self, error: Refused) -> None:
+        """A page that is open when its session ends asks again: that is no refusal of somebody."""
+        if error.kind != "missing":
+            sockets.refused(self.scope, error.kind)
+
+    def _leave(self) -> None:
         if place := getattr(self, "place", ""):
             _places.give_back(place)
         if pushing := getattr(self, "pushing", None):
@@ -100,8 +120,8 @@ class LiveConsumer(AsyncWebsocketConsumer):  # type: ignore[misc]
         """Raises: Refused once the person is signed out, disabled or demoted out of sight."""
         client = self.scope.get("client") or [None]
         who = await authenticate(self.scope["headers"], client[0], method="GET")
-        if not who.allows("status:read"):
-            raise Refused("scope", "This needs the scope status:read.")
+        if not who.allows(self.needs):
+            raise Refused("scope", f"This needs the scope {self.needs}.")
         return who
 
     async def _push(self) -> None:

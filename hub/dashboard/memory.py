@@ -6,6 +6,9 @@ Every page takes its memory figures from here, so that they agree: used, set asi
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+import msgspec
+from django.utils.translation import gettext as _
+
 from hub.dashboard import states
 from hub.dashboard.states import State
 from inference import wire
@@ -25,9 +28,10 @@ class Share:
 
 @dataclass(frozen=True, slots=True)
 class Tenant:
-    """One model in a device's memory."""
+    """One model, or training, in a device's memory."""
 
     name: str
+    replica: int  # which of several engines; 0: it is the only one
     hue: int
     state: State
     weights_bytes: int
@@ -35,6 +39,12 @@ class Tenant:
     other_bytes: int
     reserved_bytes: int
     shares: tuple[Share, ...]
+
+    @property
+    def title(self) -> str:
+        if not self.replica:
+            return self.name
+        return _("%(name)s, replica %(n)d") % {"name": self.name, "n": self.replica}
 
     @property
     def used_bytes(self) -> int:
@@ -72,36 +82,75 @@ class DeviceMap:
 
 def maps(snapshot: wire.Snapshot) -> list[DeviceMap]:
     """Draw one map per device; a model without a device is on none."""
-    return [_map(device, snapshot.models) for device in snapshot.devices]
+    return [_map(device, snapshot.models, snapshot.reservations) for device in snapshot.devices]
 
 
-def _map(device: wire.DeviceInfo, models: list[wire.ModelStatus]) -> DeviceMap:
-    here = [model for model in models if _on(device, model)]
+def _map(
+    device: wire.DeviceInfo,
+    models: list[wire.ModelStatus],
+    reservations: list[wire.ReservationStatus],
+) -> DeviceMap:
+    here = [(model, part) for model in models for part in model.spots if _on(device, part)]
     at = 0
     tenants = []
-    for hue, model in enumerate(here):
-        tenant = _tenant(model, hue % HUES, at, device.limit_bytes)
+    for hue, (model, part) in enumerate(here):
+        tenant = _tenant(model, part, hue % HUES, at, device.limit_bytes)
+        at += tenant.total_bytes
+        tenants.append(tenant)
+    for reservation in [one for one in reservations if one.holds(device.name)]:
+        tenant = _training(reservation, len(tenants) % HUES, at, device.limit_bytes)
         at += tenant.total_bytes
         tenants.append(tenant)
     rest = {"standby": device.standby_bytes, "others": device.others_bytes}
     return DeviceMap(device, tuple(tenants), tuple(_shares(rest, at, device.limit_bytes)))
 
 
-def _on(device: wire.DeviceInfo, model: wire.ModelStatus) -> bool:
-    holds = model.memory_bytes or model.claim_bytes
-    same = model.device == device.name or model.device.split(":")[0] == device.name
+def _on(device: wire.DeviceInfo, part: wire.Part) -> bool:
+    holds = part.memory_bytes or part.claim_bytes
+    same = part.device == device.name or part.device.split(":")[0] == device.name
     return bool(holds) and same
 
 
-def _tenant(model: wire.ModelStatus, hue: int, at: int, limit: int) -> Tenant:
-    measured = model.memory_bytes
-    weights = min(model.weights_bytes, measured)
-    kv = min(model.kv_bytes, measured - weights)
+def _training(one: wire.ReservationStatus, hue: int, at: int, limit: int) -> Tenant:
+    used = one.memory_bytes
+    reserved = max(0, one.claim_bytes - used)
+    return Tenant(
+        name=states.title(one),
+        replica=0,
+        hue=hue,
+        state=states.of_training(one),
+        weights_bytes=0,
+        kv_bytes=0,
+        other_bytes=used,
+        reserved_bytes=reserved,
+        shares=tuple(_shares({"other": used, "reserved": reserved}, at, limit)),
+    )
+
+
+def _tenant(model: wire.ModelStatus, part: wire.Part, hue: int, at: int, limit: int) -> Tenant:
+    measured = part.memory_bytes
+    weights = min(part.weights_bytes, measured)
+    kv = min(part.kv_bytes, measured - weights)
     other = measured - weights - kv
-    reserved = 0 if model.state == "draining" else max(0, model.claim_bytes - measured)
+    reserved = 0 if part.state == "draining" else max(0, part.claim_bytes - measured)
     sizes = {"weights": weights, "kv": kv, "other": other, "reserved": reserved}
     shares = tuple(_shares(sizes, at, limit))
-    return Tenant(model.name, hue, states.of(model), weights, kv, other, reserved, shares)
+    return Tenant(
+        name=model.name,
+        replica=part.replica if model.replicas > 1 or part.replica > 1 else 0,
+        hue=hue,
+        state=state_of(model, part),
+        weights_bytes=weights,
+        kv_bytes=kv,
+        other_bytes=other,
+        reserved_bytes=reserved,
+        shares=shares,
+    )
+
+
+def state_of(model: wire.ModelStatus, part: wire.Part) -> State:
+    """Give the state of this one of a model's engines."""
+    return states.of(msgspec.structs.replace(model, state=part.state, running=part.running))
 
 
 def _shares(sizes: dict[str, int], at: int, limit: int) -> Iterator[Share]:

@@ -4,7 +4,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from asgiref.sync import async_to_sync
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import render
 from django.urls import reverse
@@ -40,8 +39,20 @@ NAVIGATION = (
     Group(
         gettext_lazy("Use"),
         (
-            Link("playground", gettext_lazy("Playground"), icon="message-2", scope="inference"),
+            Link(
+                "playground", gettext_lazy("Playground"), icon="message-2", scope="inference:chat"
+            ),
             Link("models", gettext_lazy("Models"), icon="cube", scope="models:read"),
+        ),
+    ),
+    Group(
+        gettext_lazy("Build"),
+        (
+            Link("datasets", gettext_lazy("Data sets"), icon="database", scope="datasets:read"),
+            Link("trainings", gettext_lazy("Training"), icon="bolt", scope="training:read"),
+            Link(
+                "evaluations", gettext_lazy("Evaluations"), icon="percentage", scope="training:read"
+            ),
         ),
     ),
     Group(
@@ -52,12 +63,22 @@ NAVIGATION = (
             ),
             Link("scheduler", gettext_lazy("Scheduler"), icon="stack-2", scope="status:read"),
             Link("aliases", gettext_lazy("Aliases"), icon="route", scope="models:read"),
+            Link("usage", gettext_lazy("Usage"), icon="chart-line", scope="usage:read"),
         ),
     ),
     Group(
         gettext_lazy("Govern"),
         (
-            Link("keys", gettext_lazy("Keys"), icon="key", scope="keys:manage"),
+            Link("access", gettext_lazy("Access"), icon="users", scope="teams:read"),
+            Link("keys", gettext_lazy("Keys"), icon="key", scope="keys:read"),
+            Link("apps", gettext_lazy("Applications"), icon="package", scope="keys:write"),
+            Link(
+                "sign_in_rules",
+                gettext_lazy("Signing in"),
+                icon="plug-connected-x",
+                scope="admin:system",
+            ),
+            Link("audit", gettext_lazy("Audit"), icon="history", scope="admin:audit"),
             Link("system", gettext_lazy("System"), icon="server-2", scope="status:read"),
         ),
     ),
@@ -83,9 +104,9 @@ def _is_under(path: str, place: str) -> bool:
     return path == place if place == "/" else path.startswith(place)
 
 
-def board() -> Board:
+def board(who: Principal) -> Board:
     """Give the state of now, for the first view of a page."""
-    return Board(async_to_sync(watcher.current)())
+    return Board(watcher.current_now(), who)
 
 
 def show(
@@ -94,6 +115,7 @@ def show(
     title: str,
     names: Sequence[str] = (),
     context: dict[str, Any] | None = None,
+    status: int = 200,
 ) -> HttpResponse:
     """Render a page of the signed-in dashboard with these live panels."""
     who = guards.principal(request)
@@ -106,8 +128,8 @@ def show(
         "live_panels": ",".join(panel.name for panel in shown),
     }
     if shown and "board" not in context:
-        context["board"] = board()
-    return render(request, template, context)
+        context["board"] = board(who)
+    return render(request, template, context, status=status)
 
 
 def failure_text(error: HubError) -> str:

@@ -22,6 +22,29 @@ SENTENCES = {
     r"makes room, wanted by (?P<name>.+) \((?P<n>\d+) waiting\)": _(
         "makes room, wanted by %(name)s (%(n)s waiting)"
     ),
+    r"makes room for training (?P<name>\S+)": _("makes room for training %(name)s"),
+    r"waits for its turn": _("waits for its turn"),
+    r"(?P<size>\d+) MB on (?P<device>\S+), at once": _("%(size)s MB on %(device)s, at once"),
+    r"(?P<size>\d+) MB on (?P<device>\S+), after (?P<time>[\d.]+) s": _(
+        "%(size)s MB on %(device)s, after %(time)s s"
+    ),
+    r"given back after (?P<time>\d+) s": _("given back after %(time)s s"),
+    r"makes room, replica (?P<n>\d+) of (?P<all>\d+)": _("makes room, replica %(n)s of %(all)s"),
+    r"replica (?P<n>\d+) of (?P<all>\d+) on (?P<device>\S+)": _(
+        "replica %(n)s of %(all)s on %(device)s"
+    ),
+    r"the node ended, and its engines with it": _("the node ended, and its engines with it"),
+    r"fewer replicas are wanted": _("fewer replicas are wanted"),
+    r"priority (?P<priority>-?\d+), and another replica of it stays": _(
+        "priority %(priority)s, and another replica of it stays"
+    ),
+    r"(?P<device>cuda.+): most memory is left free there": _(
+        "%(device)s: most memory is left free there"
+    ),
+    r"(?P<device>cuda.+): nobody has to leave there": _("%(device)s: nobody has to leave there"),
+    r"(?P<device>cuda.+): fewest models have to leave there, and they are the cheapest to load again": _(
+        "%(device)s: fewest models have to leave there, and they are the cheapest to load again"
+    ),
     r"priority (?P<priority>-?\d+), idle for (?P<time>\d+) s, (?P<chance>\d+)% likely to be wanted "
     r"within a minute, loads in (?P<load>[\d.]+) s": _(
         "priority %(priority)s, idle for %(time)s s, %(chance)s%% likely to be wanted within a "
@@ -55,22 +78,29 @@ SENTENCES = {
     r"waits for memory on (?P<device>\S+): (?P<wanted>.+) needed, (?P<free>.+) free; (?P<holders>.+)": _(
         "waits for memory on %(device)s: %(wanted)s needed, %(free)s free; %(holders)s"
     ),
-    r"it needs (?P<wanted>[\d.]+ .B) on (?P<device>\S+); the limit is (?P<limit>[\d.]+ .B)": _(
-        "it needs %(wanted)s on %(device)s; the limit is %(limit)s"
+    r"it needs (?P<wanted>[\d.]+ .B) on (?P<device>\S+); (?P<free>[\d.]+ .B) are free, and the limit is "
+    r"(?P<limit>[\d.]+ .B): nothing that is unloaded would help": _(
+        "it needs %(wanted)s on %(device)s; %(free)s are free, and the limit is %(limit)s: nothing "
+        "that is unloaded would help"
     ),
-    r"it needs (?P<wanted>[\d.]+ .B) on (?P<device>\S+); the limit is (?P<limit>[\d.]+ .B), of which "
-    r"pinned models hold (?P<held>[\d.]+ .B)": _(
-        "it needs %(wanted)s on %(device)s; the limit is %(limit)s, of which pinned models hold "
-        "%(held)s"
+    r"it needs (?P<wanted>[\d.]+ .B) on (?P<device>\S+); (?P<free>[\d.]+ .B) are free of "
+    r"(?P<limit>[\d.]+ .B), and these are pinned and would have to go: (?P<names>.+)": _(
+        "it needs %(wanted)s on %(device)s; %(free)s are free of %(limit)s, and these are pinned and "
+        "would have to go: %(names)s"
     ),
-    r"all (?P<n>\d+) model places are held by pinned models": _(
-        "all %(n)s model places are held by pinned models"
+    r"(?P<name>\S+) does not fit: (?P<because>.+)": _("%(name)s does not fit: %(because)s"),
+    r"it may not be in memory together with (?P<name>.+), which is pinned": _(
+        "it may not be in memory together with %(name)s, which is pinned"
+    ),
+    r"all (?P<n>\d+) model places are held by pinned models: (?P<names>.+)": _(
+        "all %(n)s model places are held by pinned models: %(names)s"
     ),
 }
 HOLDERS = {
     r"other programs hold it": _("other programs hold it"),
     r"(?P<name>.+) is loading": _("%(name)s is loading"),
     r"(?P<name>.+) is busy with (?P<n>\d+)": _("%(name)s is busy with %(n)s"),
+    r"training (?P<name>\S+) holds (?P<size>[\d.]+ .B)": _("training %(name)s holds %(size)s"),
     r"(?P<name>.+) was used just now": _("%(name)s was used just now"),
 }
 CORES = re.compile(r"(\d+) cores?")
@@ -100,6 +130,8 @@ def _matched(text: str, table: Mapping[str, object], holders: Callable[[str], st
             parts = found.groupdict()
             if "holders" in parts:
                 parts["holders"] = holders(parts["holders"])
+            if "because" in parts:
+                parts["because"] = words(parts["because"])
             if "why" in parts:
                 parts["why"] = str(refusals.CAUSES.get(parts["why"], parts["why"]))
             return str(sentence) % parts

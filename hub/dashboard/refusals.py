@@ -88,8 +88,60 @@ SENTENCES = {
     r"(?P<folder>.+) holds no safetensors weights(?P<more>.*)": _(
         "%(folder)s holds no safetensors weights%(more)s"
     ),
-    r"no engine serves the architecture (?P<name>.+)": _(
-        "no engine serves the architecture %(name)s"
+    r"no engine serves the architecture (?P<name>.+); served are (?P<usual>.+) and (?P<n>\d+) more, "
+    r"see docs/models\.md": _(
+        "no engine serves the architecture %(name)s; served are %(usual)s and %(n)s more, see "
+        "docs/models.md"
+    ),
+    r"(?P<name>\S+) is (?P<size>.+), but (?P<why>.+) makes it (?P<wanted>.+); take files that "
+    r"belong together": _(
+        "%(name)s is %(size)s, but %(why)s makes it %(wanted)s; take files that belong together"
+    ),
+    r"its weights lack (?P<name>\S+), which (?P<why>.+) describes": _(
+        "its weights lack %(name)s, which %(why)s describes"
+    ),
+    r"its weights hold layer (?P<n>\d+), but (?P<why>.+) says that it has (?P<count>\d+)": _(
+        "its weights hold layer %(n)s, but %(why)s says that it has %(count)s"
+    ),
+    r"the weights of layer (?P<n>\d+) are missing; (?P<why>.+) counts (?P<count>\d+)": _(
+        "the weights of layer %(n)s are missing; %(why)s counts %(count)s"
+    ),
+    r"(?P<why>config\.json|its header) does not say (?P<name>\w+), or no possible one": _(
+        "%(why)s does not say %(name)s, or no possible one"
+    ),
+    r"config\.json shares (?P<keys>\d+) heads of keys among (?P<heads>\d+) of queries": _(
+        "config.json shares %(keys)s heads of keys among %(heads)s of queries"
+    ),
+    r"(?P<name>\S+) is (?P<size>.+), its weight (?P<wanted>.+)": _(
+        "%(name)s is %(size)s, its weight %(wanted)s"
+    ),
+    r"the index finds (?P<name>.+) in (?P<file>\S+), which does not hold it": _(
+        "the index finds %(name)s in %(file)s, which does not hold it"
+    ),
+    r"(?P<file>\S+) holds (?P<name>\S+) again, which another part holds": _(
+        "%(file)s holds %(name)s again, which another part holds"
+    ),
+    r"it is quantized as (?P<name>\S+), which no engine here computes; take its plain weights": _(
+        "it is quantized as %(name)s, which no engine here computes; take its plain weights"
+    ),
+    r"it is quantized as (?P<name>\S+), which only vLLM computes here: name its Python in "
+    r"AI_HUB_VLLM_PYTHON, or take the model's plain weights": _(
+        "it is quantized as %(name)s, which only vLLM computes here: name its Python in AI_HUB_VLLM_PYTHON, or take the model's plain weights"
+    ),
+    r"(?P<name>.+) cannot be read: (?P<why>.+)": _("%(name)s cannot be read: %(why)s"),
+    r"(?P<name>.+) is no name for a model's file": _("%(name)s is no name for a model's file"),
+    r"config\.json has (?P<key>\S+) (?P<value>.+): it is a whole number above zero": _(
+        "config.json has %(key)s %(value)s: it is a whole number above zero"
+    ),
+    r"config\.json has (?P<key>\S+) (?P<value>.+): it is a number above zero": _(
+        "config.json has %(key)s %(value)s: it is a number above zero"
+    ),
+    r"config\.json has (?P<key>\S+) (?P<value>.+), which no engine knows: (?P<known>.+)": _(
+        "config.json has %(key)s %(value)s, which no engine knows: %(known)s"
+    ),
+    r"(?P<name>.+) is no plain file": _("%(name)s is no plain file"),
+    r"(?P<name>.+) is a link that leaves the folder": _(
+        "%(name)s is a link that leaves the folder"
     ),
     r"config\.json asks for code of its own \(auto_map\), which is never run": _(
         "config.json asks for code of its own (auto_map), which is never run"
@@ -107,6 +159,9 @@ SENTENCES = {
     r"(?P<name>.+) is not used: code and pickles are never loaded": _(
         "%(name)s is not used: code and pickles are never loaded"
     ),
+    r"(?P<name>.+) beside it is not taken: give a folder of the two, and the model sees": _(
+        "%(name)s beside it is not taken: give a folder of the two, and the model sees"
+    ),
     r"there is an alias named `(?P<name>.+)` already": _(
         "there is a name %(name)s already; change that one"
     ),
@@ -118,6 +173,9 @@ SENTENCES = {
         "%(name)s is set by model_mapping in the configuration file"
     ),
     r"a route has 1 to (?P<n>\d+) different targets": _("a route has 1 to %(n)s different targets"),
+    r"there is no model `(?P<name>.+)`; an alias leads to models, not to other aliases": _(
+        "there is no model %(name)s; an alias leads to models, not to other aliases"
+    ),
     r"there is no model `(?P<name>.+)`": _("there is no model %(name)s"),
     r"the targets of a route are of one kind": _(
         "the targets of a route are of one kind: all chat, or all embeddings"
@@ -132,6 +190,33 @@ SENTENCES = {
     r"(?P<field>\w+): Expected `(int|float)` (?P<bound>[<>]=) (?P<n>\S+)": _(
         "%(field)s must be a number %(bound)s %(n)s"
     ),
+    r"its chat template does not compile, so chats are rendered plainly: (?P<more>.+)": _(
+        "its chat template does not compile, so chats are rendered plainly: %(more)s"
+    ),
+    r"converted for (?P<engine>\w+) when it came": _("converted for %(engine)s when it came"),
+    r"it is converted for (?P<engine>\w+)": _("it is converted for %(engine)s"),
+    r"the server refuses this key": _("the server refuses this key"),
+    r"the server has no (?P<model>\S+); it has (?P<others>.+)": _(
+        "the server has no %(model)s; it has %(others)s"
+    ),
+    r"the server does not answer: (?P<why>.+)": _("the server does not answer: %(why)s"),
+    r"the server answers (?P<status>\d+); is this the address of its API\?": _(
+        "the server answers %(status)s; is this the address of its API?"
+    ),
+    r"the server's answer is no list of models of OpenAI's API": _(
+        "the server's answer is no list of models of OpenAI's API"
+    ),
+    r"the model hub cannot be searched: it answers (?P<status>\d+)": _(
+        "the model hub cannot be searched: it answers %(status)s"
+    ),
+    r"this upload is complete": _("this upload is complete"),
+    r"(?P<name>\S+) has another content than when it came": _(
+        "%(name)s has another content than when it came"
+    ),
+    r"(?P<name>\S+) was not there when it came": _("%(name)s was not there when it came"),
+    r"(?P<name>\S+) has (?P<n>\d+) bytes, not (?P<wanted>\d+)": _(
+        "%(name)s has %(n)s bytes, not %(wanted)s"
+    ),
     r"(?P<name>\S+) is missing": _("%(name)s is missing"),
     r"(?P<name>\S+) is not there": _("%(name)s is not there"),
     r"it is converted from (?P<name>\S+)": _("it is converted from %(name)s"),
@@ -141,6 +226,7 @@ SENTENCES = {
 }
 # What the system says of a connection or a file.
 CAUSES = {
+    "its header": _("its header"),
     "Connection refused": _("connection refused"),
     "Name or service not known": _("its name is not known"),
     "Temporary failure in name resolution": _("its name cannot be looked up now"),

@@ -5,9 +5,10 @@ from dataclasses import dataclass
 
 from django.db.models import Case, Prefetch, Q, QuerySet, When
 
+from accounts.principals import Principal
 from hub.dashboard import states
 from hub.dashboard.states import State
-from inference import live, wire
+from inference import live, sight, uploads, wire
 from inference.models import Alias, Model
 
 SHOWN = 200  # rows of the live panels; the catalog has them all
@@ -53,6 +54,11 @@ class ModelRow:
     @property
     def is_half_uploaded(self) -> bool:
         return hasattr(self.model, "upload")
+
+    @property
+    def can_go_on(self) -> bool:
+        """Tell whether an upload is not complete: its parts are kept, whoever began it may go on."""
+        return self.is_half_uploaded and self.model.state in uploads.GOES_ON
 
     @property
     def can_cancel(self) -> bool:
@@ -116,37 +122,40 @@ class ModelRow:
         return self.status.waiting if self.status else 0
 
 
-def listing(snapshot: wire.Snapshot | None) -> list[ModelRow]:
+def listing(snapshot: wire.Snapshot | None, who: Principal) -> list[ModelRow]:
     """Give what is in use or wants attention, then others by kind and name, up to SHOWN."""
     known = {status.name: status for status in (snapshot.models if snapshot else [])}
     quiet = Q(state=Model.State.AVAILABLE) & ~Q(name__in=list(known))
     models = (
-        Model.objects.annotate(later=Case(When(quiet, then=1), default=0))
+        sight.models(who)
+        .annotate(later=Case(When(quiet, then=1), default=0))
         .order_by("later", "kind", "name")
         .select_related("upload", "base")
-        .prefetch_related(_aliases(), "adapters", "base__adapters")[:SHOWN]
+        .prefetch_related(_aliases(who), "adapters", "base__adapters")[:SHOWN]
     )
     rows = [_row(model, live.status(model.name, model.served_as, known)) for model in models]
     return sorted(rows, key=lambda row: (row.model.kind, row.name))
 
 
-def of_keys(keys: Sequence[int], known: Mapping[str, wire.ModelStatus]) -> list[ModelRow]:
+def of_keys(
+    keys: Sequence[int], known: Mapping[str, wire.ModelStatus], who: Principal
+) -> list[ModelRow]:
     """Give these rows in this order; one that has gone meanwhile is left out."""
-    rows = Model.objects.select_related("upload", "base")
-    rows = rows.prefetch_related(_aliases(), "adapters", "base__adapters")
+    rows = sight.models(who).select_related("upload", "base", "team")
+    rows = rows.prefetch_related(_aliases(who), "adapters", "base__adapters")
     found = rows.in_bulk(keys)
     present = [found[key] for key in keys if key in found]
     return [_row(one, live.status(one.name, one.served_as, known)) for one in present]
 
 
-def named(name: str, snapshot: wire.Snapshot | None) -> ModelRow | None:
-    keys = [*Model.objects.filter(name=name).values_list("pk", flat=True)]
+def named(name: str, snapshot: wire.Snapshot | None, who: Principal) -> ModelRow | None:
+    keys = [*sight.models(who).filter(name=name).values_list("pk", flat=True)]
     known = {status.name: status for status in (snapshot.models if snapshot else [])}
-    return next(iter(of_keys(keys, known)), None)
+    return next(iter(of_keys(keys, known, who)), None)
 
 
-def _aliases() -> "Prefetch[str, QuerySet[Alias]]":
-    return Prefetch("aliases", queryset=Alias.objects.order_by("name"))
+def _aliases(who: Principal) -> "Prefetch[str, QuerySet[Alias]]":
+    return Prefetch("aliases", queryset=Alias.objects.visible_to(who).order_by("name"))
 
 
 def _row(model: Model, status: wire.ModelStatus | None) -> ModelRow:

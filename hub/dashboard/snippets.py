@@ -6,6 +6,9 @@ from dataclasses import dataclass
 from django.db.models import Case, When
 from django.http import HttpRequest
 
+from accounts.principals import Principal
+from hub.dashboard import guards
+from inference import sight
 from inference.models import Model
 
 # A short answer, and a temperature at which a small model keeps to its subject.
@@ -28,16 +31,16 @@ def base_url(request: HttpRequest) -> str:
     return request.build_absolute_uri("/v1")
 
 
-def chat_model() -> str:
+def chat_model(who: Principal) -> str:
     """Give the name of a model that chats, or the name it will have."""
-    found = Model.objects.filter(kind="llm", state=Model.State.AVAILABLE)
+    found = sight.models(who).filter(kind="llm", state=Model.State.AVAILABLE)
     row = found.order_by(STARTERS_FIRST, "size_bytes").first()
     return row.name if row else "smollm2-135m-instruct"
 
 
 def first_chat(request: HttpRequest, key: str) -> list[Snippet]:
     """Give a chat that works when pasted, with this key in it."""
-    url, model = base_url(request), chat_model()
+    url, model = base_url(request), chat_model(guards.principal(request))
     return [
         Snippet("curl", "curl", _curl(url, model, key)),
         Snippet("python", "Python", _python(url, model, key)),

@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from django.utils.translation import gettext
 from django.utils.translation import gettext_lazy as _
 
 from inference import wire
@@ -54,6 +55,21 @@ def cancelled() -> State:
 
 def failed(reason: str) -> State:
     return State("failed", _("failed"), icon="alert-triangle", tone="bad", reason=reason)
+
+
+def title(one: wire.ReservationStatus) -> str:
+    """Name a training for whoever looks; to others than its team it is a number."""
+    return gettext("training: %(label)s") % {"label": one.label or one.id}
+
+
+def of_training(one: wire.ReservationStatus) -> State:
+    match one.state:
+        case "waiting":
+            return State("waiting", _("waits for memory"), icon="hourglass", tone="busy")
+        case "yielding":
+            return State("yielding", _("pauses for requests"), icon="logout-2", tone="warn")
+        case _:
+            return State("training", _("training"), icon="activity", tone="busy")
 
 
 def of(status: wire.ModelStatus) -> State:

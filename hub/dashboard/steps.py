@@ -1,16 +1,18 @@
-"""The steps of the set-up, each done or not by what is so: nothing remembers a click."""
+"""The steps of the set-up, each done or not by what is so; what was seen done once stays done."""
 
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from django.utils.translation import gettext_lazy as _
 
+from accounts import setup
 from accounts.models import ApiKey, User
 from hub.dashboard.board import Board
 
 if TYPE_CHECKING:
     from django.utils.functional import _StrPromise
 
+LOADED, TALKED = "loaded", "talked"
 TALKS = frozenset({"llm", "vlm"})
 
 
@@ -28,14 +30,19 @@ def first() -> list[Step]:
 
 
 def of(user: User, board: Board) -> list[Step]:
-    """A key that was used proves a loaded model and a first request after a restart, too."""
-    keys = ApiKey.objects.filter(owner=user)
-    used = keys.filter(last_used_at__isnull=False).exists()
-    loaded = used or any(model.loads_total for model in board.models)
-    talked = used or any(
-        model.completion_tokens_total for model in board.models if _talks(model.kind)
-    )
-    return _steps((True, loaded, talked, keys.exists()))
+    """What the node counts ends with it, so it is noted; a key that was used proves both, too."""
+    keys, noted = ApiKey.objects.filter(owner=user), setup.done_steps()
+    seen = {LOADED, TALKED} if keys.filter(last_used_at__isnull=False).exists() else _seen(board)
+    if news := seen - noted:
+        setup.note_steps(frozenset(news))
+    done = noted | seen
+    return _steps((True, LOADED in done, TALKED in done, keys.exists()))
+
+
+def _seen(board: Board) -> set[str]:
+    talked = any(model.completion_tokens_total for model in board.models if _talks(model.kind))
+    loaded = any(model.loads_total for model in board.models)
+    return {name for name, is_so in ((LOADED, loaded), (TALKED, talked)) if is_so}
 
 
 def _talks(kind: str) -> bool:

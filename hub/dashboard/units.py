@@ -51,6 +51,11 @@ def percent(part: float, whole: float) -> int:
     return round(100 * part / whole) if whole else 0
 
 
+def deviation_percent(found: float, expected: float) -> int | None:
+    """Give by how much one differs from the other; None where either is not known."""
+    return percent(found - expected, expected) if found and expected else None
+
+
 def duration(seconds: float | None) -> str:
     """Give a short duration: 0.4 s, 12 s, 3 min, 2 h, 5 d."""
     if seconds is None:
@@ -64,6 +69,20 @@ def duration(seconds: float | None) -> str:
     else:
         number, unit = seconds / 86_400, pgettext("unit", "d")
     return f"{number:.0f} {unit}"
+
+
+def milliseconds(value: float | None) -> str:
+    """Give a short time in its own unit: 45 ms, 1.2 s."""
+    if value is None:
+        return UNKNOWN
+    return f"{value:.0f} ms" if value < 1000 else duration(value / 1000)
+
+
+def money(value: float) -> str:
+    """Give two decimals, more where there would be nothing but zeros."""
+    if value and abs(value) < 0.1:
+        return f"{value:.2g}" if abs(value) >= 1e-6 else f"{value:.1e}"
+    return f"{value:,.2f}".replace(",", NARROW_SPACE)
 
 
 def ago(seconds: float) -> str:

@@ -13,8 +13,9 @@ import msgspec
 from asgiref.sync import async_to_sync
 from django.utils.translation import gettext as _
 
+from accounts.principals import Principal
 from hub.dashboard.rows import ModelRow
-from inference import catalog, router, wire
+from inference import catalog, router, specs, veil, wire
 from inference.errors import HubError, NodeUnavailable
 from inference.models import Model
 
@@ -59,8 +60,10 @@ _kept: dict[tuple[str, str], Verdict] = {}
 _situation: list[Any] = []  # of the node, when they were asked
 
 
-def of(rows: Sequence[ModelRow], snapshot: wire.Snapshot | None) -> dict[int, Verdict]:
-    """Give the verdicts by the rows' numbers; none while the node is away."""
+def of(
+    rows: Sequence[ModelRow], snapshot: wire.Snapshot | None, who: Principal
+) -> dict[int, Verdict]:
+    """Give the verdicts by the rows' numbers, for whoever looks; none while the node is away."""
     if snapshot is None:
         return {}
     _forget_if_changed(snapshot)
@@ -69,7 +72,12 @@ def of(rows: Sequence[ModelRow], snapshot: wire.Snapshot | None) -> dict[int, Ve
     if missing:
         async_to_sync(_ask)(missing)
     found = {pk: _kept.get((spec.name, spec.version)) for pk, spec in specs.items()}
-    return {pk: verdict for pk, verdict in found.items() if verdict}
+    hidden = catalog.hidden_now(who)
+    return {pk: _veiled(verdict, hidden) for pk, verdict in found.items() if verdict}
+
+
+def _veiled(verdict: Verdict, hidden: frozenset[str]) -> Verdict:
+    return Verdict(veil.veiled(verdict.plan, hidden), veil.text(verdict.problem, hidden))
 
 
 def _forget_if_changed(snapshot: wire.Snapshot) -> None:
@@ -77,6 +85,7 @@ def _forget_if_changed(snapshot: wire.Snapshot) -> None:
     now: list[Any] = [
         (m.name, m.version, m.state, m.claim_bytes, m.pinned) for m in snapshot.models
     ]
+    now += [(one.id, one.state, one.claim_bytes) for one in snapshot.reservations]
     now += [(device.name, device.limit_bytes) for device in snapshot.devices]
     if now != _situation or len(_kept) > KEPT:
         _situation[:] = now
@@ -87,7 +96,7 @@ def _spec(row: ModelRow) -> wire.ModelSpec | None:
     if row.state.key not in {"cold", "failed"} or row.model.state != Model.State.AVAILABLE:
         return None
     try:
-        return catalog.spec_of(row.model)
+        return specs.of(row.model)
     except (msgspec.ValidationError, HubError):
         return None
 

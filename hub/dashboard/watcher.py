@@ -11,6 +11,8 @@ from dataclasses import dataclass, field
 from itertools import count
 from weakref import WeakKeyDictionary
 
+from asgiref.sync import async_to_sync
+
 from inference import router, wire
 from inference.errors import HubError, NodeUnavailable
 
@@ -91,3 +93,8 @@ def shared() -> Watcher:
 
 async def current() -> Tick:
     return await shared().current()
+
+
+def current_now() -> Tick:
+    """Do as `current`, for code that is not asynchronous."""
+    return async_to_sync(current)()

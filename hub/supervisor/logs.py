@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 LONGEST_LINE_BYTES = 256 * 1024
 READ_BYTES = 64 * 1024
 PREFIX_WIDTH = 8  # prepare, and a space
-COLOURS = {"hub": 32, "web": 36, "node": 35, "worker": 33, "valkey": 34}
+COLOURS = {"hub": 32, "web": 36, "node": 35, "worker": 33, "valkey": 34, "mlflow": 34}
 
 
 class Terminal:

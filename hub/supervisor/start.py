@@ -117,11 +117,19 @@ async def _announce(supervisor: Supervisor) -> None:
     base_url = settings.HUB_PUBLIC_URL or f"http://{place}"
     await _web_answers(place)
     supervisor.add(_child("worker", "run_worker"))
+    if not settings.HUB_MLFLOW_URI:
+        supervisor.add(_child("mlflow", "serve_mlflow"))
     link = await asyncio.to_thread(setup.issue_link, base_url)
     terminal.line("hub", f"AI Backend Hub is ready: {base_url}")
     if link:
-        terminal.line("hub", f"First start: make the admin account at {link}")
+        place = await asyncio.to_thread(_shown, link, terminal)
+        terminal.line("hub", f"First start: make the admin account at {place}")
     terminal.line("hub", "Ctrl-C stops it.")
+
+
+def _shown(link: str, terminal: Terminal) -> str:
+    """JSON lines are collected and kept, and whoever reads them could be first: they name a file."""
+    return f"the link in {setup.write_link(link)}" if terminal.json_lines else link
 
 
 def _reachable(host: str) -> str:

@@ -14,7 +14,7 @@ from django.utils.translation import gettext as _
 from django.utils.translation import ngettext
 
 from accounts.principals import Principal
-from hub.dashboard import panels, reasons, units, wording
+from hub.dashboard import audit_words, devices, fits, panels, reasons, units, wording
 from hub.dashboard.rows import ModelRow
 from hub.dashboard.states import State
 from inference.models import Upload
@@ -24,7 +24,12 @@ register.filter(units.human_bytes)
 register.filter(units.count)
 register.filter(units.rate)
 register.filter(units.percent)
+register.filter("fit_words", fits.words)
+register.filter("fit_tone", fits.tone)
+register.filter("bits", fits.bits)
 register.filter(units.duration)
+register.filter(units.milliseconds)
+register.filter(units.money)
 register.filter("reason_words", reasons.words)
 register.filter("device_label", reasons.device)
 register.simple_tag(wording.source_word)
@@ -34,6 +39,13 @@ register.simple_tag(wording.decision_word)
 register.simple_tag(wording.happened_word)
 register.simple_tag(wording.health_word)
 register.simple_tag(wording.scope_word)
+register.simple_tag(wording.choice_word)
+register.simple_tag(wording.limit_word)
+register.simple_tag(wording.how_word)
+register.simple_tag(audit_words.action_word, name="audit_word")
+register.simple_tag(audit_words.actor_icon)
+register.simple_tag(audit_words.actor_word)
+register.simple_tag(devices.words, name="device_word")
 
 
 @register.filter

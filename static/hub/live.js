@@ -45,7 +45,9 @@ function follow() {
 }
 
 // Nothing jumps: what the visitor holds (open details, text selection, a menu) is left alone.
+// A chart is drawn by its script, from data that is swapped beside it.
 function keepOpen() {
+  window.Idiomorph.defaults.callbacks.beforeNodeMorphed = (node) => !node.dataset?.chart;
   window.Idiomorph.defaults.callbacks.beforeAttributeUpdated = (name, node) =>
     !(name === "open" && node instanceof HTMLDetailsElement);
 }

@@ -6,7 +6,7 @@ const RETRIES_MS = [500, 2000, 5000, 15000];
 const HEAD_BYTES = 12 * 2 ** 20; // of all beginnings together, as much as the server takes
 const GGUF_HEAD_BYTES = 8 * 2 ** 20;
 const SMALL_BYTES = 2 ** 20;
-const TELLING = /(^|\/)(config|adapter_config|modules|open_clip_config)\.json$|\.safetensors\.index\.json$/;
+const TELLING = /(^|\/)(config|adapter_config|modules|open_clip_config|tokenizer_config|processor_config|chat_template)\.json$|\.safetensors\.index\.json$|\.jinja$|README\.md$/;
 
 const box = document.getElementById("upload");
 const at = (id) => document.getElementById(id);
@@ -116,7 +116,7 @@ async function look() {
 // --- sending ---------------------------------------------------------------------------------------
 
 async function begin() {
-  if (state.upload) return ask("GET", `/${state.upload.id}`);
+  if (state.upload) return ask("POST", `/${state.upload.id}/resume`);
   const files = state.files.map(({ path, file }) => ({ path, size_bytes: file.size }));
   const body = { name: at("name").value.trim(), files };
   if (at("base").value) body.base = at("base").value;

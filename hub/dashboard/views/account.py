@@ -1,4 +1,4 @@
-"""My account: a new password, and the looks of the dashboard in this browser."""
+"""My account: how one signs in, where one is signed in, and the looks of the dashboard in this browser."""
 
 from typing import Any
 
@@ -11,9 +11,13 @@ from django.views.decorators.cache import never_cache
 from django.views.decorators.debug import sensitive_post_parameters
 from django.views.decorators.http import require_http_methods
 
+from accounts import applications, factors, passkeys, sign_on, tokens, visits
 from accounts.backends import address_of
 from accounts.forms import NewPasswordForm
+from accounts.models import User
 from hub.dashboard import guards, pages
+
+SHOWN = 50  # browsers
 
 
 @never_cache
@@ -27,9 +31,33 @@ def account(request: HttpRequest) -> HttpResponse:
     if given is not None and form.is_valid():
         form.save()
         update_session_auth_hash(request, user)
+        visits.renew(request, user)
         messages.success(request, _("Your password is changed. Other browsers are signed out."))
         return redirect("account")
-    context: dict[str, Any] = {"errors": form.errors}
-    page = pages.show(request, "pages/account.html", _("My account"), context=context)
-    page.status_code = 400 if form.errors else 200
-    return page
+    context: dict[str, Any] = {
+        "errors": form.errors,
+        "held": factors.held(user),
+        "visits": user.visits.all()[:SHOWN],
+        "here": request.session.session_key,
+        "has_password": user.has_usable_password(),
+        "passkeys": user.passkeys.all(),
+        "passkeys_here": passkeys.works_at(request.get_host()),
+        "passkey_place": passkeys.place(),
+        **_access(user),
+    }
+    status = 400 if form.errors else 200
+    return pages.show(
+        request, "pages/account.html", _("My account"), context=context, status=status
+    )
+
+
+def _access(user: User) -> dict[str, Any]:
+    """What else enters as this person: providers, applications, programs."""
+    identities = list(user.identities.all())
+    mine = {one.issuer for one in identities}
+    return {
+        "identities": identities,
+        "providers": [one for one in sign_on.providers() if one.issuer not in mine],
+        "apps": applications.with_access(user),
+        "grants": tokens.listing(user)[:SHOWN],
+    }

@@ -1,12 +1,10 @@
 """Adding a model in the browser: what it would be and whether it fits is said before anything comes."""
 
-import json
 import shutil
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from asgiref.sync import async_to_sync
 from django.conf import settings
 from django.contrib import messages
 from django.core.files.uploadedfile import UploadedFile
@@ -16,17 +14,36 @@ from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy
 from django.views.decorators.http import require_http_methods, require_POST
 
-from hub.dashboard import guards, pages, reasons, watcher
-from inference import entries, operations, places, preview, uploads, wire
-from inference.downloads import DownloadFailed, plain
-from inference.errors import Conflict, HubError, InvalidValue
+from accounts.principals import Principal
+from hub.dashboard import guards, pages, watcher
+from hub.dashboard.views import finding
+from hub.dashboard.views.saying import said
+from inference import (
+    entries,
+    operations,
+    owners,
+    places,
+    preview,
+    sight,
+    uploads,
+    upstreams,
+    wire,
+)
+from inference.downloads import DownloadFailed
+from inference.errors import Conflict, HubError, InvalidValue, ModelNotFound
 from inference.models import Model, Upload
+from inference.openai import bounded_json
 from inference.preview import Head, Preview
 
 if TYPE_CHECKING:
     from django.utils.functional import _StrPromise
 
 MAX_BASES = 200
+SHRINKING = (
+    ("", gettext_lazy("as they come")),
+    ("int8", gettext_lazy("8 bits")),
+    ("nf4", gettext_lazy("4 bits")),
+)
 MAX_FOUND = 200
 
 
@@ -62,15 +79,28 @@ def add(request: HttpRequest, source: str) -> HttpResponse:
             return _added(request, way)
         return _page(request, way, {"preview": _looked(request, way)})
     except (HubError, DownloadFailed, OSError) as error:
-        return _page(request, way, {"problem": _said(error)}, status=400)
+        return _page(request, way, {"problem": said(error)}, status=400)
 
 
 def _added(request: HttpRequest, way: Way) -> HttpResponse:
     """Raises: HubError."""
-    row = operations.add(_wanted(request, way))
+    wanted = _wanted(request, way)
+    if way.source == "remote" and request.POST.get("unchecked") != "yes":
+        upstreams.check(wanted.base_url, wanted.api_key, wanted.upstream_model)
+    if wanted.base:
+        _check_base(request, wanted.base)
+    owner = owners.place(guards.principal(request))
+    wanted.team_id, wanted.visibility = owner.team_id, owner.visibility
+    row = operations.add(wanted)
     text = _("%(name)s is being added.") if row.is_arriving else _("%(name)s is added.")
     messages.success(request, text % {"name": row.name})
     return redirect("model", row.name)
+
+
+def _check_base(request: HttpRequest, name: str) -> None:
+    """A base that is not there for this person is none. Raises: ModelNotFound."""
+    if not sight.models(guards.principal(request)).filter(name=name).exists():
+        raise ModelNotFound(f"there is no model `{name[:128]}`", param="base")
 
 
 def _wanted(request: HttpRequest, way: Way) -> entries.Wanted:
@@ -83,18 +113,28 @@ def _wanted(request: HttpRequest, way: Way) -> entries.Wanted:
         revision=given["revision"] or "main",
         files=given["files"].split(),
         path=given["path"],
-        copy=way.source == "local" and request.POST.get("copy") == "yes",
+        copy=way.source == "local" and _copies(request),
         base=base,
         base_url=given["base_url"],
         upstream_model=given["upstream_model"],
         api_key=given["api_key"],
         kind=given["kind"] or "llm",
+        settings=_settings(given),
     )
+
+
+def _copies(request: HttpRequest) -> bool:
+    return request.POST.get("copy") == "yes"
+
+
+def _settings(given: dict[str, str]) -> dict[str, Any]:
+    """Smaller weights, where the preview offered them."""
+    return {"options": {"quantization": given["quantization"]}} if given["quantization"] else {}
 
 
 FIELDS = (
     "name", "model_id", "revision", "files", "path", "base", "base_url", "upstream_model",
-    "api_key", "kind",
+    "api_key", "kind", "quantization",
 )  # fmt: skip
 
 
@@ -111,6 +151,8 @@ def _looked(request: HttpRequest, way: Way) -> Preview:
     """Raises: HubError, DownloadFailed, OSError."""
     wanted, state = _wanted(request, way), _state()
     _check_free(wanted.name, way.source)
+    if wanted.base:
+        _check_base(request, wanted.base)
     if way.source == "huggingface":
         entries.SOURCES["huggingface"](wanted)  # its checks of id, revision and base
         return preview.of_hub(wanted.model_id, wanted.revision, wanted.files, state)
@@ -134,7 +176,7 @@ def look(request: HttpRequest) -> HttpResponse:
     try:
         found = preview.of_heads(_heads(request), _state())
     except (HubError, OSError) as error:
-        return render(request, "parts/preview.html", {"problem": _said(error)})
+        return render(request, "parts/preview.html", {"problem": said(error)})
     return render(request, "parts/preview.html", _judged(found))
 
 
@@ -149,16 +191,20 @@ def _heads(request: HttpRequest) -> list[Head]:
     return heads
 
 
+def _pairs(text: str) -> Any:
+    return bounded_json.parse(text.encode(errors="replace"))
+
+
 def _lines(text: str) -> list[tuple[str, int, int]]:
     """Raises: InvalidValue."""
     try:
-        lines = [(path, size, length) for path, size, length in json.loads(text)]
+        lines = [(path, size, length) for path, size, length in _pairs(text)]
         fine = all(
             isinstance(path, str) and type(size) is int and type(length) is int
             and 0 < size <= uploads.MAX_FILE_BYTES and 0 <= length <= size
             for path, size, length in lines
         )  # fmt: skip
-    except (ValueError, TypeError, RecursionError):
+    except (ValueError, TypeError, HubError):
         fine, lines = False, []
     if not fine or not 0 < len(lines) <= uploads.MAX_FILES:
         raise InvalidValue(f"an upload has 1 to {uploads.MAX_FILES} different files")
@@ -176,36 +222,38 @@ def _page(
         "way": way,
         "ways": WAYS,
         "given": request.POST,
-        "bases": _bases(),
+        "copies": _copies(request),  # a template would take `given.copy` for the dict's method
+        "bases": _bases(guards.principal(request)),
         "usual_name": _wanted(request, way).name,
         **_of_way(request, way),
         **(more or {}),
         **(_judged(found) if found else {}),
+        "may_shrink": way.key in {"hub", "folder"},
+        "shrinking": SHRINKING,
     }
-    page = pages.show(request, "pages/model_add.html", _("Add a model"), context=context)
-    page.status_code = status
-    return page
+    title = _("Add a model")
+    return pages.show(request, "pages/model_add.html", title, context=context, status=status)
 
 
 def _of_way(request: HttpRequest, way: Way) -> dict[str, Any]:
     if way.key == "folder":
         return {"roots": [str(root) for root in places.import_roots()], "places": _found_places()}
     if way.key == "hub":
-        return {"endpoint": settings.HUB_HF_ENDPOINT}
+        return {"endpoint": settings.HUB_HF_ENDPOINT, **finding.found(request)}
     if way.key == "upload":
         mine = Upload.objects.filter(owner_id=guards.person(request).pk).select_related("model")
         return {
             "part_bytes": uploads.PART_BYTES,
             "taken": uploads.TAKEN.pattern,
-            "unfinished": [
-                upload for upload in mine if upload.model.state == Model.State.UPLOADING
-            ],
+            "unfinished": [upload for upload in mine if upload.model.state in uploads.GOES_ON],
         }
     return {"kinds": entries.REMOTE_KINDS}
 
 
-def _bases() -> list[str]:
-    rows = Model.objects.filter(engine="llm_transformers", base=None, state=Model.State.AVAILABLE)
+def _bases(who: Principal) -> list[str]:
+    rows = sight.models(who).filter(
+        engine="llm_transformers", base=None, state=Model.State.AVAILABLE
+    )
     return [*rows.order_by("name").values_list("name", flat=True)[:MAX_BASES]]
 
 
@@ -225,8 +273,4 @@ def _judged(found: Preview) -> dict[str, Any]:
 
 
 def _state() -> wire.Snapshot | None:
-    return async_to_sync(watcher.current)().snapshot
-
-
-def _said(error: Exception) -> str:
-    return reasons.words(error.message if isinstance(error, HubError) else plain(error))
+    return watcher.current_now().snapshot

@@ -1,27 +1,29 @@
 """Names and routes: which models answer to a name, with which shares, defaults and system prompt."""
 
 import json
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any
 
-from asgiref.sync import async_to_sync
 from django.conf import settings
 from django.contrib import messages
 from django.core.paginator import Paginator
+from django.db.models import Q
 from django.http import HttpRequest, HttpResponse
-from django.shortcuts import get_object_or_404, redirect
+from django.shortcuts import redirect, render
 from django.utils.translation import gettext as _
 from django.views.decorators.http import require_http_methods, require_POST, require_safe
 
+from accounts.principals import Principal
 from hub.dashboard import guards, pages, states, watcher
 from hub.dashboard.states import State
 from inference import aliases as room
-from inference import starters, wire
-from inference.errors import HubError, InvalidValue
-from inference.models import Alias, Model
+from inference import owners, sight, starters, wire
+from inference.errors import HubError, InvalidValue, ModelNotFound
+from inference.models import Alias
+from inference.openai import bounded_json
 
 PAGE_ROWS = 50
-MAX_MODELS = 1000
+OFFERED = 50  # models, of those that a form's target may be
 SHARES = (1, 5, 10, 25, 50, 75, 100)  # of the second target, per cent
 BLANKS = 2  # lines for targets that the form offers beyond those there are
 DEFAULTS = sorted({name for names in room.DEFAULTS.values() for name in names})
@@ -54,7 +56,9 @@ class AliasRow:
 @guards.needs("models:read")
 def aliases(request: HttpRequest) -> HttpResponse:
     search = request.GET.get("q", "").strip()[:128]
-    found = Alias.objects.select_related("target").filter(name__icontains=search).order_by("name")
+    wanted = Q(name__icontains=search) | Q(target__name__icontains=search)
+    rows = sight.aliases(guards.principal(request)).select_related("target")
+    found = rows.filter(wanted).order_by("name")
     page = Paginator(found, PAGE_ROWS).get_page(request.GET.get("page"))
     known = _known()
     context: dict[str, Any] = {
@@ -66,6 +70,16 @@ def aliases(request: HttpRequest) -> HttpResponse:
     return pages.show(request, "pages/aliases.html", _("Aliases"), context=context)
 
 
+@require_safe
+@guards.needs("models:write")
+def targets(request: HttpRequest) -> HttpResponse:
+    """Offer models for what was begun to be written."""
+    begun = request.GET.get("model", "").strip()[:128]
+    return render(
+        request, "parts/alias_targets.html", {"models": _models(guards.principal(request), begun)}
+    )
+
+
 @require_http_methods(["GET", "HEAD", "POST"])
 @guards.needs("models:write")
 def new(request: HttpRequest) -> HttpResponse:
@@ -73,7 +87,8 @@ def new(request: HttpRequest) -> HttpResponse:
         return _form(request, None)
     name = request.POST.get("name", "").strip()
     try:
-        room.create(name, _wanted(request))
+        owner = asdict(owners.place(guards.principal(request)))
+        room.create(name, _wanted(request), **owner)
     except HubError as error:
         return _form(request, None, error)
     messages.success(request, _("%(name)s answers from now on.") % {"name": name})
@@ -83,7 +98,7 @@ def new(request: HttpRequest) -> HttpResponse:
 @require_http_methods(["GET", "HEAD", "POST"])
 @guards.needs("models:write")
 def edit(request: HttpRequest, name: str) -> HttpResponse:
-    alias = _named(name)
+    alias = _named(request, name)
     if request.method != "POST":
         return _form(request, alias)
     try:
@@ -103,7 +118,7 @@ def edit(request: HttpRequest, name: str) -> HttpResponse:
 @guards.needs("models:write")
 def share(request: HttpRequest, name: str) -> HttpResponse:
     """Give the second of two targets its share of the requests."""
-    alias, given = _named(name), request.POST.get("share", "")
+    alias, given = _named(request, name), request.POST.get("share", "")
     text = _("%(share)s %% of the requests for %(name)s go to its second target now.")
     said = text % {"share": given, "name": name}
     return _try(request, lambda: _share(alias, given), said, name)
@@ -122,7 +137,7 @@ def _share(alias: Alias, given: str) -> None:
 @require_POST
 @guards.needs("models:write")
 def roll_back(request: HttpRequest, name: str) -> HttpResponse:
-    alias = _named(name)
+    alias = _named(request, name)
     text = _("%(name)s leads where it led before.") % {"name": name}
     return _try(request, lambda: room.roll_back(alias), text, name)
 
@@ -130,7 +145,7 @@ def roll_back(request: HttpRequest, name: str) -> HttpResponse:
 @require_POST
 @guards.needs("models:write")
 def remove(request: HttpRequest, name: str) -> HttpResponse:
-    alias = _named(name)
+    alias = _named(request, name)
     return _try(request, lambda: room.remove(alias), _("%(name)s is removed.") % {"name": name})
 
 
@@ -146,16 +161,20 @@ def _try(request: HttpRequest, act: Any, text: str, name: str = "") -> HttpRespo
     return redirect("alias_edit", name) if on_page else redirect("aliases")
 
 
-def _named(name: str) -> Alias:
-    return get_object_or_404(Alias.objects.select_related("target"), name=name)
+def _named(request: HttpRequest, name: str) -> Alias:
+    return guards.alias(request, name, "models:write")
 
 
 # --- what a form says -------------------------------------------------------------------------------
 
 
 def _wanted(request: HttpRequest) -> room.Wanted:
-    """Raises: InvalidValue."""
+    """Raises: InvalidValue; ModelNotFound, also for a target that is not there for this person."""
     given = request.POST
+    there = {*sight.models(guards.principal(request)).values_list("name", flat=True)}
+    for name in given.getlist("model"):
+        if name and name not in there:
+            raise ModelNotFound(f"there is no model `{name[:128]}`", param="targets")
     pairs = zip(given.getlist("model"), given.getlist("weight"), strict=False)
     targets = [{"model": model, "weight": _weight(weight)} for model, weight in pairs if model]
     defaults = {name: _value(given[name]) for name in DEFAULTS if given.get(name, "").strip()}
@@ -181,8 +200,8 @@ def _weight(text: str) -> float:
 def _value(text: str) -> Any:
     """Read a number, a list or a word; what it must be is said by the room."""
     try:
-        return json.loads(text)
-    except ValueError:
+        return bounded_json.parse(text.encode(errors="replace"))
+    except HubError:
         return text.strip()
 
 
@@ -195,13 +214,12 @@ def _form(request: HttpRequest, alias: Alias | None, error: HubError | None = No
     context: dict[str, Any] = {
         "row": row,
         "shares": SHARES,
-        "models": _models(),
+        "models": _models(guards.principal(request)),
         "problem": pages.failure_text(error) if error else "",
-        "form": _posted(request) if error else _kept(alias, row),
+        "form": _posted(request) if error else _kept(alias, row, request.GET.get("model", "")),
     }
-    page = pages.show(request, "pages/alias.html", title, context=context)
-    page.status_code = 400 if error else 200
-    return page
+    status = 400 if error else 200
+    return pages.show(request, "pages/alias.html", title, context=context, status=status)
 
 
 def _posted(request: HttpRequest) -> dict[str, Any]:
@@ -217,25 +235,28 @@ def _posted(request: HttpRequest) -> dict[str, Any]:
     }
 
 
-def _kept(alias: Alias | None, row: AliasRow | None) -> dict[str, Any]:
+def _kept(alias: Alias | None, row: AliasRow | None, asked: str) -> dict[str, Any]:
+    """Fill in the alias, or the model that a new one is asked for."""
     kept = alias.defaults if alias else {}
+    goals = [(goal.model, f"{goal.weight:g}") for goal in row.goals] if row else []
+    goals = goals or ([(asked[:128], "")] if asked else [])
     texts = {name: v if isinstance(v, str) else json.dumps(v) for name, v in kept.items()}
     return {
         "name": alias.name if alias else "",
-        "targets": [(goal.model, f"{goal.weight:g}") for goal in (row.goals if row else ())]
-        + [("", "")] * BLANKS,
+        "targets": goals + [("", "")] * BLANKS,
         "sticky": alias.sticky if alias else False,
         "system_prompt": alias.system_prompt if alias else "",
         "defaults": [(name, texts.get(name, "")) for name in DEFAULTS],
     }
 
 
-def _models() -> list[str]:
-    return [*Model.objects.order_by("name").values_list("name", flat=True)[:MAX_MODELS]]
+def _models(who: Principal, begun: str = "") -> list[str]:
+    found = sight.models(who).filter(name__icontains=begun).order_by("name")
+    return [*found.values_list("name", flat=True)[:OFFERED]]
 
 
 def _known() -> dict[str, wire.ModelStatus]:
-    snapshot = async_to_sync(watcher.current)().snapshot
+    snapshot = watcher.current_now().snapshot
     return {model.name: model for model in (snapshot.models if snapshot else [])}
 
 

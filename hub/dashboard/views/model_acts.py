@@ -9,14 +9,14 @@ from typing import Any
 from asgiref.sync import sync_to_async
 from django.contrib import messages
 from django.http import Http404, HttpRequest, HttpResponse
-from django.shortcuts import get_object_or_404, redirect
+from django.shortcuts import redirect
 from django.utils.translation import gettext as _
 from django.views.decorators.http import require_POST
 
+from accounts.principals import Principal
 from hub.dashboard import guards, pages
-from inference import catalog, entries, operations, router
+from inference import catalog, changes, entries, operations
 from inference.errors import HubError, NotFound
-from inference.models import Model
 
 log = logging.getLogger(__name__)
 PATIENCE_S = 1.0
@@ -26,52 +26,60 @@ _acts: set[asyncio.Task[Any]] = set()  # a task that nobody holds may vanish
 @require_POST
 async def load(request: HttpRequest, name: str) -> HttpResponse:
     """Start loading; the page shows progress and, if so, the failure."""
-    await _check(request)
+    who = await _check(request, name)
     try:
-        resolved = await catalog.resolve(name)
+        resolved = await catalog.resolve(name, who)
     except NotFound as error:
         raise Http404 from error
     except HubError as error:
         return _answer(request, pages.failure_text(error), "bad")
     doing = _("Loading %(name)s.") % {"name": resolved.model}
     done = _("%(name)s is loaded.") % {"name": resolved.model}
-    return await _act(request, router.load(resolved.spec), doing, done)
+    return await _act(request, operations.load(resolved.spec, who), doing, done)
 
 
 @require_POST
 async def unload(request: HttpRequest, name: str) -> HttpResponse:
     """Let running requests end, then give the memory back."""
-    await _check(request)
-    if not await Model.objects.filter(name=name).aexists():
-        raise Http404
+    await _check(request, name)
     doing = _("Unloading %(name)s; running requests end first.") % {"name": name}
     done = _("%(name)s is unloaded.") % {"name": name}
-    return await _act(request, router.unload(name), doing, done)
+    return await _act(request, operations.unload(name), doing, done)
 
 
 @require_POST
 @guards.needs("models:write")
 def pin(request: HttpRequest, name: str) -> HttpResponse:
     """Keep a loaded model in memory, or let it go like the others."""
-    row = get_object_or_404(Model, name=name)
+    row = guards.model(request, name, "models:write")
     pinned = request.POST.get("pinned") == "yes"
+    wanted = changes.Change(settings={"pinned": pinned or None})
     text = _("%(name)s stays in memory once it is loaded.") if pinned else _("%(name)s may leave.")
-    return _try(request, lambda: operations.change(row, {"pinned": pinned or None}), text, name)
+    return _try(request, lambda: operations.change(row, wanted), text, name)
 
 
 @require_POST
 @guards.needs("models:write")
 def retry(request: HttpRequest, name: str) -> HttpResponse:
     """Bring the files of a failed model once more."""
-    row = get_object_or_404(Model, name=name)
+    row = guards.model(request, name, "models:write")
     return _try(request, lambda: operations.retry(row), _("%(name)s is tried again."), name)
+
+
+@require_POST
+@guards.needs("models:write")
+def verify(request: HttpRequest, name: str) -> HttpResponse:
+    """Let its files be hashed again; the page shows what came of it."""
+    row = guards.model(request, name, "models:write")
+    text = _("The files of %(name)s are being hashed again.")
+    return _try(request, lambda: operations.verify(row), text, name)
 
 
 @require_POST
 @guards.needs("models:write")
 def cancel(request: HttpRequest, name: str) -> HttpResponse:
     """End an arrival; what came is kept until the model is removed."""
-    row = get_object_or_404(Model, name=name)
+    row = guards.model(request, name, "models:write")
     return _try(request, lambda: entries.cancel(row), _("%(name)s is no longer added."), name)
 
 
@@ -79,7 +87,7 @@ def cancel(request: HttpRequest, name: str) -> HttpResponse:
 @guards.needs("models:write")
 def remove(request: HttpRequest, name: str) -> HttpResponse:
     """Take it out of the catalog with the names that lead to it: the page has said so."""
-    row = get_object_or_404(Model, name=name)
+    row = guards.model(request, name, "models:write")
     act = lambda: operations.remove(row, force=True)  # noqa: E731 (as the others)
     return _try(request, act, _("%(name)s is removed."), name)
 
@@ -116,9 +124,13 @@ async def _logged(act: Coroutine[Any, Any, Any]) -> HubError | None:
     return None
 
 
-async def _check(request: HttpRequest) -> None:
-    who = await sync_to_async(guards.principal)(request)
+@sync_to_async
+def _check(request: HttpRequest, name: str) -> Principal:
+    """A refusal is written to the audit log: all of it happens in a thread."""
+    who = guards.principal(request)
     guards.check(who, "models:load")
+    guards.model(request, name, "models:load")
+    return who
 
 
 def _answer(request: HttpRequest, text: str, tone: str) -> HttpResponse:

@@ -9,7 +9,7 @@ from django.views.decorators.http import require_safe
 
 from accounts.principals import Principal
 from hub.dashboard import guards, pages, panels
-from inference.models import Model
+from inference import sight
 
 PANELS = ["summary", "figures", "memory", "activity", "traffic", "decisions"]
 MAX_MODELS = 500
@@ -28,7 +28,7 @@ def panel(request: HttpRequest, name: str) -> HttpResponse:
     found = panels.allowed([name], who)
     if not found:
         raise Http404
-    return HttpResponse(panels.render(found[0], pages.board(), who))
+    return HttpResponse(panels.render(found[0], pages.board(who), who))
 
 
 @require_safe
@@ -55,7 +55,7 @@ def _page_entries(who: Principal) -> list[dict[str, Any]]:
 def _model_entries(who: Principal) -> list[dict[str, Any]]:
     if not who.allows("models:read"):
         return []
-    names = Model.objects.order_by("name").values_list("name", flat=True)[:MAX_MODELS]
+    names = sight.models(who).order_by("name").values_list("name", flat=True)[:MAX_MODELS]
     return [
         {"title": name, "group": _("Model"), "icon": "cube", "url": reverse("model", args=[name])}
         for name in names

@@ -8,6 +8,7 @@ from django.utils.translation import gettext_lazy
 from django.views.decorators.http import require_safe
 
 from hub.dashboard import guards, pages, snippets
+from inference import sight
 from inference.models import Model
 
 IDEAS = (
@@ -18,10 +19,10 @@ IDEAS = (
 
 
 @require_safe
-@guards.needs("inference")
+@guards.needs("inference:chat")
 def playground(request: HttpRequest) -> HttpResponse:
     """Offer the models of each kind; `?model=` chooses one."""
-    available = Model.objects.filter(state=Model.State.AVAILABLE)
+    available = sight.models(guards.principal(request)).filter(state=Model.State.AVAILABLE)
     wanted = request.GET.get("model", "")
     context: dict[str, Any] = {
         "chat_models": list(

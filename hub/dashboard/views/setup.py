@@ -3,7 +3,6 @@
 from typing import Any
 
 from django.conf import settings
-from django.contrib.auth import login
 from django.contrib.auth.decorators import login_not_required
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import redirect, render
@@ -12,7 +11,7 @@ from django.views.decorators.cache import never_cache
 from django.views.decorators.debug import sensitive_post_parameters
 from django.views.decorators.http import require_http_methods
 
-from accounts import setup
+from accounts import setup, sign_in
 from accounts.people import PersonRefused
 from hub.dashboard import guards, pages, snippets, steps
 from hub.dashboard.views.keys import issue_first
@@ -43,7 +42,7 @@ def link(request: HttpRequest, token: str) -> HttpResponse:
         return _form(request, token, {error.field: error.messages}, username)
     except setup.LinkRefused:
         return redirect("login")
-    login(request, admin)
+    sign_in.finish(request, admin, "password")
     return redirect("welcome")
 
 
@@ -65,11 +64,11 @@ def _form(
 @guards.needs("models:write")
 def welcome(request: HttpRequest) -> HttpResponse:
     """Show machine, models, a first chat and a first key; POST makes the key."""
-    user, board = guards.person(request), pages.board()
+    user, board = guards.person(request), pages.board(guards.principal(request))
     context: dict[str, Any] = {
         "board": board,
         "data_folder": settings.HUB_DATA,
-        "chat_model": snippets.chat_model(),
+        "chat_model": snippets.chat_model(guards.principal(request)),
         "has_key": user.api_keys.exists(),
     }
     if request.method == "POST":

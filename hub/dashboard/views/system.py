@@ -34,7 +34,7 @@ def system(request: HttpRequest) -> HttpResponse:
         "database": connection.vendor,
         "base_url": snippets.base_url(request),
     }
-    if guards.principal(request).allows("system:manage"):
+    if guards.principal(request).allows("admin:system"):
         context["settings"] = _settings()
         context["hub_file"] = settings.HUB_CONFIG_FILE
         context["hub_json"] = msgspec.json.format(msgspec.json.encode(settings.HUB_CONFIG)).decode()

@@ -3,14 +3,15 @@
 from typing import Any
 
 from django.conf import settings
-from django.core.management.base import BaseCommand, CommandError, CommandParser
+from django.core.management.base import CommandError, CommandParser
 
+from accounts.commands import HubCommand
 from hub.progress import Progress
 from inference import preparation, sources, starters
 from inference.downloads import DownloadFailed
 
 
-class Command(BaseCommand):
+class Command(HubCommand):
     help = __doc__ or ""
 
     def add_arguments(self, parser: CommandParser) -> None:

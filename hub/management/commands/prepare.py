@@ -16,6 +16,7 @@ class Command(HubCommand):
     help = __doc__ or ""
 
     def handle(self, *_args: Any, **_options: Any) -> None:
+        (settings.HUB_DATA / "import").mkdir(mode=0o700, exist_ok=True)
         self._migrate()
         self._fetch()
         starter_rows.ensure()

@@ -27,7 +27,10 @@ class Command(HubCommand):
         parser.add_argument("--threads", type=int, default=THREADS)
 
     def handle(self, *_args: Any, **options: Any) -> None:
+        from accounts import tidy  # noqa: PLC0415
         from inference import tasks, uploads  # noqa: PLC0415 - actors attach to the configured broker
+        from training import exports, files, ingest, parts, supervising, trackers  # noqa: PLC0415
+        from training import tasks as training_tasks  # noqa: PLC0415
 
         stopped = threading.Event()
 
@@ -38,9 +41,20 @@ class Command(HubCommand):
         signal.signal(signal.SIGINT, stop)
         worker = dramatiq.Worker(dramatiq.get_broker(), worker_threads=options["threads"])
         worker.start()
-        _begin(stopped, tasks.enqueue_preparations, tasks.enqueue_arrivals)
-        uploads.sweep()
-        stopped.wait()
+        _begin(
+            stopped,
+            tasks.enqueue_preparations,
+            tasks.enqueue_arrivals,
+            training_tasks.enqueue_validations,
+        )
+        rooms = (supervising, trackers, exports)
+        threads = [room.start(stopped) for room in rooms]
+        sweeps = (uploads.sweep, files.sweep, parts.sweep, ingest.sweep)
+        tidy.sweep_apart(*sweeps)
+        while not stopped.wait(tidy.EVERY_S):
+            tidy.sweep_apart(*sweeps, training_tasks.ask_again)
+        for thread in threads:
+            thread.join()
         worker.stop(timeout=STOP_MS)
 
 

@@ -38,5 +38,6 @@ def node_settings() -> NodeSettings:
         prefetch=policy.prefetch,
         standby=settings.HUB_STANDBY,
         hang_s=settings.HUB_HANG_TIMEOUT_S,
+        cgroup=settings.HUB_CGROUP,
         vllm_python=settings.HUB_VLLM_PYTHON,
     )

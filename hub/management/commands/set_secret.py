@@ -4,12 +4,13 @@ import getpass
 import sys
 from typing import Any
 
-from django.core.management.base import BaseCommand, CommandError, CommandParser
+from django.core.management.base import CommandError, CommandParser
 
+from accounts.commands import HubCommand
 from inference import vault
 
 
-class Command(BaseCommand):
+class Command(HubCommand):
     help = __doc__ or ""
 
     def add_arguments(self, parser: CommandParser) -> None:

@@ -1,0 +1,55 @@
+"""Small tags for the pages of data sets, trainings and evaluations."""
+
+from typing import Any
+
+from django import template
+from django.utils.safestring import SafeString
+from django.utils.translation import gettext as _
+
+from hub.dashboard import build_states, build_words
+from hub.dashboard.data_set_page import VersionPage
+from hub.dashboard.states import State
+from hub.templatetags import hub_tags
+from training.models import Job, JobEvent
+
+register = template.Library()
+register.simple_tag(build_words.metric_word)
+register.simple_tag(build_words.metric_value)
+register.simple_tag(build_words.exit_word)
+register.simple_tag(build_words.export_word)
+register.simple_tag(build_words.type_word)
+register.filter(build_words.loss)
+register.filter(build_words.figure)
+
+
+@register.inclusion_tag("parts/findings_pills.html")
+def findings_pills(version: VersionPage | None) -> dict[str, Any]:
+    """Say how many errors and warnings a version has."""
+    return {"version": version}
+
+
+@register.filter
+def job_state(job: Job) -> State:
+    return build_states.of_job(job)
+
+
+@register.simple_tag
+def event_icon(event: JobEvent) -> SafeString:
+    """Draw what kind of thing happened to a job."""
+    if event.type == "state":
+        look = build_states.JOBS.get(event.data.get("state", ""))
+        return hub_tags.icon(look.icon if look else "info-circle")
+    name = "alert-triangle" if event.level != "info" else build_words.EVENT_ICONS.get(event.type)
+    return hub_tags.icon(name or "info-circle")
+
+
+@register.simple_tag
+def event_text(event: JobEvent) -> str:
+    """Say what happened; the process's own words stay as they are."""
+    look = build_states.JOBS.get(event.data.get("state", "")) if event.type == "state" else None
+    if look is not None:
+        reason = event.message.partition(". ")[2]
+        return f"{str(look.word).capitalize()}. {reason}".strip()
+    if event.type == "checkpoint":
+        return _("Checkpoint at step %(n)s.") % {"n": event.data.get("step", 0)}
+    return event.message
