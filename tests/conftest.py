@@ -8,9 +8,11 @@ import pytest
 from django.conf import settings
 from hypothesis import HealthCheck
 from hypothesis import settings as hypothesis_settings
+from pytest_django import Settings
 
-from accounts import last_use
+from accounts import addresses, last_use, ledger, notices, quota
 from hub.supervisor import valkey
+from tests.inference.node import nodes
 from tests.settings import remove_data
 
 # A busy machine is slow, which says nothing of the code.
@@ -18,6 +20,22 @@ hypothesis_settings.register_profile(
     "hub", deadline=None, suppress_health_check=[HealthCheck.too_slow]
 )
 hypothesis_settings.load_profile("hub")
+
+
+@pytest.hookimpl(tryfirst=True)  # before the workers' own, which reads the marks
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Keep together what shares an expensive fixture: a file, or all that needs the browser."""
+    for item in items:
+        folder = item.path.parent
+        group = folder if folder.name == "e2e" else item.path
+        item.add_marker(pytest.mark.xdist_group(str(group)))
+
+
+@pytest.fixture(scope="session")
+def django_db_modify_db_settings(request: pytest.FixtureRequest) -> None:
+    """Each worker has a data folder of its own already, and so a database that is a file."""
+    if settings.DATABASES["default"]["ENGINE"].rpartition(".")[2] != "sqlite3":
+        request.getfixturevalue("django_db_modify_db_settings_parallel_suffix")
 
 
 @pytest.fixture(scope="session")
@@ -33,11 +51,29 @@ def redis_url() -> Iterator[str]:
             server.kill()
 
 
+@pytest.fixture(scope="session")
+def node_address(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """A real node without models, for pages that show its state."""
+    running = nodes.start(tmp_path_factory.mktemp("node"))
+    yield f"unix:{running.path}"
+    nodes.stop(running)
+
+
+@pytest.fixture
+def idle_node(node_address: str, settings: Settings) -> None:
+    """There is a node: a page that finds none waits for it to start."""
+    settings.HUB_NODE_ADDRESS = node_address
+
+
 @pytest.fixture(autouse=True)
 def _no_late_writes() -> Iterator[None]:
-    """Stop the timer that writes when keys were last used: its database would be gone."""
+    """Stop what writes a little later, and forget what was read: its database would be gone."""
     yield
     last_use.drop()
+    notices.drop()
+    addresses.drop()
+    ledger.drop()
+    quota.forget()
 
 
 def pytest_unconfigure() -> None:

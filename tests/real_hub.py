@@ -19,7 +19,7 @@ from tests.bench.load import Target
 
 ROOT = Path(__file__).resolve().parents[1]
 START_LIMIT_S = 300.0
-SCOPES = ("inference", "models:read", "models:manage", "status:read")
+SCOPES = ("training", "inference", "models:read", "models:manage", "status:read")
 
 
 @dataclass(frozen=True)

@@ -12,7 +12,7 @@ import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -69,7 +69,7 @@ def hub(
         started.env["AI_HUB_PORT"] = str(started.port)
         started.env["AI_HUB_NODE_ADDRESS"] = node_address or f"unix:{folder}/node.sock"
         stack.callback(_stop, started)
-        _start_valkey(started)
+        start_valkey(started)
         _manage(started, "migrate", "--verbosity", "0")
         wanted = {"models": models, "aliases": aliases or {}, "keys": keys or {"default": {}}}
         started.keys = json.loads(_run(started, ["-m", "tests.seed"], json.dumps(wanted)))
@@ -87,6 +87,15 @@ def start(hub: Hub, name: str, *command: str) -> None:
         hub.processes[name] = subprocess.Popen(
             argv, env=hub.env, cwd=ROOT, stdout=log, stderr=log, start_new_session=True
         )
+
+
+def another_web(hub: Hub) -> Hub:
+    """Start one more web process of the same hub; it ends with the hub."""
+    port = free_port()
+    twin = replace(hub, port=port, env={**hub.env, "AI_HUB_PORT": str(port)})
+    start(twin, f"web-{port}", "serve_web")
+    _wait_ready(twin)
+    return twin
 
 
 def free_port() -> int:
@@ -108,7 +117,7 @@ def _environment(folder: Path, extra: dict[str, str]) -> dict[str, str]:
     }
 
 
-def _start_valkey(hub: Hub) -> None:
+def start_valkey(hub: Hub) -> None:
     from hub.supervisor import valkey  # noqa: PLC0415 (`hub` is a parameter's name here)
 
     argv = valkey.command(hub.data / "valkey.sock", hub.data)

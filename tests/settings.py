@@ -7,9 +7,11 @@ import shutil
 import tempfile
 from pathlib import Path
 
-if "AI_HUB_TEST_OWNER" not in os.environ:  # a test's child process keeps its parent's folder
+if os.environ.get("AI_HUB_TEST_OF") != os.environ.get("PYTEST_XDIST_WORKER", ""):
+    # A test's child process keeps its parent's folder; each of several workers has its own.
     _folder = tempfile.mkdtemp(prefix="hubtest-")
     os.environ["AI_HUB_TEST_OWNER"] = str(os.getpid())
+    os.environ["AI_HUB_TEST_OF"] = os.environ.get("PYTEST_XDIST_WORKER", "")
     os.environ["AI_HUB_DATA"] = _folder
     os.environ.setdefault(
         "AI_HUB_MODELS", str(Path(__file__).resolve().parent.parent / ".cache" / "models")

@@ -1,15 +1,17 @@
 """A real Valkey for the whole run, and people with roles."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from ipaddress import ip_network
 from pathlib import Path
 
 import pytest
 import redis
 from pytest_django import Settings
 
-from accounts import authentication, connections, principals
+from accounts import authentication, connections, oidc, principals
 from accounts.models import User
 from accounts.principals import Principal
+from tests.accounts import provider as lying
 
 PASSWORD = "a long enough pass phrase 7"
 
@@ -50,3 +52,17 @@ def person(db: None) -> MakeUser:
 
 def session_of(user: User) -> Principal:
     return principals.of_user(user)
+
+
+@pytest.fixture
+def open_networks(settings: Settings) -> Iterator[None]:
+    settings.HUB_SIGN_ON_NETWORKS = [ip_network("127.0.0.0/8"), ip_network("::1/128")]
+    oidc.forget()
+    yield
+    oidc.forget()
+
+
+@pytest.fixture
+def idp() -> Iterator[lying.Provider]:
+    with lying.serving() as started:
+        yield started

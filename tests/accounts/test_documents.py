@@ -16,6 +16,11 @@ def test_it_tells_every_scope_and_no_other() -> None:
     assert ROWS.keys() == scopes.SCOPES.keys()
 
 
+@pytest.mark.parametrize("scope", sorted(scopes.WIDE))
+def test_it_tells_every_name_that_means_several(scope: str) -> None:
+    assert f"`{scope}`" in PAGE
+
+
 @pytest.mark.parametrize("scope", scopes.SCOPES)
 def test_it_tells_the_first_role_that_holds_a_scope(scope: str) -> None:
     first = next(role for role, held in scopes.ROLES.items() if scope in held)
@@ -30,3 +35,13 @@ def test_each_role_holds_what_the_ones_before_it_hold() -> None:
 def test_it_tells_the_limits_of_signing_in() -> None:
     for rule in (throttle.PAIR, throttle.NAME, throttle.ADDRESS):
         assert re.search(rf"{rule.tries} (attempts )?in {rule.window_s // 60} minutes", PAGE)
+
+
+def test_the_tests_that_it_names_are_there() -> None:
+    root = Path(__file__).parents[1]
+    files = {file.name: file.read_text(encoding="utf-8") for file in root.rglob("test_*.py")}
+    table = PAGE.partition("## Attacks")[2].partition("\n## ")[0]
+    assert {*re.findall(r"(test_\w+\.py)`", table)} <= files.keys()
+    everything = "\n".join(files.values())
+    for name in re.findall(r"`(test_\w+|Test\w+)`", table):
+        assert re.search(rf"(def|class) {name}\b", everything), name

@@ -41,6 +41,7 @@ async def ledger_of_a_request() -> limits.Ledger:
     return lease.ledger
 
 
+@pytest.mark.django_db
 async def test_who_waits_goes_on_and_nobody_else_waits(
     hung: "subprocess.Popen[bytes]", caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -57,6 +58,7 @@ async def test_who_waits_goes_on_and_nobody_else_waits(
     assert [r.exc_info for r in caplog.records if "Redis is away" in r.message] == [None]
 
 
+@pytest.mark.django_db
 async def test_it_counts_in_redis_again_once_that_goes_on(hung: "subprocess.Popen[bytes]") -> None:
     hung.send_signal(signal.SIGSTOP)
     async with asyncio.timeout(60):

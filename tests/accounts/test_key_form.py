@@ -46,7 +46,11 @@ def test_it_refuses_any_other_text(text: str) -> None:
     assert crypto.public_id_of(text) is None
 
 
-@pytest.mark.parametrize("text", [KEY + "\n", " " + KEY, KEY.upper(), KEY[:-1], KEY + "0", ""])
+@pytest.mark.parametrize(
+    "text",
+    [KEY + "\n", " " + KEY, KEY.upper(), KEY[:-1], KEY + "0", ""],
+    ids=["line end", "space", "upper case", "shorter", "longer", "empty"],
+)
 def test_it_is_taken_as_a_whole(text: str) -> None:
     assert crypto.public_id_of(text) is None
 

@@ -5,8 +5,8 @@ from typing import Any
 import pytest
 from django.test import Client
 
-from accounts import keys
-from accounts.models import ApiKey, User
+from accounts import keys, scopes, teams
+from accounts.models import ApiKey, Role, User
 from accounts.permissions import MANAGEMENT
 from tests.accounts.conftest import MakeUser, session_of
 
@@ -14,8 +14,8 @@ pytestmark = pytest.mark.django_db(transaction=True)
 URL = "/api/v1/keys"
 
 
-def client_of(owner: User, *scopes: str, **given: Any) -> Client:
-    wanted = scopes or tuple(owner.scopes)
+def client_of(owner: User, *asked: str, **given: Any) -> Client:
+    wanted = asked or tuple(owner.scopes)
     _, plaintext = keys.issue(owner, "api", wanted, by=session_of(owner), **given)
     return Client(headers={"authorization": f"Bearer {plaintext}"})
 
@@ -112,8 +112,8 @@ def test_it_grants_only_what_the_caller_holds(person: MakeUser) -> None:
 def test_it_needs_the_scope(person: MakeUser) -> None:
     client = client_of(person(), "inference")
     for response in (client.get(URL), post(client, {"name": "k"}), client.delete(f"{URL}/x")):
-        assert "keys:manage" in error_of(response, 403)["message"]
-    assert client.get("/api/v1/me").json()["scopes"] == ["inference"]
+        assert "scope keys:" in error_of(response, 403)["message"]
+    assert client.get("/api/v1/me").json()["scopes"] == sorted(scopes.WIDE["inference"])
 
 
 def test_it_hides_foreign_keys(person: MakeUser) -> None:
@@ -125,6 +125,38 @@ def test_it_hides_foreign_keys(person: MakeUser) -> None:
     error_of(foreign.delete(url), 404)
     assert "secret plan" not in str(foreign.get(URL).json())
     assert client_of(admin).delete(url).json()["state"] == "revoked"
+
+
+def test_a_key_reaches_no_key_of_another_team_of_its_owner(person: MakeUser) -> None:
+    owner = person()
+    red, blue = teams.create("red"), teams.create("blue")
+    teams.add(red, owner, None)
+    teams.add(blue, owner, None)
+    key, plaintext = keys.issue(owner, "of blue", by=session_of(owner), team=blue)
+    own, _ = keys.issue(owner, "of red", by=session_of(owner), team=red)
+    client, url = client_of(owner, team=red), f"{URL}/{key.public_id}"
+    names = {one["name"] for one in client.get(URL).json()["results"]}
+    assert names == {"of red", "api"}
+    error_of(client.get(url), 404)
+    error_of(client.delete(url), 404)
+    error_of(post(client, {}, f"{url}/rotate"), 404)
+    found = keys.lookup(plaintext)
+    assert found is not None
+    assert found.state == "active"
+    assert post(client, {}, f"{URL}/{own.public_id}/rotate").status_code == 201
+    session = Client()
+    session.force_login(owner)
+    assert session.get(url).json()["team"] == "blue"
+
+
+def test_a_key_that_manages_people_ends_other_teams_keys_and_takes_none(person: MakeUser) -> None:
+    Role.objects.create(name="hr", scopes=["admin:users", *scopes.ROLES["developer"]])
+    owner, blue = person("a"), teams.create("blue")
+    teams.add(blue, owner, None)
+    key, _ = keys.issue(owner, "k", by=session_of(owner), team=blue)
+    client, url = client_of(person("hr", "hr")), f"{URL}/{key.public_id}"
+    error_of(post(client, {}, f"{url}/rotate"), 403)
+    assert client.delete(url).json()["state"] == "revoked"
 
 
 def test_it_issues_for_others_only_by_an_admin(person: MakeUser) -> None:

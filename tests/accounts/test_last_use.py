@@ -26,6 +26,24 @@ def test_it_writes_many_uses_at_once(person: MakeUser) -> None:
     assert not any("UPDATE" in query["sql"] for query in queries)
 
 
+@pytest.mark.parametrize(
+    ("shown", "kept"),
+    [
+        ("192.0.2.1", "192.0.2.1"),
+        ("::ffff:192.0.2.1", "192.0.2.1"),
+        ("fe80::1%eth0", "fe80::1"),
+        ("", None),
+    ],
+)
+def test_it_keeps_from_where(person: MakeUser, shown: str, kept: str | None) -> None:
+    owner = person()
+    key, plaintext = keys.issue(owner, "k", by=session_of(owner))
+    authenticate_now({"x-api-key": plaintext}, shown)
+    last_use.flush()
+    key.refresh_from_db()
+    assert key.last_used_from == kept
+
+
 def test_it_keeps_what_could_not_be_written(person: MakeUser) -> None:
     owner = person()
     _, plaintext = keys.issue(owner, "k", by=session_of(owner))

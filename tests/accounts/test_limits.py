@@ -6,6 +6,7 @@ import json
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +24,7 @@ from accounts.principals import Principal
 from accounts.quota import Quota, Subject, subjects_of
 from hub.config import HubConfig, Limits, RateLimits
 
+pytestmark = pytest.mark.django_db
 DEV = Principal(user_id=1, username="dev", role="developer", scopes=frozenset())
 KEY = Principal(user_id=1, username="dev", role="developer", scopes=frozenset(), key_id="k1")
 MINUTE_US = 60_000_000
@@ -101,7 +103,24 @@ class TestTokensPerHour:
         allow(tokens_per_hour=100)
         with pytest.raises(LimitReached, match="alone") as reached:
             await admit(DEV, "m", 101)
-        assert reached.value.retry_after_s is None
+        assert reached.value.never
+
+    async def test_what_may_take_more_gets_what_is_left(self, allow: SetLimits) -> None:
+        allow(tokens_per_hour=100)
+        first = await admit(DEV, "m", 10, most=1000)
+        assert first.granted.reserved == 100
+        assert not await admitted(1, tokens=1)
+        await first.settle(40)
+        assert (await admit(DEV, "m", 10, most=50)).granted.reserved == 50
+
+    async def test_what_is_over_the_limit_only_perhaps_goes_alone(self, allow: SetLimits) -> None:
+        allow(tokens_per_hour=100)
+        alone = await admit(DEV, "m", 300, most=300, least=70)
+        assert alone.granted.reserved == 100
+        await alone.settle(60)
+        with pytest.raises(LimitReached) as reached:
+            await admit(DEV, "m", 300, most=300, least=10)
+        assert not reached.value.never
 
     async def test_it_is_exact_under_a_race(self, allow: SetLimits) -> None:
         allow(tokens_per_hour=1000)
@@ -300,7 +319,7 @@ QUOTAS = st.builds(Quota, st.integers(0, 5), st.integers(0, 60), st.integers(0, 
 STEPS = st.lists(
     st.tuples(
         st.sampled_from(["ask", "end"]),
-        st.integers(0, 40),  # tokens
+        st.tuples(st.integers(0, 70), st.integers(0, 90), st.none() | st.integers(0, 70)),
         st.sampled_from([0, 1, 1_000_000, 12_000_000, 31_000_000, MINUTE_US, 61 * MINUTE_US]),
     ),
     max_size=25,
@@ -312,21 +331,21 @@ STEPS = st.lists(
     max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
 )
 async def test_both_ledgers_agree(
-    valkey: Any, key: Quota, user: Quota, steps: list[tuple[str, int, int]]
+    valkey: Any, key: Quota, user: Quota, steps: list[tuple[str, tuple[int, int, int | None], int]]
 ) -> None:
     """The scripts in Redis and the fall-back are two writings of one rule."""
     valkey.flushall()
     local = limits_local.LocalLedger()
     subjects = (Subject("key:k", key), Subject("user:1", user))
     now_us, held = NOON_US, list[tuple[Ask, int]]()
-    for number, (step, tokens, later_us) in enumerate(steps):
+    for number, (step, (tokens, most, least), later_us) in enumerate(steps):
         now_us += later_us
         if step == "ask":
-            ask = Ask(subjects, f"lease{number}", tokens, 30_000_000, now_us)
+            ask = Ask(subjects, f"lease{number}", tokens, 30_000_000, now_us, most, least)
             answer = await limits_redis.admit(ask)
             assert answer == await local.admit(ask)
             if isinstance(answer, Granted):
-                held.append((ask, answer.minute))
+                held.append((replace(ask, tokens=answer.reserved), answer.minute))
         elif held:
             end = Settlement(*held.pop(0), used=tokens, now_us=now_us)
             await limits_redis.settle(end)

@@ -26,6 +26,7 @@ SECRET = KEY[16:]
         (f"GET /v1/models?key={KEY}&x=1", ()),
         (f"Authorization: Bearer {KEY}", ()),
     ],
+    ids=range(10),
 )
 def test_it_cleans_every_message(
     caplog: pytest.LogCaptureFixture, message: str, args: tuple[object, ...]

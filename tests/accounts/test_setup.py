@@ -1,12 +1,15 @@
 """First start: one link, one admin, whoever races."""
 
 import io
+import stat
 import threading
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 import pytest
 from django.core.management import CommandError, call_command
 from django.db import connection
+from pytest_django.fixtures import Settings
 
 from accounts import keys, people, setup
 from accounts.models import SetupLink, User
@@ -43,6 +46,19 @@ def test_it_gives_no_link_once_there_is_an_admin(person: MakeUser) -> None:
         setup.redeem(link, "second", PASSWORD)
     assert setup.issue_link(BASE) is None
     assert not SetupLink.objects.exists()
+
+
+def test_the_file_of_a_link_is_the_hubs_own_and_goes_with_it(
+    tmp_path: Path, settings: Settings
+) -> None:
+    settings.HUB_DATA = tmp_path
+    link = setup.issue_link(BASE)
+    assert link is not None
+    file = setup.write_link(link)
+    assert file.read_text() == f"{link}\n"
+    assert stat.S_IMODE(file.stat().st_mode) == 0o600
+    setup.redeem(link.split("/")[-2], "root", PASSWORD)
+    assert not file.exists()
 
 
 def test_a_newer_link_ends_the_older() -> None:
@@ -126,6 +142,19 @@ class TestCommands:
         with pytest.raises(CommandError, match=words):
             call_command("create_admin", username="root")
         assert not User.objects.exists()
+
+    def test_changepassword_sets_one_that_the_rules_allow(
+        self, person: MakeUser, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        person("dev", password="as it was before 7")
+        monkeypatch.setattr("sys.stdin", io.StringIO(f"short\n{PASSWORD}\n"))
+        with pytest.raises(CommandError, match="too short"):
+            call_command("changepassword", "dev")
+        assert User.objects.get().check_password("as it was before 7")
+        call_command("changepassword", "dev", stdout=io.StringIO())
+        assert User.objects.get().check_password(PASSWORD)
+        with pytest.raises(CommandError, match="no user named nobody"):
+            call_command("changepassword", "nobody")
 
     def test_create_key_prints_just_the_key(self, person: MakeUser) -> None:
         owner, out = person(), io.StringIO()

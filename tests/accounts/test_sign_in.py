@@ -60,6 +60,16 @@ def test_it_stops_one_address_that_tries_many_names(person: MakeUser) -> None:
     assert sign_in("ann", PASSWORD, "10.0.0.66") is None
 
 
+def test_who_signs_in_uses_nothing_of_the_address_up(person: MakeUser) -> None:
+    user = person("ann", password=PASSWORD)
+    for number in range(throttle.ADDRESS.tries - 1):
+        sign_in(f"user{number}", "wrong", "10.0.0.66")
+    for _ in range(3):
+        assert sign_in("ann", PASSWORD, "10.0.0.66") == user
+    sign_in("somebody", "wrong", "10.0.0.66")
+    assert sign_in("ann", PASSWORD, "10.0.0.66") is None
+
+
 def test_it_stops_many_addresses_that_try_one_name(person: MakeUser) -> None:
     person("ann", password=PASSWORD)
     for number in range(throttle.NAME.tries):

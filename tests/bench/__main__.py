@@ -6,8 +6,22 @@ import sys
 import tempfile
 from pathlib import Path
 
-HUB_BENCHES = ("chat", "vllm", "overhead", "soak", "cold", "switch", "bed", "memory")
-ENGINE_BENCHES = ("transformers", "adapters", "quant")
+HUB_BENCHES = (
+    "chat",
+    "vllm",
+    "overhead",
+    "access",
+    "aborts",
+    "soak",
+    "cold",
+    "switch",
+    "bed",
+    "memory",
+    "kills",
+    "swapping",
+    "facts",
+)
+ENGINE_BENCHES = ("transformers", "adapters", "quant", "training")
 
 
 def main() -> None:

@@ -1,4 +1,4 @@
-"""Two thousand recorded requests on a real node: fifteen models of all kinds in the memory of four."""
+"""Two thousand recorded requests (82 minutes) on a real node: fifteen models in the memory of four."""
 
 import asyncio
 import statistics
@@ -24,7 +24,7 @@ def main(data: Path) -> None:
     finally:
         nodes.stop(node)
     report.save(
-        "7-bed", "A recorded quarter of an hour on real engines", rows(outcome, limit_bytes)
+        "7-bed", "A recorded trace of 82 minutes on real engines", rows(outcome, limit_bytes)
     )
 
 

@@ -1,5 +1,6 @@
 """The README's examples run as they stand, against a whole hub."""
 
+import json
 import re
 import shutil
 import subprocess
@@ -10,6 +11,7 @@ import pytest
 
 from tests import environments
 from tests.real_hub import Hub
+from tests.training.jobs import chats
 
 pytestmark = [pytest.mark.clients, pytest.mark.models]
 ROOT = Path(__file__).parents[2]
@@ -37,6 +39,7 @@ def test_it_runs_the_python_examples(
     running_hub: Hub, speech: Path, tmp_path: Path, number: int
 ) -> None:
     shutil.copy(speech, tmp_path / "speech.flac")
+    (tmp_path / "facts.jsonl").write_text("".join(json.dumps(row) + "\n" for row in chats(12)))
     example = filled(examples("python")[number], running_hub)
     assert len(output([sys.executable, "-c", example], tmp_path).split()) > 1
 

@@ -39,6 +39,10 @@ def executable() -> str:
     pytest.skip(message)
 
 
+# What htmx says of a request that was under way when the page was left.
+LEFT = ("htmx:afterRequest,", "htmx:sendAbort,")
+
+
 @dataclass
 class Watch:
     """Collects console errors, script errors and CSP violations of a page."""
@@ -53,7 +57,8 @@ class Watch:
         self.page.on("pageerror", lambda error: self.complaints.append(str(error)))
 
     def _on_console(self, message: ConsoleMessage) -> None:
-        if message.type in {"error", "warning"}:
+        left = message.text.startswith(LEFT)
+        if message.type in {"error", "warning"} and not left:
             self.complaints.append(f"{message.text} ({message.location.get('url')})")
 
     def check(self) -> None:

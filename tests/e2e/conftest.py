@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
-from playwright.sync_api import Browser, BrowserContext, Page, StorageState, sync_playwright
+from playwright.sync_api import Browser, BrowserContext, Page, StorageState, expect, sync_playwright
 
 from tests import models, servers
 from tests.e2e import browsing
@@ -17,7 +17,7 @@ from tests.inference import hub_server, tiny_files
 from tests.inference.hub_server import Behaviour
 from tests.servers import Hub
 
-PEOPLE = {"ada": "admin", "dora": "developer", "vera": "viewer", "lena": "viewer"}
+PEOPLE = {"ada": "admin", "dora": "developer", "vera": "viewer", "lena": "viewer", "rosa": "viewer"}
 HOSTILE = "evil<img src=x onerror=alert(1)>"
 HOSTILE_REPLY = (
     "**bold** <img src=x onerror=window.hacked=1> <script>window.hacked=1</script> "
@@ -40,6 +40,13 @@ def fake(name: str, kind: str = "llm", **options: Any) -> dict[str, Any]:
     }
 
 
+ABOUT_TINY: dict[str, object] = {
+    "downloads": 12_345,
+    "likes": 67,
+    "tags": ["llama", "license:apache-2.0"],
+    "pipeline_tag": "text-generation",
+    "safetensors": {"parameters": {"F32": 2**20}, "total": 2**20},
+}
 MODELS = [
     fake("quick", reply="one two three four five"),
     fake("slow", tokens_per_s=20, reply="la"),
@@ -90,9 +97,9 @@ def real_chat_model() -> dict[str, Any]:
 @pytest.fixture(scope="package")
 def model_hub() -> Iterator[Behaviour]:
     """A hub of models to download from; large files stop half-way while its gate is shut."""
-    tensors = tiny_files.safetensors(4 * 2**20)
-    files = {"model.safetensors": tensors, "config.json": tiny_files.config()}
-    with hub_server.serving(Behaviour({"org/tiny": files})) as started:
+    files = tiny_files.files(vocab_size=2**18)
+    about: dict[str, dict[str, object]] = {"org/tiny": ABOUT_TINY}
+    with hub_server.serving(Behaviour({"org/tiny": files}, about=about)) as started:
         yield started
 
 
@@ -108,6 +115,7 @@ def hub(browser: Browser, model_hub: Behaviour) -> Iterator[Hub]:
 @pytest.fixture(scope="package")
 def browser() -> Iterator[Browser]:
     path = browsing.executable()
+    expect.set_options(timeout=15_000)
     with sync_playwright() as playwright:
         chromium = playwright.chromium.launch(executable_path=path, args=browsing.ARGS)
         yield chromium

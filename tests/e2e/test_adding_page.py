@@ -41,12 +41,19 @@ def test_it_judges_before_the_download_and_shows_its_progress(
     page = as_person("ada")
     page.goto("/models/")
     page.get_by_role("link", name="Add a model").click()
-    look(page, Id_on_the_hub="org/tiny")
+    page.get_by_role("searchbox", name="Search the hub").fill("tiny")
+    hit = page.get_by_role("row", name="org/tiny")
+    expect(hit).to_contain_text("apache-2.0")
+    expect(hit).to_contain_text("4.19 MB")
+    expect(hit).to_contain_text("fits")
+    assert axe(page) == []
+    hit.get_by_role("button", name="Look into org/tiny").click()
     expect(page.locator("#preview")).to_contain_text("It fits beside what is loaded now.")
     expect(page.get_by_text("LlamaForCausalLM")).to_be_visible()
-    expect(page.get_by_text("2 files, 4.19 MB")).to_be_visible()
+    expect(page.get_by_text("2 files, 4.20 MB")).to_be_visible()
     assert axe(page) == []
 
+    page.get_by_label("8 bits").check()
     page.get_by_role("button", name="Download and add").click()
     page.wait_for_url("**/models/about/tiny/")
     expect(page.locator("main [data-state=preparing]")).to_contain_text("downloading")
@@ -81,14 +88,18 @@ def test_it_adds_a_folder_where_it_lies(hub: Hub, as_person: Open) -> None:
     page.goto("/models/add/folder/")
     look(page, Folder_or_GGUF_file=str(folder))
     expect(page.locator("#preview")).to_contain_text("It fits beside what is loaded now.")
+    expect(page.get_by_label("Copy the files")).not_to_be_checked()
     page.get_by_role("button", name="Add it").click()
     page.wait_for_url("**/models/about/llama-of-mine/")
     expect(page.locator("main [data-state=cold]")).to_be_visible(timeout=30_000)
+    page.get_by_role("link", name="Give it another name").click()
+    expect(page.get_by_label("Model of target 1")).to_have_value("llama-of-mine")
 
 
 def test_an_upload_goes_on_after_a_break(hub: Hub, as_person: Open, tmp_path: Path) -> None:
-    folder = tiny_files.folder(tmp_path / "uploaded")
-    (folder / "model.safetensors").write_bytes(tiny_files.safetensors(PART_BYTES + 2**20))
+    folder = tiny_files.folder(
+        tmp_path / "uploaded", vocab_size=(PART_BYTES + 2**20) // tiny_files.WORD_BYTES
+    )
     page = as_person("ada", allowed=["ERR_FAILED"])
     page.on("dialog", lambda dialog: dialog.accept())  # leaving in mid-upload is asked about
     page.route("**/api/v1/uploads/*/*/1", lambda route: route.abort())
@@ -99,7 +110,12 @@ def test_an_upload_goes_on_after_a_break(hub: Hub, as_person: Open, tmp_path: Pa
     page.get_by_role("button", name="Upload and add").click()
     expect(page.get_by_text("The connection broke")).to_be_visible()
 
-    page.goto("about:blank")
+    page.goto("/models/about/uploaded/")
+    page.get_by_role("button", name="Stop adding uploaded").click()
+    page.get_by_role("dialog").get_by_role("button", name="Stop").click()
+    expect(page.locator("main [data-state=cancelled]")).to_be_visible()
+    page.get_by_role("link", name="Go on").click()
+    expect(page.get_by_text("An upload has not ended.")).to_be_visible()
     page.unroute("**/api/v1/uploads/*/*/1")
     sent: list[Request] = []
     page.on("request", lambda request: sent.append(request) if request.method == "PUT" else None)

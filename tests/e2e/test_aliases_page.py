@@ -90,3 +90,24 @@ def test_a_viewer_reads_names_and_changes_none(hub: Hub, as_person: Open) -> Non
     answer = page.goto("/aliases/edit/gpt-4o/")
     assert answer
     assert answer.status == 403
+
+
+def test_it_finds_by_model_as_one_types_and_offers_targets(hub: Hub, as_person: Open) -> None:
+    page = as_person("ada")
+    make(page, "far-from-it", ("lonely", ""))
+    expect(page.locator("tr[data-alias=far-from-it]")).to_be_visible()
+    page.goto("/aliases/")  # what is typed before the scripts are there is a plain form's
+    page.get_by_label("Find by name or model").fill("lonel")
+    page.wait_for_url("**/aliases/?q=lonel")
+    names = page.locator("#aliases-table tbody .name")
+    expect(names).to_have_text(["far-from-it"])
+    page.get_by_label("Find by name or model").fill("no such name")
+    expect(page.get_by_text("No name is like that")).to_be_visible()
+    page.goto("/aliases/new/")
+    page.get_by_label("Model of target 1").press_sequentially("vect")
+    expect(page.locator("#models option")).to_have_count(1)
+    expect(page.locator("#models option")).to_have_attribute("value", "vectors")
+    page.goto("/aliases/")
+    page.get_by_role("button", name="Remove the name far-from-it").click()
+    page.get_by_role("dialog").get_by_role("button", name="Remove").click()
+    expect(page.locator("tr[data-alias=far-from-it]")).to_have_count(0)

@@ -1,8 +1,10 @@
 """Signing in and out, and what a visitor without rights sees."""
 
+import socket
+import struct
 import time
 from collections.abc import Callable
-from contextlib import ExitStack
+from contextlib import ExitStack, closing
 
 import httpx
 import pytest
@@ -101,7 +103,7 @@ def test_it_lets_no_stranger_watch(hub: Hub) -> None:
 
 
 def once_there_is_room(view: Callable[[], ClientConnection]) -> None:
-    """The page that signed in leaves its place a moment after it is closed."""
+    """Who leaves gives the place back a moment later."""
     until_s = time.monotonic() + 10
     while True:
         try:
@@ -141,15 +143,50 @@ def test_it_ends_the_live_view_of_a_disabled_person(hub: Hub, opened: Open) -> N
     page.goto("about:blank")
     address = f"ws://127.0.0.1:{hub.port}/ws/live/?panels=figures"
     headers = {"Cookie": cookies}
-    with connect(address, origin=Origin(hub.url), additional_headers=headers) as socket:
-        assert "panel-figures" in str(socket.recv(timeout=10))
+    with connect(address, origin=Origin(hub.url), additional_headers=headers) as live:
+        assert "panel-figures" in str(live.recv(timeout=10))
         tell(hub, disable="lena")
         with pytest.raises(ConnectionClosed) as closed:
-            read_on(socket)
+            read_on(live)
     assert closed.value.rcvd is not None
     assert closed.value.rcvd.code == 4403
 
 
-def read_on(socket: ClientConnection) -> None:
+def read_on(live: ClientConnection) -> None:
     while True:
-        socket.recv(timeout=10)
+        live.recv(timeout=10)
+
+
+def test_it_keeps_no_place_for_who_leaves_while_being_let_in(hub: Hub, opened: Open) -> None:
+    """Twice as many as there are places knock and are gone before the door is open."""
+    page = opened(hub.url)
+    sign_in(page, "rosa")
+    cookies = "; ".join(f"{c['name']}={c['value']}" for c in page.context.cookies())
+    page.goto("about:blank")
+    for _ in range(40):
+        knock_and_leave(hub, cookies)
+    address = f"ws://127.0.0.1:{hub.port}/ws/live/?panels=figures"
+    headers = {"Cookie": cookies}
+    with ExitStack() as stack:
+
+        def view() -> ClientConnection:
+            live = connect(address, origin=Origin(hub.url), additional_headers=headers)
+            return stack.enter_context(live)
+
+        once_there_is_room(view)
+
+
+def knock_and_leave(hub: Hub, cookies: str) -> None:
+    asked = (
+        "GET /ws/live/?panels=figures HTTP/1.1",
+        f"Host: 127.0.0.1:{hub.port}",
+        f"Origin: {hub.url}",
+        f"Cookie: {cookies}",
+        "Upgrade: websocket",
+        "Connection: Upgrade",
+        "Sec-WebSocket-Version: 13",
+        "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==",
+    )
+    with closing(socket.create_connection(("127.0.0.1", hub.port))) as raw:
+        raw.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        raw.sendall("\r\n".join((*asked, "", "")).encode())

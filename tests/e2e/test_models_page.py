@@ -1,8 +1,9 @@
 """Loading and unloading from the models page; names that attack; sorting and filtering."""
 
+import json
 import re
 
-from playwright.sync_api import expect
+from playwright.sync_api import Locator, expect
 
 from tests.e2e.browsing import axe
 from tests.e2e.conftest import HOSTILE, Open, tell
@@ -69,6 +70,7 @@ def test_it_sorts_and_filters_in_the_address(hub: Hub, as_person: Open) -> None:
     expect(page.get_by_text("No model is like that")).to_be_visible()
     page.get_by_role("link", name="All models").click()
     expect(page.get_by_label("Find by name")).to_have_value("")
+    page.wait_for_load_state()  # its scripts listen
     page.get_by_label("Kind", exact=True).select_option("asr")
     expect(names).to_have_text(["ears", "stone-deaf"])
     page.get_by_label("Kind", exact=True).select_option("")
@@ -175,10 +177,12 @@ def test_its_settings_say_what_they_do_and_hold_at_once(hub: Hub, as_person: Ope
     ).to_be_visible()
     page.get_by_label("Pinned").check()
     page.get_by_label("Priority").fill("7")
+    page.get_by_label("Tags").fill("tests, loud")
     page.get_by_role("button", name="Save").click()
     expect(page.get_by_role("status").first).to_contain_text("The settings of hostile are kept.")
     expect(page.get_by_text("never: it is pinned")).to_be_visible()
     expect(page.get_by_label("Priority")).to_have_value("7")
+    expect(page.get_by_label("Tags")).to_have_value("tests, loud")
     expect(page.locator("#model-live .log")).to_contain_text("ready after")
     expect(page.get_by_text("are measured in use")).to_be_visible()
     assert axe(page) == []
@@ -194,6 +198,41 @@ def test_its_settings_say_what_they_do_and_hold_at_once(hub: Hub, as_person: Ope
     page.get_by_label("Pinned").uncheck()
     page.get_by_role("button", name="Save").click()
     expect(page.get_by_text("never: it is pinned")).to_have_count(0)
+    page.get_by_label("Number format").select_option("float32")
+    page.get_by_role("button", name="Save").click()
+    expect(page.get_by_label("Number format")).to_have_value("float32")
+    page.get_by_label("Number format").select_option("")
+    page.get_by_role("button", name="Save").click()
+    expect(page.get_by_label("Number format")).to_have_value("")
+
+
+def answered(card: Locator) -> int:
+    """Sum the requests that the charts draw."""
+    return sum(json.loads(card.locator("#course").get_attribute("data-series") or "")["requests"])
+
+
+def test_its_page_tells_how_it_did_and_goes_on_telling(hub: Hub, as_person: Open) -> None:
+    page = as_person("ada")
+    page.goto("/models/about/quick/")
+    card = page.get_by_role("region", name="Traffic, last hour")
+    expect(card.locator("canvas")).to_have_count(3)
+    before = answered(card)
+    drawn = card.locator("#course").get_attribute("data-series")
+    with hub.client() as client:
+        body = {"model": "quick", "messages": [{"role": "user", "content": "hi"}]}
+        assert client.post("/chat/completions", json=body).status_code == 200
+    expect(card.locator("#course")).not_to_have_attribute("data-series", drawn or "")
+    expect(card).to_contain_text("Half had their first token within")
+    expect(card.locator("canvas")).to_have_count(3)
+    card.get_by_text("Show as a table").click()
+    expect(card.get_by_role("table", name="Traffic of the last hour")).to_contain_text(
+        "First token, half"
+    )
+    assert answered(card) == before + 1
+    lineage = page.get_by_role("region", name="Lineage")
+    expect(lineage).to_contain_text("Also answers to: gpt-4o")
+    expect(lineage).to_contain_text("in the last hour")
+    assert axe(page) == []
 
 
 def test_it_shows_the_last_lines_of_an_engine_that_failed(hub: Hub, as_person: Open) -> None:

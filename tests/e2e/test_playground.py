@@ -63,7 +63,7 @@ def test_it_never_obeys_what_a_model_writes(hub: Hub, as_person: Open) -> None:
 def test_it_says_why_an_answer_failed(hub: Hub, as_person: Open) -> None:
     page = as_person("ada", allowed=["503 (Service Unavailable)"])
     ask(page, "broken")
-    expect(page.get_by_role("alert")).to_contain_text("the weights are torn")
+    expect(page.get_by_role("alert")).to_contain_text("The weights are torn")
     expect(page.locator(".turn-assistant .turn-body")).to_be_hidden()
     expect(page.get_by_role("button", name="Send", exact=True)).to_be_visible()
 

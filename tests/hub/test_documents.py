@@ -9,12 +9,15 @@ import msgspec
 from django.conf import settings
 from django.core.management import find_commands
 
-from hub import config
+from accounts.api import urls as accounts_urls
+from hub import config, env
+from inference.management import urls as inference_urls
+from training.management import urls as training_urls
 
 ROOT: Path = settings.BASE_DIR
 PAGE = (ROOT / "docs" / "settings.md").read_text(encoding="utf-8")
 SOURCES = ("hub", "inference", "accounts", "training", "deploy", "tests")
-INTERNAL = {"AI_HUB_TEST_OWNER"}  # set by the tests for themselves
+INTERNAL = {"AI_HUB_TEST_OWNER", "AI_HUB_TEST_OF", "AI_HUB_TEST_FUZZ_S"}  # of the tests alone
 # In tests they are made up; AI_HUB_KEY is how the API's examples name a client's own variable.
 MADE_UP = {"AI_HUB_KEY", "AI_HUB_PROT", "AI_HUB_HOST_FILE", "AI_HUB_DATABASE_URL_FILE"}
 
@@ -26,7 +29,7 @@ def python_files() -> Iterator[Path]:
 
 def variables_read() -> set[str]:
     text = (ROOT / "hub" / "settings.py").read_text(encoding="utf-8")
-    return {f"AI_HUB_{name}" for name in re.findall(r'env\.\w+\(\s*"([A-Z_]+)"', text)}
+    return {env.full(name) for name in re.findall(r'env\.\w+\(\s*"([A-Z_]+)"', text)}
 
 
 def variables_named() -> set[str]:
@@ -41,6 +44,7 @@ def rows(prefix: str) -> set[str]:
 
 def test_it_documents_every_variable() -> None:
     documented = {f"AI_HUB_{name}" for name in rows("AI_HUB_")}
+    documented |= {name for name in env.KNOWN_ELSEWHERE if f"| `{name}` |" in PAGE}
     assert documented == variables_read()
 
 
@@ -81,3 +85,16 @@ def test_it_documents_every_command() -> None:
         for name in find_commands(str(ROOT / app / "management"))
     }
     assert rows("manage.py ") == commands
+
+
+def test_it_documents_every_room_of_the_management_api() -> None:
+    page = (ROOT / "docs" / "api.md").read_text(encoding="utf-8")
+    table = page.partition("# The management API")[2].partition("\n## ")[0]
+    told = {
+        room
+        for cell in re.findall(r"^\| (`[^|]+`) \|", table, re.MULTILINE)
+        for room in re.findall(r"[` ]([a-z_]+)[/`?]", cell)
+    }
+    rooms = (accounts_urls, inference_urls, training_urls)
+    routes = [route for room in rooms for route in room.urlpatterns]
+    assert {str(route.pattern).partition("/")[0] for route in routes} == told

@@ -1,5 +1,6 @@
 """The memory map fills each device with what is there, and never more."""
 
+import msgspec
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -85,3 +86,39 @@ def test_the_parts_add_up_to_the_limit() -> None:
         ("standby", 15.0, 7.0),
         ("others", 22.0, 3.0),
     ]
+
+
+def test_each_engine_of_a_model_has_its_own_place_on_the_map() -> None:
+    parts = [
+        wire.Part(replica=n, device=f"cuda:{n - 1}", state="ready", memory_bytes=30, claim_bytes=50)
+        for n in (1, 2)
+    ]
+    model = wire.ModelStatus(
+        name="m", version="", state="ready", kind="llm", engine="fake",
+        device="cuda:0, cuda:1", memory_bytes=60, claim_bytes=100, replicas=2, parts=parts,
+    )  # fmt: skip
+    devices = [
+        wire.DeviceInfo(name=f"cuda:{n}", label="H", total_bytes=100, limit_bytes=90, used_bytes=30)
+        for n in (0, 1)
+    ]
+    shown = memory.maps(wire.Snapshot(at=0.0, devices=devices, models=[model]))
+    assert [[tenant.title for tenant in one.tenants] for one in shown] == [
+        ["m, replica 1"],
+        ["m, replica 2"],
+    ]
+    assert [(one.used_bytes, one.reserved_bytes, one.free_bytes) for one in shown] == [
+        (30, 20, 40)
+    ] * 2
+
+
+def test_it_shows_the_memory_of_a_training() -> None:
+    """What it holds is used, what it may still take is set aside; one that waits has none."""
+    training = wire.ReservationStatus(
+        id="j1", label="mine", state="granted", device="cpu", claim_bytes=60, memory_bytes=25
+    )
+    waits = wire.ReservationStatus(id="j2", label="next", state="waiting", claim_bytes=70)
+    told = msgspec.structs.replace(snapshot([], 100), reservations=[training, waits])
+    cpu, gpu = memory.maps(told)
+    assert [tenant.title for tenant in cpu.tenants] == ["training: mine"]
+    assert (cpu.used_bytes, cpu.reserved_bytes, cpu.free_bytes) == (25, 35, 40)
+    assert not gpu.tenants

@@ -6,10 +6,14 @@ import msgspec
 import pytest
 from django.http import QueryDict
 
+from accounts import scopes
+from accounts.principals import Principal
 from hub.dashboard import rows
 from hub.dashboard.catalog_table import PAGE_ROWS, Table, Wish
 from inference import wire
 from inference.models import Alias, Model
+
+ADMIN = Principal(user_id=0, username="ada", role="admin", scopes=frozenset(scopes.SCOPES))
 
 
 def make(*names: str, **fields: Any) -> list[Model]:
@@ -24,14 +28,14 @@ def ready(name: str) -> wire.Snapshot:
 
 
 def table(query: str, snapshot: wire.Snapshot | None = None) -> Table:
-    return Table(snapshot, Wish.of(QueryDict(query)))
+    return Table(snapshot, Wish.of(QueryDict(query)), ADMIN)
 
 
 @pytest.mark.django_db
 def test_it_shows_one_page_with_what_is_in_use_on_it() -> None:
     make(*(f"model-{number:04}" for number in range(rows.SHOWN + 50)))
     make("zz-failed", state=Model.State.FAILED, state_reason="torn")
-    shown = rows.listing(ready("model-0240"))
+    shown = rows.listing(ready("model-0240"), ADMIN)
     assert len(shown) == rows.SHOWN
     states = {row.name: row.state.key for row in shown}
     assert states["model-0240"] == "ready"
@@ -115,7 +119,7 @@ def test_an_attached_adapter_is_as_ready_as_its_base_with_counts_of_its_own() ->
     status = ready("base").models[0]
     status = msgspec.structs.replace(status, adapters=[asked], memory_bytes=9, requests_total=5)
     snapshot = wire.Snapshot(at=0.0, models=[status])
-    shown = {row.name: row for row in rows.listing(snapshot)}
+    shown = {row.name: row for row in rows.listing(snapshot, ADMIN)}
     found = {row.name: row for row in table("", snapshot).rows}
     for name, state, requests, memory in (
         ("base", "ready", 5, 9),

@@ -1,5 +1,6 @@
 """`manage.py runhub`: everything starts, survives a crash, and ends without a trace."""
 
+import json
 import queue
 import signal
 import socket
@@ -64,8 +65,8 @@ def _read(process: "subprocess.Popen[str]", lines: "queue.Queue[str]") -> None:
 
 
 @contextmanager
-def running(data: Path) -> Iterator[Hub]:
-    hub = start(data)
+def running(data: Path, **variables: str) -> Iterator[Hub]:
+    hub = start(data, **variables)
     try:
         hub.wait_line(lambda line: "is ready" in line)
         yield hub
@@ -106,6 +107,15 @@ def test_it_stops_on_sigterm_without_leaving_a_process(own_hub: Hub) -> None:
     own_hub.process.send_signal(signal.SIGTERM)
     assert own_hub.process.wait(10) == 0
     assert [process for process in before if process.is_running()] == []
+
+
+def test_its_json_lines_name_a_file_instead_of_the_set_up_link(tmp_path: Path) -> None:
+    with running(tmp_path / "data", AI_HUB_LOG_FORMAT="json") as hub:
+        seen = hub.wait_line(lambda line: "First start" in line)
+        link = (hub.data / "setup-link").read_text().strip()
+        assert link.startswith(f"{hub.url}/setup/")
+        assert link not in seen
+        assert str(hub.data / "setup-link") in json.loads(seen)["event"]
 
 
 def test_it_takes_everything_along_when_it_is_killed(own_hub: Hub) -> None:

@@ -25,3 +25,6 @@ def test_every_body_is_described_by_its_own_fields(tmp_path: Path) -> None:
     assert {"targets", "sticky"} <= fields(tree, "patch", "/api/v1/aliases/{name}")
     assert "targets" in fields(tree, "post", "/api/v1/aliases")
     assert "files" in fields(tree, "post", "/api/v1/uploads")
+    assert fields(tree, "post", "/api/v1/models/upstream") == {"base_url", "api_key"}
+    (asked,) = tree["paths"]["/api/v1/models/search"]["get"]["parameters"]
+    assert (asked["name"], asked["required"]) == ("q", True)

@@ -3,8 +3,11 @@
 from typing import Any
 
 import pytest
+from asgiref.sync import sync_to_async
 from django.test import override_settings
 
+from accounts import notices
+from accounts.models import AuditRow
 from hub.sockets import Places, SameOrigin
 
 
@@ -24,7 +27,13 @@ async def enters(origin: str | None, host: str = "127.0.0.1:8000", scheme: str =
 
     headers = [(b"host", host.encode())]
     headers += [(b"origin", origin.encode("latin-1"))] if origin is not None else []
-    scope = {"type": "websocket", "scheme": scheme, "headers": headers, "path": "/ws/live/"}
+    scope: dict[str, Any] = {
+        "type": "websocket",
+        "scheme": scheme,
+        "headers": headers,
+        "path": "/ws/live/",
+    }
+    scope["client"] = ("192.0.2.9", 4000)
     await SameOrigin(inside)(scope, receive, send)
     assert bool(let_in) != bool(closed)
     return bool(let_in)
@@ -82,3 +91,13 @@ def test_a_person_has_so_many_sockets_and_all_together_so_many() -> None:
     assert not places.take("user:3")
     places.give_back("user:1")
     assert places.take("user:3")
+
+
+@pytest.mark.django_db(transaction=True)
+async def test_a_page_that_is_turned_away_is_told_to_the_audit_log() -> None:
+    assert not await enters("http://evil.example")
+    assert await sync_to_async(notices.flush)() == 1
+    told = await AuditRow.objects.order_by("-seq").afirst()
+    assert told is not None
+    assert (told.action, told.actor_kind, told.address) == ("socket.refuse", "nobody", "192.0.2.9")
+    assert told.after_values == {"reason": "origin"}

@@ -5,6 +5,8 @@ import gettext
 import re
 from pathlib import Path
 
+from hub.dashboard import audit_words
+
 ROOT = Path(__file__).resolve().parents[2]
 FOLDER = ROOT / "locale" / "vi" / "LC_MESSAGES"
 ENTRY = re.compile(
@@ -48,3 +50,12 @@ def test_it_keeps_every_placeholder() -> None:
     names = re.compile(r"%\((\w+)\)[sd]")
     for (_context, source), text in written().items():
         assert set(names.findall(source)) == set(names.findall(text)), source
+
+
+def test_every_row_of_the_audit_log_has_words() -> None:
+    recorded = re.compile(r'audit\.record\(\s*"(\w+)(\.[\w.]+)"')
+    for room in ("accounts", "inference", "training", "hub"):
+        for file in (ROOT / room).rglob("*.py"):
+            for family, verb in recorded.findall(file.read_text()):
+                assert family + verb in audit_words.ACTIONS, file
+                assert family in audit_words.FAMILIES, file

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from urllib.parse import parse_qs, urlsplit
 
 COMMIT = "0123456789abcdef0123456789abcdef01234567"
 PIECE = 64 * 1024
@@ -23,6 +24,9 @@ class Behaviour:
     wrong: int = 0  # as many next large files are others
     gate: threading.Event | None = None  # large files stop half-way until it is set
     redirect: str = ""  # files are elsewhere
+    about: dict[str, dict[str, object]] = field(default_factory=dict)  # what a search tells of them
+    no_search: bool = False
+    searches: list[dict[str, list[str]]] = field(default_factory=list)
     ranges: list[str] = field(default_factory=list)
     tokens: list[str] = field(default_factory=list)
     half_way: threading.Event = field(default_factory=threading.Event)
@@ -37,10 +41,23 @@ class Handler(BaseHTTPRequestHandler):
         here.tokens.append(self.headers.get("authorization", ""))
         if here.token and self.headers.get("authorization") != f"Bearer {here.token}":
             self.send_error(401)
+        elif self.path.startswith("/api/models?"):
+            self._search(parse_qs(urlsplit(self.path).query))
         elif self.path.startswith("/api/models/"):
             self._listing(self.path.removeprefix("/api/models/").partition("/revision/"))
         else:
             self._file(self.path.lstrip("/").partition("/resolve/"))
+
+    def _search(self, asked: dict[str, list[str]]) -> None:
+        here = self.behaviour
+        here.searches.append(asked)
+        if here.no_search:
+            self.send_error(501)
+            return
+        text = asked["search"][0].lower()
+        found = [_entry(name, here.about.get(name, {})) for name in here.models]
+        found = [entry for entry in found if text in str(entry["id"]).lower()]
+        self._whole(json.dumps(found[: int(asked["limit"][0])]).encode())
 
     def _listing(self, parts: tuple[str, str, str]) -> None:
         files = self.behaviour.models.get(parts[0])
@@ -102,6 +119,10 @@ class Handler(BaseHTTPRequestHandler):
         pass
 
 
+def _entry(name: str, about: dict[str, object]) -> dict[str, object]:
+    return {"_id": "0", "id": name, "modelId": name, "private": False, **about}
+
+
 def _sibling(name: str, content: bytes) -> dict[str, object]:
     """Large files are in LFS, by SHA-256; small ones in git."""
     blob = hashlib.sha1(b"blob %d\0" % len(content) + content).hexdigest()
@@ -117,7 +138,7 @@ def serving(behaviour: Behaviour) -> Iterator[Behaviour]:
     server = ThreadingHTTPServer(("127.0.0.1", 0), handler)
     server.daemon_threads = True
     behaviour.url = f"http://127.0.0.1:{server.server_port}"
-    threading.Thread(target=server.serve_forever, daemon=True).start()
+    threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True).start()
     try:
         yield behaviour
     finally:

@@ -10,7 +10,7 @@ import torch
 import transformers
 from pytest_django import Settings
 
-from inference import arrivals, attachable, catalog, entries
+from inference import arrivals, attachable, catalog, changes, entries
 from inference.engines.lora_file import NotAttachable
 from inference.errors import Conflict, InvalidValue, LoadFailed
 from inference.models import Model
@@ -92,7 +92,7 @@ def test_the_plan_of_memory_counts_what_will_be_attached(base: Model) -> None:
 def test_an_adapter_that_is_attached_is_no_model_of_its_own(base: Model) -> None:
     row = added("tuned")
     with pytest.raises(InvalidValue, match="served by its base `base`"):
-        entries.change(row, {"priority": 3})
+        changes.change(row, changes.Change(settings={"priority": 3}))
     with pytest.raises(InvalidValue, match="name its base"):
         added("more", base="tuned")
     with pytest.raises(InvalidValue, match="vary that"):
@@ -119,6 +119,20 @@ def test_it_is_merged_where_it_cannot_be_attached(files: Path, base: Model, tmp_
     added("far", settings={"priority": -1})
     far = catalog.resolve_now("far").spec
     assert (far.engine, far.priority, far.adapter) == ("llm_vllm", -1, None)
+
+
+def test_vllm_attaches_what_it_was_told_to_make_room_for(files: Path, base: Model) -> None:
+    def check(**options: int | str) -> None:
+        base.engine, base.settings = "llm_vllm", {"options": options}
+        attachable.check(files / "adapter", base, own_settings=False)
+
+    check(max_loras=2)
+    with pytest.raises(NotAttachable, match="`max_loras` 0"):
+        check()
+    wide = tiny_adapters.make(files / "wide", files / "base", r=32)
+    base.settings = {"options": {"max_loras": 2}}
+    with pytest.raises(NotAttachable, match="its rank is 32, and `max_lora_rank` of its base 16"):
+        attachable.check(Path(wide.path), base, own_settings=False)
 
 
 def test_a_trained_adapter_is_registered_where_it_lies(

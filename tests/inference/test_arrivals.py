@@ -11,20 +11,24 @@ from pathlib import Path
 
 import pytest
 from django.conf import settings as live_settings
+from django.utils import translation
 from pytest_django import Settings
 
+from accounts.models import AuditRow
+from hub.dashboard import reasons
 from inference import arrivals, catalog, entries, hub_protocol, vault
 from inference.errors import Conflict, Unavailable
 from inference.hub_protocol import HubFile
 from inference.models import Model
 from tests.inference import hub_server, tiny_files
 from tests.inference.hub_server import COMMIT, Behaviour
+from tests.inference.test_headers import gguf_file
 
 pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.usefixtures("redis_url")]
-WEIGHTS = tiny_files.safetensors(2**20)
+MODEL = tiny_files.files(vocab_size=2**16)
+WEIGHTS = MODEL["model.safetensors"]
 REPOSITORY = {
-    "model.safetensors": WEIGHTS,
-    "config.json": tiny_files.config(),
+    **MODEL,
     "tokenizer.json": b"{}",
     "pytorch_model.bin": b"\x80\x04pickle",
     "modeling.py": b"import os",
@@ -62,7 +66,12 @@ def test_it_brings_pins_and_serves(hub: Behaviour) -> None:
     assert row.done_bytes == row.total_bytes > len(WEIGHTS)
     files = {file.name for file in Path(row.path).iterdir()}
     assert files == {"model.safetensors", "config.json", "tokenizer.json"}
+    assert not [*live_settings.HUB_MODELS.rglob("*.lock")]
     assert catalog.resolve_now("tiny").spec.path == row.path
+    told = AuditRow.objects.get(action="model.arrive", object_id=str(row.pk))
+    assert (told.object_name, told.actor_kind) == ("tiny", "system")
+    assert row.sha256 in told.after
+    assert COMMIT in told.after
 
 
 def test_it_resumes_where_the_connection_was_cut(hub: Behaviour) -> None:
@@ -194,10 +203,41 @@ def test_a_hostile_listing_writes_nowhere_else(hub: Behaviour) -> None:
 
 
 def test_of_many_gguf_files_it_takes_one() -> None:
-    names = ["a.Q8_0.gguf", "a.Q4_K_M.gguf", "mmproj-a.gguf", "README.md", "x.py"]
+    names = ["a.Q8_0.gguf", "a.Q4_K_M.gguf", "README.md", "x.py"]
     files = [HubFile(name, 1, "", "") for name in names]
     taken = [file.name for file in hub_protocol.chosen(files, ())]
     assert taken == ["a.Q4_K_M.gguf", "README.md"]
     taken = [file.name for file in hub_protocol.chosen(files, ["*Q8*"])]
     assert taken == ["a.Q8_0.gguf", "README.md"]
     assert hub_protocol.chosen(files, ["*Q2*"]) == []
+
+
+@pytest.mark.parametrize("patterns", [(), ("*Q4_K_M*",)])
+def test_a_gguf_file_brings_the_projector_beside_it(patterns: tuple[str, ...]) -> None:
+    projectors = ["mmproj-a-f32.gguf", "mmproj-a-BF16.gguf", "mmproj-a-f16.gguf"]
+    names = ["a.Q4_K_M.gguf", "other/mmproj-b-f16.gguf", *projectors]
+    taken = hub_protocol.chosen([HubFile(name, 1, "", "") for name in names], patterns)
+    assert [file.name for file in taken] == ["a.Q4_K_M.gguf", "mmproj-a-f16.gguf"]
+
+
+def test_a_named_projector_is_the_one_taken() -> None:
+    names = ["a.Q4_K_M.gguf", "mmproj-a-f32.gguf", "mmproj-a-f16.gguf"]
+    files = [HubFile(name, 1, "", "") for name in names]
+    taken = hub_protocol.chosen(files, ["*Q4*", "*f32*"])
+    assert [file.name for file in taken] == ["a.Q4_K_M.gguf", "mmproj-a-f32.gguf"]
+
+
+@pytest.mark.parametrize("copy", [False, True])
+def test_a_gguf_file_given_alone_leaves_the_projector_and_says_so(
+    settings: Settings, tmp_path: Path, copy: bool
+) -> None:
+    settings.HUB_IMPORT_ROOTS = [tmp_path]
+    settings.HUB_MODELS = tmp_path / "models"
+    file = gguf_file(tmp_path / "m.gguf")
+    (tmp_path / "mmproj-m-f16.gguf").write_bytes(b"never opened")
+    row = brought(wanted(source="local", model_id="", path=str(file), copy=copy))
+    assert (row.state, row.kind) == ("available", "llm"), row.state_reason
+    (warning,) = row.report["warnings"]
+    assert warning.startswith("mmproj-m-f16.gguf beside it is not taken")
+    with translation.override("vi"):
+        assert reasons.words(warning).startswith("không lấy mmproj-m-f16.gguf")

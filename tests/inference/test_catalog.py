@@ -12,7 +12,7 @@ from django.db import connection
 from django.test.utils import CaptureQueriesContext
 
 from hub.config import HubConfig, ModelConfig
-from inference import catalog, errors, starter_rows, starters
+from inference import catalog, errors, specs, starter_rows, starters
 from inference.models import Alias, Model
 
 pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.usefixtures("redis_url", "rows")]
@@ -114,12 +114,12 @@ def _on_the_test_database(program: str) -> str:
 
 def test_its_version_ignores_what_the_node_measures() -> None:
     row = Model.objects.get(name="chat")
-    before = catalog.spec_of(row)
+    before = specs.of(row)
     row.measured_bytes = 123
-    after = catalog.spec_of(row)
+    after = specs.of(row)
     assert (after.version, after.memory_bytes) == (before.version, 123)
     row.settings = {"max_concurrency": 2}
-    assert catalog.spec_of(row).version != before.version
+    assert specs.of(row).version != before.version
 
 
 def test_it_takes_settings_and_priority_into_the_spec(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -127,7 +127,7 @@ def test_it_takes_settings_and_priority_into_the_spec(monkeypatch: pytest.Monkey
     monkeypatch.setattr(settings, "HUB_CONFIG", HubConfig(model_config=first))
     row = Model.objects.get(name="vectors")
     row.settings = {"max_concurrency": 3, "options": {"speed": 2.5}}
-    spec = catalog.spec_of(row)
+    spec = specs.of(row)
     assert (spec.priority, spec.max_concurrency, spec.options) == (2, 3, {"speed": 2.5})
 
 

@@ -1,37 +1,54 @@
 """Model files are read by their headers, and no header is believed that does not fit its file."""
 
 import json
+import math
 import struct
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
 import pytest
-from gguf import GGMLQuantizationType, GGUFWriter
+from gguf import GGUFWriter
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from numpy import zeros
 
-from inference import reading
+from inference import layouts, reading, tensors
 from inference.errors import UnsafeModel
 from inference.node.headers import read
 from tests import models
 from tests.inference import tiny_files
+from tests.inference.engines import tiny_gguf_vision
+
+WIDTH, WORDS = 8, 2
+SIZES = layouts.gguf_sizes(
+    {
+        "llama.embedding_length": WIDTH,
+        "llama.feed_forward_length": WIDTH,
+        "llama.block_count": 1,
+        "llama.attention.head_count": 1,
+    },
+    "llama",
+    WORDS,
+)
+GGUF = {
+    name: [SIZES[letter] for letter in letters]
+    for name, letters in layouts.gguf_tensors("llama", SIZES, ())
+}
 
 
-def gguf_file(file: Path) -> Path:
-    writer = GGUFWriter(file, "llama")
+def gguf_file(file: Path, tensors: Mapping[str, list[int]] = GGUF, kind: str = "llama") -> Path:
+    writer = GGUFWriter(file, kind)
     writer.add_context_length(64)
     writer.add_block_count(1)
-    writer.add_embedding_length(32)
+    writer.add_embedding_length(WIDTH)
+    writer.add_feed_forward_length(WIDTH)
     writer.add_head_count(1)
     writer.add_file_type(0)
     writer.add_license("mit")
     writer.add_token_list(["a", "b"])
-    writer.add_tensor(
-        "token_embd.weight", zeros((2, 32), "float32"), raw_dtype=GGMLQuantizationType.F32
-    )
-    writer.add_tensor("output.weight", zeros((2, 32), "float32"))
+    for name, shape in tensors.items():
+        writer.add_tensor(name, zeros(shape[::-1], "float32"))
     writer.write_header_to_file()
     writer.write_kv_data_to_file()
     writer.write_tensors_to_file()
@@ -62,25 +79,33 @@ def test_it_knows_the_models_at_hand() -> None:
 @pytest.mark.parametrize(
     ("config", "engine"),
     [
-        ({"architectures": ["MixtralForCausalLM"]}, "llm_transformers"),
-        ({"architectures": ["Gemma2ForCausalLM"]}, "llm_transformers"),
+        ({"architectures": ["LlamaForCausalLM"]}, "llm_transformers"),
+        ({"architectures": ["GPT2LMHeadModel"], "model_type": "gpt2"}, "llm_transformers"),
         (
-            {"architectures": ["LlavaForConditionalGeneration"], "vision_config": {}},
+            {
+                "architectures": ["LlavaForConditionalGeneration"],
+                "model_type": "llava",
+                "vision_config": {},
+            },
             "vlm_transformers",
         ),
-        ({"architectures": ["CLIPModel"]}, "embed_clip"),
-        ({"architectures": ["MPNetModel"]}, "embed_text"),
+        ({"architectures": ["CLIPModel"], "model_type": "clip"}, "embed_clip"),
+        ({"architectures": ["MPNetModel"], "model_type": "mpnet"}, "embed_text"),
     ],
 )
 def test_it_names_the_engine(tmp_path: Path, config: dict[str, Any], engine: str) -> None:
-    found = reading.inspect(tiny_files.folder(tmp_path / "m", **config))
-    assert (found.engine, found.parameters, found.quantization) == (engine, 4, "F32")
+    folder = tiny_files.folder(tmp_path / "m")
+    (folder / "config.json").write_bytes(tiny_files.config(**config))
+    found = reading.inspect(folder)
+    count = tiny_files.data_bytes(tiny_files.shapes()) // 4
+    assert (found.engine, found.parameters, found.quantization) == (engine, count, "F32")
 
 
 def test_it_reads_gguf_to_the_last_tensor(tmp_path: Path) -> None:
     file = gguf_file(tmp_path / "a.gguf")
     found = reading.inspect(file)
-    assert (found.parameters, found.quantization, found.licence) == (128, "F32", "mit")
+    count = sum(math.prod(shape) for shape in GGUF.values())
+    assert (found.parameters, found.quantization, found.licence) == (count, "F32", "mit")
     content = file.read_bytes()
     for size in (0, 10, 100, len(content) // 2, len(content) - 32):
         file.write_bytes(content[:size])
@@ -129,16 +154,48 @@ def test_what_passes_is_read_alike_by_the_node(tmp_path: Path, lies: dict[str, A
     (folder / "config.json").write_bytes(tiny_files.config(**lies))
     if not _refusal(folder):
         shape = read(str(folder))
-        assert shape.weights_bytes == 16
+        assert shape.weights_bytes == tiny_files.data_bytes(tiny_files.shapes())
         assert min(shape.kv_token_bytes, shape.context_tokens) >= 0
 
 
+def test_a_language_model_and_its_projector_are_one(tmp_path: Path) -> None:
+    folder = tiny_gguf_vision.make(tmp_path)
+    found = reading.inspect(folder)
+    model, eyes = folder / tiny_gguf_vision.MODEL, folder / tiny_gguf_vision.PROJECTOR
+    assert (found.kind, found.engine, found.architecture) == ("vlm", "llm_gguf", "llama")
+    assert (found.path, found.projector) == (model.name, eyes.name)
+    assert found.size_bytes == model.stat().st_size + eyes.stat().st_size
+    assert found.parameters == sum(tensors.gguf(file).parameters for file in (model, eyes))
+    alone = reading.inspect(model)
+    assert (alone.kind, alone.projector) == ("llm", "")
+    assert alone.warnings == [
+        f"{eyes.name} beside it is not taken: give a folder of the two, and the model sees"
+    ]
+    with pytest.raises(UnsafeModel, match="only lets a language model see"):
+        reading.inspect(eyes)
+    eyes.write_bytes(eyes.read_bytes()[:-64])
+    with pytest.raises(UnsafeModel, match="cut off"):
+        reading.inspect(folder)
+    gguf_file(eyes)
+    with pytest.raises(UnsafeModel, match="named like a projector"):
+        reading.inspect(folder)
+    model.unlink()
+    with pytest.raises(UnsafeModel, match="missing beside it"):
+        reading.inspect(folder)
+
+
 def test_a_split_gguf_needs_all_its_parts(tmp_path: Path) -> None:
-    first = gguf_file(tmp_path / "a-00001-of-00002.gguf")
+    names = [*GGUF]
+    halves = [{name: GGUF[name] for name in names[at::2]} for at in (0, 1)]
+    first = gguf_file(tmp_path / "a-00001-of-00002.gguf", halves[0])
     with pytest.raises(UnsafeModel, match=r"a-00002-of-00002\.gguf is missing"):
         reading.inspect(first)
+    gguf_file(tmp_path / "a-00002-of-00002.gguf", halves[1])
+    count = sum(math.prod(shape) for shape in GGUF.values())
+    assert reading.inspect(first).parameters == count
     gguf_file(tmp_path / "a-00002-of-00002.gguf")
-    assert reading.inspect(first).parameters == 256
+    with pytest.raises(UnsafeModel, match=r"holds .* again"):
+        reading.inspect(first)
 
 
 @pytest.mark.parametrize(

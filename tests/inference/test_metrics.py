@@ -33,6 +33,18 @@ def test_the_node_is_shown_as_it_is() -> None:
     assert found["hub_device_memory_bytes", "cpu", "limit"] == 8
 
 
+def test_trainings_are_counted_and_not_named() -> None:
+    training = wire.ReservationStatus(
+        id="j", label="secret", state="granted", device="cpu", claim_bytes=9, memory_bytes=4
+    )
+    found = exposed(wire.Snapshot(at=1, devices=[DEVICE], reservations=[training]))
+    assert found["hub_reservations", "granted"] == 1
+    assert found["hub_reservations", "waiting"] == 0
+    assert found["hub_reservation_memory_bytes", "claim", "cpu"] == 9
+    assert found["hub_reservation_memory_bytes", "cpu", "used"] == 4
+    assert not any("secret" in key for key in found)
+
+
 def test_a_node_that_is_away_is_shown_so() -> None:
     assert exposed(None) == {("hub_node_up",): 0}
 

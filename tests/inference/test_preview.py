@@ -19,8 +19,7 @@ STATE = wire.Snapshot(at=0.0, devices=[DEVICE])
 
 @pytest.fixture
 def model_hub(settings: Settings) -> Iterator[Behaviour]:
-    weights = tiny_files.safetensors(4 * 2**20)
-    files = {"model.safetensors": weights, "config.json": tiny_files.config(), "README.md": b"x"}
+    files = {**tiny_files.files(vocab_size=2**18), "README.md": b"x"}
     with hub_server.serving(Behaviour({"org/tiny": files})) as started:
         settings.HUB_HF_ENDPOINT = started.url
         yield started
@@ -59,15 +58,15 @@ def test_it_holds_no_more_of_a_strangers_headers_than_it_may(
 
 @pytest.mark.django_db
 def test_it_judges_what_no_disk_could_hold() -> None:
-    size = 2**38
-    header = tiny_files.header(size)
-    config = tiny_files.config()
+    giant = {"hidden_size": 2**14, "intermediate_size": 2**16, "num_hidden_layers": 32}
+    tensors, config = tiny_files.shapes(**giant), tiny_files.config(**giant)
+    header, size = tiny_files.header(tensors), tiny_files.data_bytes(tensors)
     heads = [
         Head("model.safetensors", len(header) + size, header),
         Head("config.json", len(config), config),
     ]
     found = preview.of_heads(heads, STATE)
-    assert found.size_bytes > size
+    assert found.size_bytes > size > 2**38
     assert found.fit
     assert found.fit["verdict"] == "does_not_fit"
 

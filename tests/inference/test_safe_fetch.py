@@ -74,7 +74,7 @@ async def test_a_name_is_told_and_its_checked_address_is_called() -> None:
 
 
 SPELLINGS = [
-    "127.0.0.1", "127.1", "2130706433", "0x7f000001", "0x7f.1", "0177.0.0.1", "127.0.0.1.",
+    "127.0.0.1", "127.1", "2130706433", "017700000001", "0x7f.0x0.0x0.0x1", "0x7f000001", "0x7f.1", "0177.0.0.1", "127.0.0.1.",
     "localhost", "LOCALHOST", "localhost.", "①②⑦.⓪.⓪.①", "127。0。0。1", "0.0.0.0", "0",
     "[::1]", "[::]", "[0:0:0:0:0:0:0:1]", "[::ffff:127.0.0.1]", "[::ffff:7f00:1]", "[::127.0.0.1]",
     "[64:ff9b::127.0.0.1]", "[64:ff9b:1::7f00:1]", "[2002:7f00:1::]", "[2001::7f00:1]",
@@ -91,6 +91,50 @@ async def test_no_spelling_of_a_private_address_is_called(host: str) -> None:
         refused = "no public address|cannot be resolved|URL cannot be read"
         with pytest.raises(FetchFailed, match=refused):
             await fetch(server.url("/a", host), CLOSED)
+        assert server.heads == []
+
+
+@pytest.fixture
+def rebinding(monkeypatch: pytest.MonkeyPatch) -> list[list[str]]:
+    """Let `rebind.test` have the addresses of the first list at its first look-up, and so on."""
+    answers: list[list[str]] = []
+    real = socket.getaddrinfo
+
+    def resolve(host: str, port: int, *more: int, **options: int) -> object:
+        if host != "rebind.test":
+            return real(host, port, *more, **options)
+        kind = (socket.AF_INET, socket.SOCK_STREAM, 6, "")
+        return [(*kind, (address, port)) for address in answers.pop(0)]
+
+    monkeypatch.setattr(socket, "getaddrinfo", resolve)
+    return answers
+
+
+async def test_a_name_that_changes_its_address_is_looked_up_once(
+    rebinding: list[list[str]],
+) -> None:
+    """The second answer, which would lead elsewhere, is never asked for."""
+    rebinding += [["127.0.0.1"], ["127.0.0.2"]]
+    async with serving(a=ok(b"hello")) as server:
+        assert await fetch(server.url("/a", "rebind.test"), OPEN) == b"hello"
+    assert rebinding == [["127.0.0.2"]]
+
+
+async def test_a_redirect_to_the_same_name_is_looked_up_and_checked_anew(
+    rebinding: list[list[str]],
+) -> None:
+    rebinding += [["127.0.0.1"], ["127.0.0.2"]]
+    async with serving(a=moved("/b"), b=ok(b"secret")) as server:
+        with pytest.raises(FetchFailed, match="no public address"):
+            await fetch(server.url("/a", "rebind.test"), OPEN)
+        assert len(server.heads) == 1
+
+
+async def test_one_closed_address_closes_a_name(rebinding: list[list[str]]) -> None:
+    rebinding += [["127.0.0.1", "10.0.0.1"]]
+    async with serving(a=ok(b"hello")) as server:
+        with pytest.raises(FetchFailed, match="no public address"):
+            await fetch(server.url("/a", "rebind.test"), OPEN)
         assert server.heads == []
 
 

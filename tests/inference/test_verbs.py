@@ -6,7 +6,9 @@ from pathlib import Path
 import pytest
 from pytest_django import Settings
 
-from inference import aliases, catalog, entries, uploads
+from inference import aliases, catalog, changes, entries, uploads
+from inference.errors import InvalidValue
+from inference.management import urls
 from inference.models import Alias, Model
 
 pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.usefixtures("redis_url")]
@@ -36,11 +38,25 @@ def test_a_route_is_made_changed_and_rolled_back() -> None:
 def test_a_model_changes_and_leaves(rows: list[Model]) -> None:
     aliases.create("r", aliases.Wanted(targets=[{"model": "a"}, {"model": "b"}]))
     before = catalog.resolve_now("a").spec.version
-    entries.change(rows[0], {"context_tokens": 64}, ["small"])
+    changes.change(rows[0], changes.Change(settings={"context_tokens": 64}, tags=["small"]))
     spec = catalog.resolve_now("a").spec
     assert (spec.context_tokens, spec.version != before) == (64, True)
     entries.remove(rows[0], force=True)
     assert catalog.resolve_now("r").model == "b"
+
+
+def test_no_name_hides_behind_a_verb() -> None:
+    words = [str(one.pattern).split("/") for one in urls.urlpatterns]
+    verbs = {parts[-1] for parts in words if parts[0] == "models" and len(parts) > 1}
+    assert verbs - {"<path:name>"} == entries.ACTIONS
+    with pytest.raises(InvalidValue, match="cannot end with 'plan'"):
+        entries.check_name("my/plan")
+
+
+@pytest.mark.usefixtures("rows")
+def test_it_names_the_engines_that_an_adapter_can_have() -> None:
+    with pytest.raises(InvalidValue, match=r"served by fake; .* llm_transformers or llm_vllm"):
+        entries.base_of("a")
 
 
 def test_an_upload_goes_through_its_states(tmp_path: Path, settings: Settings) -> None:

@@ -10,6 +10,7 @@ from typing import Any
 import httpx
 import pytest
 
+from accounts import scopes
 from inference import wire
 from tests import servers
 from tests.inference.scripted_node import Line, Script, ScriptedNode, scripted
@@ -21,13 +22,16 @@ MODELS = [
     {"name": "org/deep/name", "kind": "llm", "engine": "fake", "path": "/m/deep"},
 ]
 ALIASES = {"gpt-4o": "chat", "gpt-4": "chat", "text-embedding-3-small": "vectors"}
+DEVELOPERS = sorted(scopes.ROLES["developer"])
 KEYS = {
     "default": {},
     "reader": {"scopes": ["models:read"]},
     "one-model": {"models": ["vectors"]},
     "watcher": {"scopes": ["models:read", "inference", "status:read"]},
     "keeper": {"scopes": ["inference", "keys:manage"]},
+    "people": {"scopes": [*DEVELOPERS, "users:manage"]},
     "operator": {"scopes": ["models:read", "models:manage", "status:read"]},
+    "overseer": {"scopes": ["status:read", "admin:teams"]},
     "one-model-operator": {
         "scopes": ["models:read", "models:manage", "status:read"],
         "models": ["text-embedding-3-small"],

@@ -7,14 +7,20 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import httpx
 import pytest
 
 from inference import wire
 from inference.engines.vocabulary import Vocabulary
 from tests import digits_clip, models, servers
 from tests.inference import tiny_files
-from tests.inference.engines import small_tokenizers, tiny_adapters, tiny_models, tiny_vision
+from tests.inference.api.adding import add, arrived, call, checked_again, refusal, seen_by_node
+from tests.inference.engines import (
+    small_tokenizers,
+    tiny_adapters,
+    tiny_models,
+    tiny_vision,
+    tiny_whisper,
+)
 from tests.inference.engines.generating import shown
 
 KEYS = {
@@ -41,37 +47,6 @@ def hub(imports: Path) -> Iterator[servers.Hub]:
     with servers.hub(keys=KEYS, AI_HUB_IMPORT_ROOTS=roots) as started:
         servers.start(started, "worker", "run_worker")
         yield started
-
-
-def call(hub: servers.Hub, method: str, to: str, key: str = "default", /, **body: Any) -> Any:
-    options: dict[str, Any] = {"json": body} if method in {"POST", "PATCH"} else {"params": body}
-    url = f"{hub.url}/api/v1/{to}"
-    return httpx.request(method, url, headers={"x-api-key": hub.keys[key]}, timeout=60, **options)
-
-
-def add(hub: servers.Hub, name: str, /, **fields: Any) -> Any:
-    return call(hub, "POST", "models/add", **{"source": "local", "name": name, **fields})
-
-
-def seen_by_node(hub: servers.Hub, name: str) -> dict[str, Any]:
-    status = call(hub, "GET", "status", "watcher").json()
-    return next(row for row in status["models"] if row["name"] == name)
-
-
-def arrived(hub: servers.Hub, name: str) -> dict[str, Any]:
-    """Wait until it is available, or will never be."""
-    until_s = time.monotonic() + 60
-    while True:
-        row: dict[str, Any] = call(hub, "GET", f"models/{name}").json()
-        if row["state"] not in {"queued", "downloading", "inspecting"}:
-            return row
-        assert time.monotonic() < until_s, row
-        time.sleep(0.05)
-
-
-def refusal(response: httpx.Response) -> tuple[int, str, str | None]:
-    error = response.json()["error"]
-    return response.status_code, error["code"], error["param"]
 
 
 @pytest.mark.models
@@ -104,6 +79,7 @@ def test_it_serves_a_model_from_a_folder(hub: servers.Hub) -> None:
     assert Path(path).is_file(), "files of others stay"
     with hub.client() as client:
         assert client.post("chat/completions", json=body).status_code == 404
+    assert "house/chat" not in call(hub, "GET", "status", "watches tiny").text
 
 
 def test_it_serves_models_that_see(hub: servers.Hub, imports: Path) -> None:
@@ -242,7 +218,7 @@ def test_it_names_what_is_wrong(
         ({"options": {"api_base": "x"}}, "unknown_parameter", "options.api_base"),
         ({"options": {"a": {"b": 1}}}, "invalid_value", "options"),
         ({"path": "/etc"}, "unknown_parameter", "path"),
-        ({"engine": "fake"}, "unknown_parameter", "engine"),
+        ({"engine": "fake"}, "invalid_value", "engine"),
         ({"api_key": "x"}, "invalid_value", "api_key"),
     ],
 )
@@ -253,9 +229,10 @@ def test_it_refuses_settings_that_are_none(
         tiny_files.folder(imports / "set")
         add(hub, "set", path="set")
         arrived(hub, "set")
-    answer = call(hub, "PATCH", "models/set", **patch)
+    answer = call(hub, "PATCH", "models/set", visibility="team", **patch)
     assert refusal(answer)[1:] == (code, param), answer.text
-    assert call(hub, "GET", "models/set").json()["settings"] == {}
+    row = call(hub, "GET", "models/set").json()
+    assert (row["settings"], row["visibility"]) == ({}, "hub"), "all of it or nothing"
 
 
 def test_it_forgets_a_setting_that_is_null(hub: servers.Hub, imports: Path) -> None:
@@ -312,19 +289,15 @@ def test_it_filters_the_list(hub: servers.Hub, imports: Path) -> None:
 
 
 def test_secrets_are_set_and_never_shown(hub: servers.Hub) -> None:
-    def ask(method: str, name: str, key: str = "admin", **body: str) -> httpx.Response:
-        headers = {"x-api-key": hub.keys[key]}
-        options: dict[str, Any] = {"json": body} if body else {}
-        return httpx.request(method, f"{hub.url}/api/v1/{name}", headers=headers, **options)
-
-    assert ask("PUT", "secrets/huggingface_token", value="hf_hidden").status_code == 204
-    listing = ask("GET", "secrets")
+    kept = call(hub, "PUT", "secrets/huggingface_token", "admin", value="hf_hidden")
+    assert kept.status_code == 204
+    listing = call(hub, "GET", "secrets", "admin")
     assert listing.json()[0]["is_set"]
     assert "hf_hidden" not in listing.text
-    assert ask("PUT", "secrets/other", value="x").status_code == 404
-    assert ask("DELETE", "secrets/huggingface_token").status_code == 204
-    assert not ask("GET", "secrets").json()[0]["is_set"]
-    assert ask("GET", "secrets", "default").status_code == 403
+    assert call(hub, "PUT", "secrets/other", "admin", value="x").status_code == 404
+    assert call(hub, "DELETE", "secrets/huggingface_token", "admin").status_code == 204
+    assert not call(hub, "GET", "secrets", "admin").json()[0]["is_set"]
+    assert call(hub, "GET", "secrets").status_code == 403
 
 
 @pytest.fixture(scope="module")
@@ -346,6 +319,11 @@ def said(hub: servers.Hub, model: str) -> str:
     assert answer.status_code == 200, answer.text
     text: str = answer.json()["choices"][0]["text"]
     return text
+
+
+def attached(hub: servers.Hub) -> list[str]:
+    found = seen_by_node(hub, "tiny")["adapters"]
+    return [one["name"] for one in found if one.get("attached")]
 
 
 def expected(speaker: tiny_models.Reference) -> str:
@@ -372,7 +350,8 @@ def test_one_engine_serves_a_base_and_its_adapters(hub: servers.Hub, tiny: Path)
     totals = {one["name"]: one["requests_total"] for one in status["adapters"]}
     assert totals == {"red": 2, "blue": 2}
     assert all(one["completion_tokens_total"] == 24 for one in status["adapters"])
-    assert call(hub, "GET", "models/red").json()["live"]["state"] == "ready"
+    live = call(hub, "GET", "models/red").json()["live"]
+    assert (live["state"], live["capabilities"]) == ("ready", ["chat", "completions"])
     shown_to_few = call(hub, "GET", "status", "watches tiny").json()["models"]
     assert [(one["name"], one["adapters"]) for one in shown_to_few] == [("tiny", [])]
     with hub.client() as client:
@@ -380,6 +359,39 @@ def test_one_engine_serves_a_base_and_its_adapters(hub: servers.Hub, tiny: Path)
     assert {"tiny", "red", "blue"} <= listed
     refused = call(hub, "POST", "models/red/unload", "loader")
     assert refusal(refused)[:2] == (409, "conflict")
+    assert {"red", "blue"} == {*attached(hub)}
     assert call(hub, "DELETE", "models/red").status_code == 204
+    until_s = time.monotonic() + 30
+    while "red" in attached(hub):  # it leaves by itself, without another request for the model
+        assert time.monotonic() < until_s
+        time.sleep(0.05)
+    assert attached(hub) == ["blue"]
     assert said(hub, "tiny") == expected(own["tiny"])
     assert seen_by_node(hub, "tiny")["loads_total"] == loads
+
+
+@pytest.mark.models
+def test_it_converts_whisper_and_checks_its_files(hub: servers.Hub, imports: Path) -> None:
+    source = tiny_whisper.make(imports / "hf-whisper")
+    before = {file.name: file.stat().st_size for file in source.iterdir()}
+    assert add(hub, "hf-whisper", path=str(source)).status_code == 202
+    row = arrived(hub, "hf-whisper")
+    assert (row["state"], row["kind"], row["engine"]) == ("available", "asr", "asr_whisper"), row
+    sums = {file["path"]: file["sha256"] for file in row["report"]["files"]}
+    assert {"model.bin", "vocabulary.json", "tokenizer.json", "config.json"} <= sums.keys()
+    assert {file.name: file.stat().st_size for file in source.iterdir()} == before
+    clip = Path(__file__).parents[2] / "data" / "speech" / "sense_and_sensibility_0880.flac"
+    with hub.client() as client, clip.open("rb") as sound:
+        heard = client.post(
+            "/audio/transcriptions", data={"model": "hf-whisper"}, files={"file": sound}
+        )
+    assert heard.status_code == 200, heard.text
+
+    (made,) = hub.data.rglob("converted/vocabulary.json")
+    assert call(hub, "POST", "models/hf-whisper/verify", "reader").status_code == 403
+    assert checked_again(hub, "hf-whisper") == []
+    made.unlink()
+    assert checked_again(hub, "hf-whisper") == ["vocabulary.json is missing"]
+    assert call(hub, "DELETE", "models/hf-whisper").status_code == 204
+    assert not made.parent.exists()
+    assert source.is_dir()

@@ -93,7 +93,7 @@ async def test_a_failure_in_mid_stream_is_an_event_without_done(
     assert "[DONE]" not in answer.text
     assert "event: error" in answer.text
     assert events(answer.text)[-1]["error"] == {
-        "message": "the engine ended",
+        "message": "The engine ended.",
         "type": "engine_error",
         "param": None,
         "code": "engine_failed",

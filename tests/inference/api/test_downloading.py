@@ -12,13 +12,13 @@ from tests import servers
 from tests.inference import hub_server, tiny_files
 from tests.inference.hub_server import COMMIT, Behaviour
 
-WEIGHTS = tiny_files.safetensors(4 * 2**20)
+FILES = tiny_files.files(vocab_size=2**18)
+WEIGHTS = FILES["model.safetensors"]
 
 
 @pytest.fixture
 def models() -> Iterator[Behaviour]:
-    files = {"model.safetensors": WEIGHTS, "config.json": tiny_files.config()}
-    with hub_server.serving(Behaviour({"org/tiny": files})) as started:
+    with hub_server.serving(Behaviour({"org/tiny": FILES})) as started:
         started.gate = threading.Event()
         yield started
 

@@ -11,7 +11,7 @@ import openai
 import pytest
 
 from tests import servers
-from tests.inference.engines import tiny_vision
+from tests.inference.engines import tiny_gguf_vision, tiny_vision
 
 PNG = tiny_vision.picture(1)
 
@@ -22,7 +22,22 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def hub(folder: Path) -> Iterator[servers.Hub]:
+def gguf(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tiny_gguf_vision.make(tmp_path_factory.mktemp("gguf"))
+
+
+def gguf_row(folder: Path) -> dict[str, Any]:
+    return {
+        "name": "eyes-gguf",
+        "kind": "vlm",
+        "engine": "llm_gguf",
+        "path": str(folder / tiny_gguf_vision.MODEL),
+        "report": {"projector": tiny_gguf_vision.PROJECTOR},
+    }
+
+
+@pytest.fixture(scope="module")
+def hub(folder: Path, gguf: Path) -> Iterator[servers.Hub]:
     models: list[dict[str, Any]] = [
         {
             "name": "eyes",
@@ -30,6 +45,13 @@ def hub(folder: Path) -> Iterator[servers.Hub]:
             "engine": "vlm_transformers",
             "path": str(folder),
             "settings": {"dtype": "float32"},
+        },
+        gguf_row(gguf),
+        {
+            "name": "blind-gguf",
+            "kind": "llm",
+            "engine": "llm_gguf",
+            "path": str(gguf / tiny_gguf_vision.MODEL),
         },
         {"name": "blind", "kind": "llm", "engine": "fake", "path": ""},
     ]
@@ -71,11 +93,21 @@ async def test_a_stock_client_asks_about_an_image(hub: servers.Hub, folder: Path
     assert answer.usage.prompt_tokens == len(prompt)
 
 
-async def test_it_streams(client: httpx.AsyncClient) -> None:
-    body = ask("eyes", data_url(PNG), stream=True, max_tokens=4)
+@pytest.mark.parametrize("model", ["eyes", "eyes-gguf"])
+async def test_it_streams(client: httpx.AsyncClient, model: str) -> None:
+    body = ask(model, data_url(PNG), stream=True, max_tokens=4)
     answer = await client.post("/chat/completions", json=body)
     assert answer.status_code == 200
     assert answer.text.rstrip().endswith("data: [DONE]")
+
+
+async def test_a_gguf_model_sees_what_it_is_shown(client: httpx.AsyncClient) -> None:
+    """Another image is another answer, the same one the same."""
+    urls = [data_url(tiny_vision.picture(number)) for number in (1, 2, 1)]
+    bodies = [ask("eyes-gguf", url, temperature=0, max_tokens=8) for url in urls]
+    answers = [(await client.post("/chat/completions", json=body)).json() for body in bodies]
+    one, other, again = (answer["choices"][0]["message"]["content"] for answer in answers)
+    assert one == again != other
 
 
 @pytest.mark.parametrize(
@@ -86,7 +118,13 @@ async def test_it_streams(client: httpx.AsyncClient) -> None:
             "unsupported_parameter",
             "messages[0].content[0].image_url",
         ),
+        (
+            ask("blind-gguf", data_url(PNG)),
+            "unsupported_parameter",
+            "messages[0].content[0].image_url",
+        ),
         (ask("eyes", data_url(b"no image")), "invalid_media", "messages"),
+        (ask("eyes-gguf", data_url(b"no image")), "invalid_media", "messages"),
         (ask("eyes", *[data_url(PNG)] * 64), "context_length_exceeded", "messages"),
         (
             ask("eyes", data_url(PNG), "http://169.254.169.254/latest"),
@@ -104,10 +142,11 @@ async def test_it_says_what_is_wrong(
 
 
 @pytest.fixture(scope="module")
-def fetching(folder: Path) -> Iterator[servers.Hub]:
+def fetching(folder: Path, gguf: Path) -> Iterator[servers.Hub]:
     """A hub whose operator lets it fetch images, from one address of loopback too."""
     models: list[dict[str, Any]] = [
-        {"name": "eyes", "kind": "vlm", "engine": "vlm_transformers", "path": str(folder)}
+        {"name": "eyes", "kind": "vlm", "engine": "vlm_transformers", "path": str(folder)},
+        gguf_row(gguf),
     ]
     with servers.hub(
         models, AI_HUB_REMOTE_IMAGES="fetch", AI_HUB_FETCH_NETWORKS="127.0.0.1/32"
@@ -115,7 +154,10 @@ def fetching(folder: Path) -> Iterator[servers.Hub]:
         yield started
 
 
-async def test_a_remote_image_is_as_good_as_an_uploaded_one(fetching: servers.Hub) -> None:
+@pytest.mark.parametrize("model", ["eyes", "eyes-gguf"])
+async def test_a_remote_image_is_as_good_as_an_uploaded_one(
+    fetching: servers.Hub, model: str
+) -> None:
     async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         await reader.readuntil(b"\r\n\r\n")
         writer.write(b"HTTP/1.1 200 OK\r\nContent-Type: image/png\r\n\r\n" + PNG)
@@ -123,17 +165,17 @@ async def test_a_remote_image_is_as_good_as_an_uploaded_one(fetching: servers.Hu
         writer.close()
 
     headers = {"Authorization": f"Bearer {fetching.key}"}
-    fixed: dict[str, Any] = {"temperature": 0, "max_tokens": 6, "logprobs": True}
+    fixed: dict[str, Any] = {"temperature": 0, "max_tokens": 6, "logprobs": model == "eyes"}
     async with (
         await asyncio.start_server(answer, "127.0.0.1", 0) as listening,
         httpx.AsyncClient(base_url=f"{fetching.url}/v1", headers=headers, timeout=120) as client,
     ):
         port = listening.sockets[0].getsockname()[1]
-        body = ask("eyes", f"http://127.0.0.1:{port}/a.png", data_url(PNG), **fixed)
+        body = ask(model, f"http://127.0.0.1:{port}/a.png", data_url(PNG), **fixed)
         remote = await client.post("/chat/completions", json=body)
-        body = ask("eyes", data_url(PNG), data_url(PNG), **fixed)
+        body = ask(model, data_url(PNG), data_url(PNG), **fixed)
         uploaded = await client.post("/chat/completions", json=body)
-        body = ask("eyes", data_url(PNG), f"http://127.0.0.2:{port}/a.png")
+        body = ask(model, data_url(PNG), f"http://127.0.0.2:{port}/a.png")
         refused = await client.post("/chat/completions", json=body)
     assert remote.status_code == 200, remote.text
     assert remote.json()["choices"] == uploaded.json()["choices"]

@@ -22,7 +22,16 @@ async def answers(line: Line, question: wire.Any) -> None:
     match question:
         case wire.Watch():
             decision = wire.Decision(at=1.0, action="load", model="chat", reason="asked for")
-            state = wire.Snapshot(at=2.0, models=[STATUS, FOREIGN], decisions=[decision])
+            state = wire.Snapshot(
+                at=2.0,
+                models=[STATUS, FOREIGN],
+                reservations=[
+                    wire.ReservationStatus(
+                        id="job-1", label="secret", state="waiting", claim_bytes=5
+                    )
+                ],
+                decisions=[decision],
+            )
             await line.send(state)
         case wire.Load():
             await line.send(wire.Progress(state="loading"))
@@ -37,7 +46,7 @@ async def answers(line: Line, question: wire.Any) -> None:
         case wire.Unload(model="chat"):
             await line.send(wire.Done())
         case wire.Unload():
-            await line.send(wire.Failure(code="not_found", message="it is not loaded"))
+            await line.send(wire.Failure(code="conflict", message="it is not loaded"))
 
 
 async def call(
@@ -77,7 +86,7 @@ async def test_it_loads_and_unloads(web: servers.Hub, node: Nodes) -> None:
     assert loaded.json()["model"] == "chat"
     assert (loaded.json()["state"], loaded.json()["memory_bytes"]) == ("ready", 9)
     assert unloaded.json() == {"model": "chat", "state": "cold"}
-    assert (other.status_code, other.json()["error"]["code"]) == (404, "not_found")
+    assert (other.status_code, other.json()["error"]["code"]) == (409, "conflict")
     questions: list[Any] = started.questions
     load, unload, _ = questions
     assert (load.spec.name, load.deadline_s) == ("chat", 30)
@@ -89,6 +98,15 @@ async def test_it_gives_a_snapshot_to_poll(web: servers.Hub, node: Nodes) -> Non
         body = (await call(web, "GET", "/status")).json()
     assert [row["name"] for row in body["models"]] == ["chat", "vectors"]
     assert body["decisions"][0]["reason"] == "asked for"
+    assert body["reservations"][0]["label"] == ""
+
+
+async def test_only_who_sees_all_teams_reads_the_names_of_trainings(
+    web: servers.Hub, node: Nodes
+) -> None:
+    async with node(answers):
+        body = (await call(web, "GET", "/status", key="overseer")).json()
+    assert body["reservations"][0]["label"] == "secret"
 
 
 async def test_a_limited_key_sees_its_models_only(web: servers.Hub, node: Nodes) -> None:
@@ -109,6 +127,7 @@ async def test_a_limited_key_sees_its_models_only(web: servers.Hub, node: Nodes)
     assert [row["name"] for row in listing["results"]] == ["vectors"]
     assert [row["name"] for row in state["models"]] == ["vectors"]
     assert state["decisions"] == []
+    assert [(row["id"], row["label"]) for row in state["reservations"]] == [("job-1", "")]
     assert [one.status_code for one in foreign] == [404] * 4
     assert own.status_code == 200
     asked = [one for one in started.questions if isinstance(one, wire.Load | wire.Unload)]

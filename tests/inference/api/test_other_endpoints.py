@@ -10,6 +10,7 @@ import httpx
 import pytest
 
 from inference import wire
+from inference.openai import audio
 from tests import servers
 from tests.inference.api.conftest import Nodes, events, says
 from tests.inference.scripted_node import Line
@@ -161,7 +162,9 @@ async def test_translations(client: httpx.AsyncClient, node: Nodes) -> None:
             "/audio/translations", data={"model": "speech"}, files={"file": FILE}
         )
     assert answer.json()["text"] == "Hello world."
-    assert started.submitted[0].body == wire.Transcribe(audio=b"RIFF", task="translate")
+    assert started.submitted[0].body == wire.Transcribe(
+        audio=b"RIFF", task="translate", budget=audio.WINDOW_TOKENS
+    )
 
 
 async def test_models_are_listed_with_their_aliases(client: httpx.AsyncClient) -> None:

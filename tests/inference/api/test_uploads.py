@@ -16,8 +16,7 @@ from inference.uploads import KEPT, PART_BYTES
 from tests import servers
 from tests.inference import tiny_files
 
-WEIGHTS = tiny_files.safetensors(PART_BYTES + 4096)
-CONFIG = tiny_files.config()
+WEIGHTS, CONFIG = tiny_files.files(vocab_size=PART_BYTES // tiny_files.WORD_BYTES).values()
 FILES = [
     {"path": "model.safetensors", "size_bytes": len(WEIGHTS)},
     {"path": "config.json", "size_bytes": len(CONFIG)},
@@ -146,6 +145,20 @@ def test_it_can_be_given_up_and_cancelled(hub: servers.Hub, api: httpx.Client) -
     key = begin(api, "stopped")
     assert api.post("/models/stopped/cancel").json()["state"] == "cancelled"
     assert put(api, key, 1, 0, CONFIG).status_code == 409
+
+
+def test_a_stopped_one_goes_on_with_what_had_come(hub: servers.Hub, api: httpx.Client) -> None:
+    key = begin(api, "paused")
+    assert put(api, key, 1, 0, CONFIG).status_code == 204
+    assert api.post("/models/paused/cancel").json()["state"] == "cancelled"
+    resumed = api.post(f"/uploads/{key}/resume").json()
+    assert resumed["missing"] == [[0, 1], []]
+    assert api.get("/models/paused").json()["state"] == "uploading"
+    for number, part in enumerate((WEIGHTS[:PART_BYTES], WEIGHTS[PART_BYTES:])):
+        assert put(api, key, 0, number, part).status_code == 204
+    assert api.post(f"/uploads/{key}/complete").status_code == 202
+    assert api.post(f"/uploads/{key}/resume").status_code == 404
+    assert arrived(api, "paused")["state"] == "available"
 
 
 def test_it_is_for_those_who_may_write(hub: servers.Hub, api: httpx.Client) -> None:

@@ -167,7 +167,7 @@ async def test_a_model_that_cannot_load_says_why(client: httpx.AsyncClient) -> N
     assert answer.status_code == 503
     error = answer.json()["error"]
     assert error["code"] == "model_load_failed"
-    assert "the file is cut" in error["message"]
+    assert "The file is cut" in error["message"]
 
 
 async def test_a_slow_load_keeps_the_stream_alive(client: httpx.AsyncClient) -> None:

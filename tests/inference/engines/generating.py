@@ -6,6 +6,7 @@ import random
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import torch
 from torch import Tensor
 
@@ -18,6 +19,8 @@ from inference.engines.vocabulary import Vocabulary
 from .driving import Answer, Driver
 from .tiny_models import VOCAB
 
+LIKELIEST = {"temperature": 1.0, "top_k": 1}  # greedy, but not asked to be repeatable
+
 
 def drive(folder: Path, **spec: Any) -> Driver:
     fields = {"name": "tiny", "kind": "llm", "engine": "llm_transformers", "dtype": "float32"}
@@ -26,11 +29,15 @@ def drive(folder: Path, **spec: Any) -> Driver:
 
 def ask_tokens(tokens: list[int], max_tokens: int | None, **rules: Any) -> wire.Generate:
     """Ask for tokens after these, greedily unless told otherwise."""
-    outer = {k: rules.pop(k) for k in ("n", "logprobs", "echo") if k in rules}
+    outer = {k: rules.pop(k) for k in ("n", "logprobs", "echo", "budget") if k in rules}
     sampling = wire.Sampling(
         max_tokens=max_tokens, **{"temperature": 0.0, "ignore_eos": True, **rules}
     )
     return wire.Generate(prompt=wire.TokenPrompt(tokens=tokens), sampling=sampling, **outer)
+
+
+def asks(tokens: list[int], count: int, adapter: wire.Adapter | None) -> wire.Generate:
+    return msgspec.structs.replace(ask_tokens(tokens, count), adapter=adapter)
 
 
 def some_tokens(count: int, seed: int = 0) -> list[int]:
@@ -67,10 +74,15 @@ def usage_of(answer: Answer) -> wire.Usage:
     return last.usage
 
 
-def logits_of(driver: Driver, tokens: list[int]) -> Tensor:
-    """Compute the logits after each of these tokens at once, (tokens, vocabulary), in float32."""
+def decoder_of(driver: Driver) -> Decoder:
     decoder = driver.engine._decoder  # type: ignore[attr-defined]
     assert isinstance(decoder, Decoder)
+    return decoder
+
+
+def logits_of(driver: Driver, tokens: list[int]) -> Tensor:
+    """Compute the logits after each of these tokens at once, (tokens, vocabulary), in float32."""
+    decoder = decoder_of(driver)
     stage = Stage(decoder.layout, len(tokens))
     return decoder.step([], [Prefill(stage, tokens, 0, len(tokens))]).float()
 

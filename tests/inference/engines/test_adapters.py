@@ -5,6 +5,7 @@ import shutil
 import struct
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import msgspec
 import pytest
@@ -12,10 +13,9 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from inference import wire
-from inference.engines.adapters import AdapterStore
+from inference.engines import quantized
 from inference.engines.decoder import Decode, Decoder, Prefill
 from inference.engines.kv_cache import KvPool, Stage
-from inference.engines.kv_memory import KvMemory
 from inference.engines.llama_decoder import LlamaDecoder
 from inference.engines.lora import Lora, LoraFile
 from inference.engines.vocabulary import Vocabulary
@@ -23,12 +23,21 @@ from tests import models
 
 from . import small_tokenizers, tiny_adapters, tiny_models, trained_adapter
 from .driving import Driver
-from .generating import ask_tokens, drive, shown, some_tokens, text_of, usage_of
+from .generating import (
+    LIKELIEST,
+    ask_tokens,
+    asks,
+    decoder_of,
+    drive,
+    shown,
+    some_tokens,
+    text_of,
+    usage_of,
+)
 from .tiny_models import Reference
 
 VOCABULARY = Vocabulary(small_tokenizers.byte_level())
 TARGETS = {"gpt2": ["c_attn", "c_fc"], "gemma2": ["q_proj", "v_proj", "down_proj"]}
-LIKELIEST = {"temperature": 1.0, "top_k": 1}  # greedy, but not asked to be repeatable
 
 
 @pytest.fixture(scope="module", params=["llama", "qwen3", "gemma2", "gpt2"])
@@ -46,18 +55,13 @@ def adapters(base: Path, kind: str) -> list[wire.Adapter]:
     """Two of different rank and reach; the second scales by the root of its rank."""
     wide = TARGETS.get(kind, tiny_adapters.ALL)
     first = tiny_adapters.make(base.parent / "first", base, 1, target_modules=wide)
-    narrow = {"r": 2, "lora_alpha": 1, "use_rslora": True, "target_modules": wide[:1]}
+    narrow: dict[str, Any] = {
+        "r": 2,
+        "lora_alpha": 1,
+        "use_rslora": True,
+        "target_modules": wide[:1],
+    }
     return [first, tiny_adapters.make(base.parent / "second", base, 2, **narrow)]
-
-
-@pytest.fixture(scope="module")
-def llama(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return tiny_models.make(tmp_path_factory.mktemp("llama") / "base", "llama")
-
-
-@pytest.fixture(scope="module")
-def tuned(llama: Path) -> wire.Adapter:
-    return tiny_adapters.make(llama.parent / "tuned", llama)
 
 
 @pytest.fixture(scope="module")
@@ -65,10 +69,6 @@ def driver(llama: Path) -> Iterator[Driver]:
     driver = drive(llama)
     yield driver
     driver.engine.close()
-
-
-def asks(tokens: list[int], count: int, adapter: wire.Adapter | None) -> wire.Generate:
-    return msgspec.structs.replace(ask_tokens(tokens, count), adapter=adapter)
 
 
 def test_each_request_says_what_its_own_adapter_says(
@@ -94,12 +94,6 @@ def test_it_says_what_the_merged_copy_says(
     merged = tiny_adapters.reference(llama, tuned, merged=True).greedy(prompt, 24)
     assert text_of(driver.ask(asks(prompt, 24, tuned))) == shown(VOCABULARY, merged)
     assert merged != Reference(llama).greedy(prompt, 24), "the adapter changes answers"
-
-
-def decoder_of(driver: Driver) -> Decoder:
-    decoder = driver.engine._decoder  # type: ignore[attr-defined]
-    assert isinstance(decoder, Decoder)
-    return decoder
 
 
 def attached(decoder: Decoder, adapter: wire.Adapter) -> Lora:
@@ -153,6 +147,47 @@ def test_alpha_and_rank_of_single_modules_count(
     prompt = some_tokens(15, seed=4)
     expected = tiny_adapters.reference(llama, odd).greedy(prompt, 20)
     assert text_of(driver.ask(asks(prompt, 20, odd))) == shown(VOCABULARY, expected)
+
+
+# --- on a base in 8 or 4 bits -----------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module", params=["llama", "gemma2"])
+def wide(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The fast path and the general one, wide enough for 4 bits."""
+    sizes = {"hidden_size": 128, "intermediate_size": 128, "initializer_range": 0.1}
+    place = tmp_path_factory.mktemp("wide") / "base"
+    return tiny_models.make(place, str(request.param), None, **sizes)
+
+
+@pytest.mark.parametrize("mode", ["int8", "nf4"])
+def test_a_quantized_base_with_an_adapter_is_what_peft_makes_of_it(
+    wide: Path, mode: quantized.Mode, tmp_path: Path
+) -> None:
+    """Attached while the base answers, which goes on as if nothing had happened."""
+    adapter = tiny_adapters.make(tmp_path / "tuned", wide, 1, std=0.1)
+    driver = drive(wide, options={"quantization": mode})
+    try:
+        prompt = some_tokens(24, seed=5)
+        alone = text_of(driver.ask(ask_tokens(prompt, 60)))
+        answering = driver.start(ask_tokens(prompt, 60))
+        answering.wait_for(lambda: answering.of(wire.Delta))
+        tuned = text_of(driver.ask(asks(prompt, 60, adapter)))
+        answering.wait()
+        assert text_of(answering) == alone != tuned
+        decoder = decoder_of(driver)
+        own = attached(decoder, adapter)
+        base, found = (
+            decoder.step(
+                [], [Prefill(Stage(decoder.layout, len(prompt)), prompt, 0, len(prompt), lora)]
+            ).log_softmax(-1)
+            for lora in (None, own)
+        )
+    finally:
+        driver.engine.close()
+    expected = tiny_adapters.reference(wide, adapter, mode=mode).logprobs(prompt)
+    apart, changed = (float((one - expected).abs().mean()) for one in (found, base))
+    assert apart < 0.05 * changed, (apart, changed)
 
 
 # --- refused ----------------------------------------------------------------------------------------
@@ -251,75 +286,6 @@ def test_an_adapter_that_cannot_be_attached_fails_its_own_request_only(
     assert reason in failure.message
     beside.wait()
     assert text_of(beside) == shown(VOCABULARY, Reference(llama).greedy(prompt, 30))
-
-
-# --- memory -----------------------------------------------------------------------------------------
-
-
-def store_of(driver: Driver) -> AdapterStore:
-    store = driver.engine._adapters  # type: ignore[attr-defined]
-    assert isinstance(store, AdapterStore)
-    return store
-
-
-def test_the_least_recently_used_leaves_and_comes_back(llama: Path, tuned: wire.Adapter) -> None:
-    driver = drive(llama)
-    try:
-        store = store_of(driver)
-        own = [msgspec.structs.replace(tuned, name=name) for name in "abc"]
-        said = text_of(driver.ask(asks([3, 4], 5, own[0])))
-        store.limit_bytes = 2 * store.nbytes
-        for adapter in (own[1], own[0], own[2]):
-            driver.ask(asks([3, 4], 5, adapter))
-        assert store.names() == ["a", "c"]
-        assert store.nbytes == store.limit_bytes
-        assert driver.engine.stats().kv_bytes >= store.nbytes
-        assert text_of(driver.ask(asks([3, 4], 5, own[1]))) == said
-        assert store.names() == ["c", "b"]
-    finally:
-        driver.engine.close()
-
-
-def test_who_is_answering_keeps_its_adapter(llama: Path, tuned: wire.Adapter) -> None:
-    driver = drive(llama)
-    try:
-        other = msgspec.structs.replace(tuned, name="other")
-        driver.ask(asks([3, 4], 5, tuned))
-        store_of(driver).limit_bytes = store_of(driver).nbytes
-        answering = store_of(driver).lease(tuned)
-        failure = driver.failure(asks([3, 4], 5, other))
-        assert failure.code == "service_unavailable"
-        assert failure.retry_after_s
-        store_of(driver).give_back(answering)
-        assert usage_of(driver.ask(asks([3, 4], 5, other))).completion_tokens == 5
-        store_of(driver).limit_bytes = 100
-        failure = driver.failure(asks([3, 4], 5, tuned))
-        assert (failure.code, "100 bytes" in failure.message) == ("insufficient_memory", True)
-    finally:
-        driver.engine.close()
-
-
-def test_it_takes_no_memory_that_running_answers_hold(llama: Path, tuned: wire.Adapter) -> None:
-    """Kept prefixes give way to it; rows of running answers do not."""
-    driver = drive(llama)
-    try:
-        memory: KvMemory = driver.engine._memory  # type: ignore[attr-defined]
-        for seed in range(6):
-            driver.ask(ask_tokens(some_tokens(60, seed=seed), 3, **LIKELIEST))
-        size = LoraFile(tuned, decoder_of(driver).place, torch.float32).nbytes
-        kept = memory.nbytes
-        memory.limit(kept + size // 2, kept)
-        assert usage_of(driver.ask(asks([3, 4], 3, tuned))).completion_tokens == 3
-        assert memory.nbytes <= kept + size // 2
-        memory.limit(store_of(driver).nbytes + size // 2, kept)
-        answering = store_of(driver).lease(tuned)
-        other = msgspec.structs.replace(tuned, name="other")
-        assert driver.failure(asks([3, 4], 3, other)).code == "service_unavailable"
-        store_of(driver).give_back(answering)
-        memory.limit(2**30, kept)
-        assert usage_of(driver.ask(asks([3, 4], 3, other))).completion_tokens == 3
-    finally:
-        driver.engine.close()
 
 
 # --- the real thing ---------------------------------------------------------------------------------

@@ -78,7 +78,7 @@ def errors(heard: list[str], said: list[str]) -> int:
 def test_it_says_what_it_loaded(driver: Driver) -> None:
     assert driver.loaded.memory_bytes > driver.loaded.weights_bytes > 20_000_000
     assert driver.loaded.dtype.startswith("int8")
-    assert driver.loaded.capabilities == ["transcription"]
+    assert driver.loaded.capabilities == ["transcriptions"]
     assert driver.progress[-1] == (driver.progress[-1][1],) * 2
 
 
@@ -219,3 +219,10 @@ def test_it_refuses_audio_over_its_limit_and_fails_the_rest_when_it_closes() -> 
 def test_it_refuses_a_folder_that_is_no_whisper(tmp_path: Path) -> None:
     with pytest.raises(LoadFailed, match=r"model\.bin"):
         Driver(AsrWhisper(), spec(tmp_path))
+
+
+def test_a_text_of_more_tokens_than_limits_leave_is_not_told(driver: Driver) -> None:
+    spent = driver.ask(wire.Transcribe(audio=reading(1), budget=224)).wait().usage.completion_tokens
+    held = driver.ask(wire.Transcribe(audio=reading(1), budget=spent - 1))
+    assert held.wait().code == "token_budget_exceeded"
+    assert sum(len(segment.tokens) for segment in held.of(wire.Segment)) < spent

@@ -31,14 +31,29 @@ def test_a_gpu_shares_one_cache() -> None:
     assert (lane.kv_tokens, lane.shared) == (16_384, True)
 
 
+@pytest.mark.parametrize(("fits", "room", "running"), [(93_000, 8_192, 10), (9_000, 8_744, 1)])
+def test_a_model_that_sees_has_whole_contexts(fits: int, room: int, running: int) -> None:
+    (lane,) = plan(9_000 if running == 1 else 8_192, 32, fits, gpu=True, sees=True)
+    assert (lane.room_tokens, lane.running, lane.shared) == (room, running, False)
+    assert lane.allocated_tokens <= fits
+
+
 def test_it_refuses_where_nothing_fits() -> None:
     with pytest.raises(OutOfMemory):
         plan(8_192, running=32, fits_tokens=300, gpu=False)
 
 
-@given(st.integers(256, 131_072), st.integers(1, 256), st.integers(512, 2_000_000), st.booleans())
-def test_it_never_takes_more_than_fits(context: int, running: int, fits: int, gpu: bool) -> None:
-    lanes = plan(context, running, fits, gpu)
+@given(
+    st.integers(256, 131_072),
+    st.integers(1, 256),
+    st.integers(512, 2_000_000),
+    st.booleans(),
+    st.booleans(),
+)
+def test_it_never_takes_more_than_fits(
+    context: int, running: int, fits: int, gpu: bool, sees: bool
+) -> None:
+    lanes = plan(context, running, fits, gpu, sees=sees)
     assert sum(lane.allocated_tokens for lane in lanes) <= fits + 256
     assert 1 <= lanes[-1].room_tokens <= context
     for lane in lanes:

@@ -100,6 +100,19 @@ def test_a_high_temperature_changes_the_answer(driver: Driver) -> None:
     assert text(hot) != text(driver.ask(complete("The sky is")))
 
 
+def test_an_open_answer_ends_where_limits_leave_no_more(driver: Driver) -> None:
+    rules = sampling(max_tokens=None, ignore_eos=True)
+    answer = driver.ask(complete("Once upon a time", rules, n=2, budget=14))
+    assert finish(answer) == finish(answer, 1) == ["length"]
+    usage = answer.wait().usage
+    assert (usage.prompt_tokens, usage.completion_tokens) == (4, 10)
+
+
+def test_a_prompt_that_limits_leave_no_answer_to_is_refused(driver: Driver) -> None:
+    refused = driver.ask(complete("Once upon a time", budget=4)).wait()
+    assert (refused.code, refused.prompt_tokens) == ("token_budget_exceeded", 4)
+
+
 def test_max_tokens_ends_with_length_and_is_counted(driver: Driver) -> None:
     answer = driver.ask(complete("Once upon a time", sampling(max_tokens=5)))
     assert finish(answer) == ["length"]

@@ -3,6 +3,8 @@
 import re
 import socket
 import tempfile
+import threading
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -10,10 +12,12 @@ import pytest
 
 from inference import wire
 from inference.engines import llama_choice
-from inference.engines.llm_gguf import LlmGguf
+from inference.engines.llm_gguf import CPU_BATCH_TOKENS, LlmGguf
 from inference.errors import LoadFailed
 from tests.inference.engines.driving import Driver
 from tests.inference.engines.gguf_asking import COUNTING, complete, finish, sampling, spec, text
+
+COMPUTED_S = 0.2  # of a core: a batch takes several times that, the whole prompt eight batches
 
 pytestmark = pytest.mark.models
 
@@ -69,6 +73,22 @@ def test_a_cancel_stops_the_tokens(driver: Driver) -> None:
     made = after.completion_tokens_total - before.completion_tokens_total
     assert made == done.usage.completion_tokens + 1
     assert (after.running, after.kv_bytes) == (0, 0)
+
+
+@pytest.mark.parametrize("logprobs", [None, 1])
+def test_a_cancel_stops_the_prompt_within_a_batch(driver: Driver, logprobs: int | None) -> None:
+    """Whoever left while the prompt was computed: the rest of it is not, and waits for nobody."""
+    words = [100 + (number * 7 + (logprobs or 0)) % 40_000 for number in range(1_900)]
+    asked = wire.Generate(prompt=wire.TokenPrompt(tokens=words), logprobs=logprobs)
+    answer = driver.start(asked)
+    began_s = time.process_time()
+    while time.process_time() < began_s + COMPUTED_S:
+        threading.Event().wait(0.01)
+    driver.engine.cancel(answer.stream)
+    assert answer.wait().usage.completion_tokens == 0
+    beginning = wire.TokenPrompt(tokens=words[: 4 * CPU_BATCH_TOKENS])
+    again = driver.ask(wire.Generate(prompt=beginning, sampling=sampling(max_tokens=1)))
+    assert again.wait().usage.cached_tokens < 3 * CPU_BATCH_TOKENS  # else all of them
 
 
 def test_a_cancel_of_a_waiting_request_answers_at_once(driver: Driver) -> None:

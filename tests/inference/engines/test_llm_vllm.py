@@ -15,6 +15,7 @@ from inference.engines.llm_vllm import LlmVllm
 from inference.engines.vllm_command import Options, command, environment
 from inference.errors import LoadFailed
 from tests import environments, models
+from tests.inference.engines import tiny_adapters
 from tests.inference.engines.driving import Answer, Driver
 
 GIB = 1024**3
@@ -41,6 +42,15 @@ def test_it_spreads_a_model_over_gpus(tmp_path: Path) -> None:
     assert words[words.index("--pipeline-parallel-size") + 1] == "2"
     kv_bytes = int(words[words.index("--kv-cache-memory-bytes") + 1])
     assert 77 * GIB < kv_bytes < 78 * GIB
+
+
+@pytest.mark.parametrize("most", [0, 3])
+def test_it_takes_adapters_only_where_asked_to(most: int) -> None:
+    many = spec("/m", options={"max_loras": most, "max_lora_rank": "64"})
+    words = command("py", many, Options.of(many), 1, setting())
+    env = environment({}, many, Options.of(many), setting(memory_bytes=5 * GIB), "k")
+    assert ("--enable-lora" in words) is bool(most)
+    assert ("VLLM_ALLOW_RUNTIME_LORA_UPDATING" in env) is bool(most)
 
 
 def test_it_gets_a_bare_environment() -> None:
@@ -74,7 +84,7 @@ def vllm() -> Iterator[Driver]:
         models.smollm2_folder(),
         dtype="float32",
         context_tokens=512,
-        options={"max_num_seqs": 8, "enforce_eager": True},
+        options={"max_num_seqs": 8, "enforce_eager": True, "max_loras": 2},
     )
     driver = Driver(LlmVllm(), asked)
     del os.environ["HUB_VLLM_PYTHON"]
@@ -134,6 +144,42 @@ def test_a_cancel_ends_the_answer(vllm: Driver) -> None:
     vllm.engine.cancel(answer.stream)
     assert answer.wait().usage.completion_tokens < 400
     assert isinstance(vllm.ask(wire.Probe()).wait(), wire.Done)
+
+
+@pytest.fixture(scope="module")
+def adapter(tmp_path_factory: pytest.TempPathFactory) -> wire.Adapter:
+    folder = tmp_path_factory.mktemp("adapters") / "pirate"
+    return tiny_adapters.make(folder, models.smollm2_folder(), std=0.12)
+
+
+@pytest.mark.models
+def test_an_adapter_answers_beside_its_base(
+    vllm: Driver, reference: Driver, adapter: wire.Adapter
+) -> None:
+    """As transformers' own engine computes it; the base is asked at once with it, and not changed."""
+    both = [vllm.start(greedy(STORY, adapter=name)) for name in (adapter, None, adapter)]
+    expected = [text_of(reference.ask(greedy(STORY, adapter=name))) for name in (adapter, None)]
+    assert [text_of(a) for a in both if a.wait()] == [*expected, expected[0]]
+    assert expected[0] != expected[1]
+    assert vllm.engine.stats().adapters == ["pirate"]
+
+
+@pytest.mark.models
+def test_an_adapter_is_let_go_and_comes_again(vllm: Driver, adapter: wire.Adapter) -> None:
+    first = text_of(vllm.ask(greedy(STORY, adapter=adapter)))
+    vllm.engine.detach("pirate")
+    vllm.ask(wire.Probe())
+    assert vllm.engine.stats().adapters == []
+    assert text_of(vllm.ask(greedy(STORY, adapter=adapter))) == first
+
+
+@pytest.mark.models
+def test_an_adapter_that_cannot_be_read_fails_alone(vllm: Driver, tmp_path: Path) -> None:
+    missing = wire.Adapter(name="lost", path=str(tmp_path), version="1")
+    failure = vllm.failure(greedy(STORY, adapter=missing))
+    assert failure.code == "model_load_failed"
+    assert "lost cannot be attached by vLLM" in failure.message
+    assert isinstance(vllm.ask(greedy(STORY)).wait(), wire.Done)
 
 
 def is_server(process: psutil.Process) -> bool:

@@ -6,6 +6,7 @@ from hypothesis import strategies as st
 from transformers import PreTrainedTokenizerFast
 
 from inference import wire
+from inference.engines import templates
 from inference.engines.prompts import PromptEncoder, check_context, plain
 from inference.engines.templates import ChatTemplate
 from inference.engines.vocabulary import Vocabulary
@@ -166,6 +167,8 @@ def test_it_offers_what_templates_of_models_use() -> None:
 def test_it_refuses_a_template_that_does_not_compile() -> None:
     with pytest.raises(LoadFailed):
         ChatTemplate("{% for %}")
+    assert templates.compiled("{% for %}") is None, "chats are rendered plainly then"
+    assert templates.compiled("{{ messages }}") is not None
 
 
 def test_it_checks_the_context_before_anything_is_computed() -> None:

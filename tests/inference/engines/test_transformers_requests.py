@@ -270,3 +270,16 @@ def test_it_computes_bfloat16_close_to_float32(folder: Path, reference: Referenc
         assert driver.loaded.dtype == "bfloat16"
     finally:
         driver.engine.close()
+
+
+def test_an_open_answer_ends_where_limits_leave_no_more(driver: Driver) -> None:
+    answer = driver.ask(ask_tokens(PROMPT, None, n=2, budget=len(PROMPT) + 15))
+    assert deltas_of(answer)[-1].finish_reason == "length"
+    assert usage_of(answer).completion_tokens == 2 * 7
+    beyond = driver.ask(ask_tokens(PROMPT, None, budget=1_000_000))  # the context ends first
+    assert deltas_of(beyond)[-1].finish_reason == "length"
+
+
+def test_a_prompt_that_limits_leave_no_answer_to_is_refused(driver: Driver) -> None:
+    refused = driver.ask(ask_tokens(PROMPT, 9, budget=len(PROMPT))).wait()
+    assert (refused.code, refused.prompt_tokens) == ("token_budget_exceeded", len(PROMPT))

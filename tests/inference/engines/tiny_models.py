@@ -68,6 +68,7 @@ KINDS: dict[str, Callable[..., Any]] = {
     "phi": _of(transformers.PhiConfig),
     "phi3": _of(transformers.Phi3Config),
     "llama3": _of(transformers.LlamaConfig, rope_parameters=LLAMA3_ROPE),
+    "smollm3": _of(transformers.SmolLM3Config, tie_word_embeddings=True),
 }
 
 

@@ -51,10 +51,11 @@ class Plain(Scheduler):
         if not self._room(placement, victims):
             return
         for victim in victims:
-            self._drain(victim, f"makes room for {model.name}", now, out)
+            self.drain(victim, f"makes room for {model.name}", now, out)
         number = next(self.numbers)
         instance = Instance(number, model.spec, placement, dict(placement.claim))
-        self.instances[number] = model.instance = instance
+        self.instances[number] = instance
+        model.instances.append(instance)
 
     def _room(self, placement: Placement, victims: list[Instance]) -> bool:
         free = self.free()["cpu"] + sum(v.claim["cpu"] for v in victims)

@@ -110,7 +110,7 @@ class Talk:
         return message
 
 
-LAST = wire.Done | wire.Failure | wire.Loaded | wire.Planned | wire.Lines
+LAST = wire.Done | wire.Failure | wire.Loaded | wire.Planned | wire.Lines | wire.Course
 
 
 async def ask(node: Node, message: wire.Any) -> list[Any]:

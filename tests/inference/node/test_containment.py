@@ -134,3 +134,38 @@ def test_only_what_the_kernel_killed_just_now_counts() -> None:
     assert watch.is_fresh(11.0 + FRESH_S)
     watch.look(8, 20.0)
     assert not watch.is_fresh(20.0)
+
+
+async def test_the_kernel_refuses_at_once_what_is_far_too_much(node: Node) -> None:
+    """Before the node has looked: the request fails, its engine goes on, and so do others."""
+    spec, mine = fake("vast", eat_bytes=6_000 * MB), fake("spared", tokens_per_s=50)
+    async with node.talk() as other:
+        other.send(generate(mine, "go on", 40))
+        await other.until(wire.Delta)
+        failure = (await ask(node, generate(spec, "x", 5)))[-1]
+        assert failure.code == "out_of_memory"
+        told = r"there was not enough memory for this step \(its process may set aside \d\.\d GB\)"
+        assert re.match(told, failure.message)
+        assert isinstance((await other.rest())[-1], wire.Done)
+    assert (await status(node, "vast", lambda m: m.state == "ready")).loads_total == 1
+
+
+async def test_an_engine_that_dies_of_it_is_said_to(node: Node) -> None:
+    """As libraries in C++ do."""
+    words = "terminate called after throwing an instance of 'std::bad_alloc'"
+    spec = fake("native", crash_after_tokens=1, last_words=words, tokens_per_s=20)
+    failure = (await ask(node, generate(spec, "x")))[-1]
+    assert failure.code == "out_of_memory"
+    assert re.search(r"asked for more main memory than the \d+ MB that", failure.message)
+
+
+async def test_it_refuses_it_while_loading_too(start: Callable[..., Node], tmp_path: Path) -> None:
+    node = start()
+    spec = fake("vast", eat_load_bytes=6_000 * MB)
+    (before,) = placements(spec, [CPU], Peaks(tmp_path / "none.json"))
+    failure = (await ask(node, generate(spec, "x")))[-1]
+    assert failure.code == "out_of_memory"
+    assert "to load it (its process may set aside" in failure.message
+    (after,) = placements(spec, [CPU], Peaks(tmp_path / "state" / "peaks.json"))
+    assert before.claim["cpu"] < after.claim["cpu"]
+    assert text(await ask(node, generate(fake("other"), "hi", 1))) == "hi"

@@ -3,6 +3,7 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
+from inference import wire
 from inference.node.eviction import (
     Fits,
     Impossible,
@@ -171,3 +172,36 @@ def test_it_puts_off_a_swap_that_costs_more_than_the_wait_for_it() -> None:
     assert victims(plan(late, [hot], {"cpu": 0}, NOW, limits)) == ["hot"]
     lone = Target("t", place, limits.quantum_s, 8.9)
     assert victims(plan(lone, [hot], {"cpu": 0}, NOW, limits)) == ["hot"]
+
+
+def target(size: int) -> Target:
+    return Target("t", [Placement("cpu", {"cpu": size})])
+
+
+def test_it_names_the_fewest_that_are_pinned_in_the_way() -> None:
+    there = [
+        Resident(n, f"m{n}", {"cpu": size}, pinned=True) for n, size in enumerate((10, 40, 30))
+    ]
+    limits = Limits(bytes={"cpu": 100})
+    found = plan(target(50), there, {"cpu": 20}, NOW, limits)
+    assert isinstance(found, Impossible)
+    assert found.shortage == wire.Shortage("cpu", 50, 20, 100, [wire.Holder("m1", 40, "pinned")])
+    found = plan(target(75), there, {"cpu": 20}, NOW, limits)
+    assert isinstance(found, Impossible)
+    assert [one.name for one in found.shortage.would_have_to_go] == ["m1", "m2"]
+    found = plan(target(101), there, {"cpu": 20}, NOW, limits)
+    assert isinstance(found, Impossible)
+    assert found.shortage.would_have_to_go == []
+
+
+@given(st.lists(sizes, max_size=6), st.integers(1, 100))
+def test_once_those_named_are_gone_it_could_fit(pins: list[int], wanted: int) -> None:
+    there = [Resident(n, f"m{n}", {"cpu": size}, pinned=True) for n, size in enumerate(pins)]
+    limits = Limits(bytes={"cpu": max(100, sum(pins))})
+    free = {"cpu": limits.bytes["cpu"] - sum(pins)}
+    found = plan(target(wanted), there, free, NOW, limits)
+    assert isinstance(found, Impossible) == (wanted > free["cpu"])
+    if isinstance(found, Impossible):
+        gone = {one.name for one in found.shortage.would_have_to_go}
+        left = sum(r.claim["cpu"] for r in there if r.name not in gone)
+        assert wanted <= limits.bytes["cpu"] - left

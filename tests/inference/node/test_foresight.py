@@ -58,12 +58,21 @@ def test_it_tells_for_whom_it_would_wait() -> None:
     assert [(victim.name, victim.running) for victim in found.victims] == [("busy", 1)]
 
 
+def test_it_tells_that_a_standby_process_is_room_for_who_takes_it_over() -> None:
+    world = World()
+    world.scheduler.held_elsewhere["cpu"] = 30
+    assert asked(world, "a", 80).verdict == "waits"
+    world.scheduler.inherited["fake"] = 30
+    found = asked(world, "a", 80)
+    assert (found.verdict, found.free_bytes) == ("fits", 100)
+
+
 def test_it_tells_why_a_model_never_fits() -> None:
     world = World()
     loaded(world, "kept", size=80, pinned=True)
     found = asked(world, "b", 40)
     assert found.verdict == "does_not_fit"
-    assert "pinned models hold" in found.reason
+    assert "pinned and would have to go: kept" in found.reason
 
 
 @given(

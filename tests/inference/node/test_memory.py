@@ -1,6 +1,7 @@
 """What a model is said to need: exact from headers, then as measured; broken files are said so."""
 
 import json
+import os
 import struct
 from pathlib import Path
 from typing import Any
@@ -10,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from inference import wire
-from inference.errors import InvalidValue, LoadFailed
+from inference.errors import LoadFailed
 from inference.node import memory
 from inference.node.devices import Device
 from inference.node.headers import Shape, UnreadableModel, gguf_numbers, read, safetensors_sizes
@@ -171,6 +172,19 @@ def test_it_reads_a_gguf_header(tmp_path: Path) -> None:
     assert read(str(file)) == Shape(file.stat().st_size, 23_040, 8192, width=576)
 
 
+def test_a_projector_counts_with_its_model(tmp_path: Path, peaks: Peaks) -> None:
+    file, eyes = tmp_path / "m.gguf", tmp_path / "mmproj.gguf"
+    file.write_bytes(gguf(**SMOL) + bytes(10_000))
+    eyes.write_bytes(bytes(5_000))
+    plain = wire.ModelSpec(name="m", kind="llm", engine="llm_gguf", path=str(file))
+    sees = wire.ModelSpec(
+        name="m", kind="vlm", engine="llm_gguf", path=str(file), projector=str(eyes)
+    )
+    (less,), (more,) = (placements(spec, [CPU], peaks) for spec in (plain, sees))
+    assert more.weights_bytes == less.weights_bytes + 5_000
+    assert more.claim["cpu"] == less.claim["cpu"] + 5_000 + memory.PICTURE_BYTES
+
+
 def test_all_parts_of_a_split_gguf_count(tmp_path: Path) -> None:
     first, second = tmp_path / "m-00001-of-00002.gguf", tmp_path / "m-00002-of-00002.gguf"
     first.write_bytes(gguf(**SMOL))
@@ -216,7 +230,7 @@ def test_it_prefers_the_gpu_with_the_most_room(tmp_path: Path, peaks: Peaks) -> 
     assert all(place.claim["cpu"] for place in found)
     (cpu,) = placements(spec(tmp_path, device="cpu"), [CPU, *GPUS], peaks)
     assert cpu.device == "cpu"
-    with pytest.raises(InvalidValue, match="cuda:7"):
+    with pytest.raises(LoadFailed, match="cuda:7"):
         placements(spec(tmp_path, device="cuda:7"), [CPU, *GPUS], peaks)
 
 
@@ -321,3 +335,22 @@ def test_an_engine_that_fell_back_to_the_cpu_claims_there(tmp_path: Path, peaks:
     place = placements(spec(folder(tmp_path)), [CPU, *GPUS], peaks)[0]
     loaded = wire.Loaded(memory_bytes=10**10, device="cpu")
     assert settled(place, loaded, {}) == {"cpu": 10**10}
+
+
+def test_a_context_that_no_engine_holds_is_refused(tmp_path: Path) -> None:
+    file = tmp_path / "m.gguf"
+    file.write_bytes(gguf(**SMOL | {"context_length": 2**32 - 1}))
+    with pytest.raises(UnreadableModel, match="impossible length"):
+        read(str(file))
+
+
+@pytest.mark.parametrize("name", ["model-1.safetensors", "config.json"])
+def test_a_pipe_in_the_place_of_a_file_holds_up_nobody(tmp_path: Path, name: str) -> None:
+    place = folder(tmp_path)
+    (place / name).unlink()
+    os.mkfifo(place / name)
+    if name == "config.json":
+        assert read(str(place)).weights_bytes == 1_750
+    else:
+        with pytest.raises(OSError, match="no plain file"):
+            read(str(place))

@@ -23,6 +23,7 @@ async def test_it_loads_on_demand_and_streams(node: Node) -> None:
 async def test_every_page_shows_the_same_load_time(node: Node) -> None:
     told = (await ask(node, wire.Load(spec=fake("timed", load_s=0.1))))[-1]
     ready = await status(node, "timed", lambda m: m.state == "ready")
+    assert "chat" in ready.capabilities
     async with watching(node) as snapshots:
         found = [d for d in (await anext(snapshots)).decisions if d.model == "timed"]
     assert ready.load_s == told.load_s > 0.1
@@ -74,7 +75,7 @@ async def test_it_loads_and_unloads_for_an_operator(node: Node) -> None:
     before = len(node.engines())
     assert isinstance((await ask(node, wire.Unload(model="mine")))[-1], wire.Done)
     assert len(node.engines()) == before - 1
-    assert (await ask(node, wire.Unload(model="mine")))[-1].code == "not_found"
+    assert (await ask(node, wire.Unload(model="mine")))[-1].code == "conflict"
 
 
 async def test_it_says_why_a_model_cannot_be_loaded(node: Node) -> None:
@@ -192,3 +193,18 @@ async def test_it_replaces_a_model_by_its_new_version(node: Node) -> None:
     new = fake("versioned", reply="new", version="2")
     assert text(await ask(node, generate(new, "x", 1))) == "new"
     await status(node, "versioned", lambda m: m.version == "2" and m.state == "ready")
+
+
+async def test_it_tells_how_a_model_did(node: Node) -> None:
+    spec = fake("told")
+    for words in ("a b c", "d e f"):
+        await ask(node, generate(spec, words, 3))
+    await ask(node, generate(fake("torn", fail_load="it is torn"), "a", 1))
+    course = (await ask(node, wire.AskCourse(model="told")))[-1]
+    assert isinstance(course, wire.Course)
+    assert (course.whole.requests, course.whole.failures) == (2, 0)
+    assert course.whole.completion_tokens == 6
+    assert course.whole.first_p50_s is not None
+    assert course.since <= course.steps[0].at + course.step_s
+    torn = (await ask(node, wire.AskCourse(model="torn")))[-1]
+    assert (torn.whole.requests, torn.whole.failures) == (1, 1)

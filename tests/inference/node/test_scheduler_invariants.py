@@ -5,7 +5,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
 from inference import wire
-from inference.errors import LoadFailed, NotFound
+from inference.errors import Conflict, LoadFailed
 from inference.node.company import Company
 from inference.node.eviction import Limits
 from tests.inference.node.worlds import World, spec
@@ -16,19 +16,25 @@ SIZES = {"a": 40, "b": 50, "c": 70, "rock": 20}
 
 class Traffic(RuleBasedStateMachine):
     company = Company()
+    devices: tuple[str, ...] = ("cpu",)
+    replicas: dict[str, int] = {}
 
     def __init__(self) -> None:
         super().__init__()
-        self.world = World(Limits({"cpu": 100}, max_models=3), auto_unload_s=60.0)
+        self.world = World(self.limits(), auto_unload_s=60.0, devices=self.devices)
         self.world.scheduler.policy.company = self.company
         self.asked: set[int] = set()
         self.cancelled: set[int] = set()
         self.soft: dict[str, tuple[bool, int]] = {"rock": (True, 0)}  # pin and priority
 
+    def limits(self) -> Limits:
+        return Limits(dict.fromkeys(self.devices, 100), max_models=3 * len(self.devices))
+
     def spec(self, name: str, version: str) -> wire.ModelSpec:
         pinned, priority = self.soft.get(name, (False, 0))
         values = {"pinned": pinned, "priority": priority, "max_concurrency": 2, "max_queue": 4}
-        return spec(name, version=version, **values)
+        many = self.replicas.get(name, 1)
+        return spec(name, version=version, replicas=many, **values)
 
     @rule(
         name=NAMES,
@@ -82,7 +88,7 @@ class Traffic(RuleBasedStateMachine):
         model = self.world.scheduler.models.get(name)
         try:
             self.world.unload(name, force=force)
-        except NotFound:
+        except Conflict:
             assert model is None or model.instance is None
 
     @rule(name=NAMES, pinned=st.booleans(), priority=st.integers(0, 2))
@@ -97,7 +103,8 @@ class Traffic(RuleBasedStateMachine):
     def grow(self, data: st.DataObject, grown: int) -> None:
         """An engine takes more than it claimed, so that all together may pass the limit."""
         instance = data.draw(st.sampled_from(sorted(self.world.ready)))
-        claim = {"cpu": self.world.ready[instance].placement.claim["cpu"] + grown}
+        placement = self.world.ready[instance].placement
+        claim = {device: size + grown for device, size in placement.claim.items()}
         self.world.scheduler.on_measured(instance, claim)
 
     @rule(seconds=st.sampled_from([0.1, 3.0, 61.0]))
@@ -116,8 +123,9 @@ class Traffic(RuleBasedStateMachine):
     @invariant()
     def memory_holds(self) -> None:
         there = [i for i in self.world.scheduler.instances.values() if i.has_process]
-        assert sum(i.placement.claim["cpu"] for i in there) <= 100
-        assert len(there) <= 3
+        for device in self.devices:
+            assert sum(i.placement.claim.get(device, 0) for i in there) <= 100
+        assert len(there) <= self.world.limits.max_models
 
     @invariant()
     def in_flight_is_what_was_delivered(self) -> None:
@@ -138,6 +146,74 @@ class Traffic(RuleBasedStateMachine):
         assert self.asked == {*world.ended} | self.cancelled
 
 
+class Borrowed(Traffic):
+    """The same beside trainings that reserve memory, some of which must yield to traffic."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.reserved: set[int] = set()
+        self.closed: set[int] = set()
+
+    @rule(
+        size=st.integers(1, 110),
+        deadline_s=st.sampled_from([0.5, 30.0, None]),
+        priority=st.integers(0, 2),
+        is_preemptible=st.booleans(),
+    )
+    def reserve(
+        self, size: int, deadline_s: float | None, priority: int, is_preemptible: bool
+    ) -> None:
+        values = {"priority": priority, "is_preemptible": is_preemptible}
+        self.reserved.add(self.world.reserve(size, deadline_s, **values))
+
+    @precondition(lambda self: self.world.lent)
+    @rule(data=st.data(), part=st.floats(0.1, 1.0))
+    def need_less(self, data: st.DataObject, part: float) -> None:
+        ticket = data.draw(st.sampled_from(sorted(self.world.lent)))
+        size = self.world.lent[ticket].claim["cpu"]
+        self.world.resize(ticket, max(1, int(size * part)))
+
+    @precondition(lambda self: self.world.lent or self.world.reserving)
+    @rule(data=st.data())
+    def close(self, data: st.DataObject) -> None:
+        ticket = data.draw(st.sampled_from(sorted({*self.world.lent} | self.world.reserving)))
+        self.closed.add(ticket)
+        self.world.release(ticket)
+
+    @invariant()
+    def no_reservation_is_lost(self) -> None:
+        world = self.world
+        places = [world.reserving, {*world.lent}, {*world.declined}, self.closed]
+        assert self.reserved == set.union(*places)
+        assert sum(map(len, places)) == len(self.reserved)
+        assert {*world.scheduler.leases} == world.reserving | {*world.lent}
+
+    @invariant()
+    def what_was_lent_is_in_the_memory(self) -> None:
+        there = [i for i in self.world.scheduler.instances.values() if i.has_process]
+        lent = sum(lease.claim["cpu"] for lease in self.world.lent.values())
+        assert lent + sum(i.placement.claim["cpu"] for i in there) <= 100
+
+    def teardown(self) -> None:
+        """Trainings that yield when asked, or end, bring all others to their end, too."""
+        world = self.world
+        for _ in range(60):
+            world.settle()
+            for ticket in [*world.running]:
+                world.serve(ticket)
+            for ticket in [*world.recalled, *[*world.lent][:1]]:
+                if ticket in world.lent:
+                    self.close_one(ticket)
+            world.tick(6.0)
+        assert not world.reserving
+        assert not world.lent
+        super().teardown()
+
+    def close_one(self, ticket: int) -> None:
+        self.closed.add(ticket)
+        self.world.release(ticket)
+
+
 class Sociable(Traffic):
     """The same with models that may never, and others that must always, be there together."""
 
@@ -148,10 +224,38 @@ class Sociable(Traffic):
         self.world.meet(self.spec(name, "1"), SIZES[name])
 
 
+class Replicated(Traffic):
+    """The same on three GPUs, with models of which there may be several engines."""
+
+    devices = ("cuda:0", "cuda:1", "cuda:2")
+    replicas = {"a": 2, "b": 3, "rock": 2}
+
+    @rule(name=st.sampled_from(["a", "b"]), many=st.integers(1, 4))
+    def want(self, name: str, many: int) -> None:
+        """The operator changes how many there should be."""
+        model = self.world.scheduler.models.get(name)
+        if model:
+            self.replicas = {**self.replicas, name: many}
+            self.world.revise(self.spec(name, model.spec.version))
+
+    @invariant()
+    def no_more_than_are_wanted_take_requests(self) -> None:
+        for model in self.world.scheduler.models.values():
+            assert len(model.instances) <= model.replicas
+            assert all(i.stays for i in model.instances)
+        serving = [i for m in self.world.scheduler.models.values() for i in m.instances]
+        stays = [i for i in self.world.scheduler.instances.values() if i.stays]
+        assert {i.id for i in serving} == {i.id for i in stays}
+
+
 TestTraffic = Traffic.TestCase
 TestTraffic.settings = settings(max_examples=60, stateful_step_count=30, deadline=None)
+TestBorrowed = Borrowed.TestCase
+TestBorrowed.settings = TestTraffic.settings
 TestSociable = Sociable.TestCase
 TestSociable.settings = TestTraffic.settings
+TestReplicated = Replicated.TestCase
+TestReplicated.settings = TestTraffic.settings
 
 
 @settings(deadline=None, max_examples=50)

@@ -3,9 +3,9 @@
 import pytest
 
 from inference.errors import (
+    Conflict,
     DeadlineExceeded,
     LoadFailed,
-    NotFound,
     OutOfMemory,
     QueueFull,
 )
@@ -351,7 +351,7 @@ def test_it_unloads_for_an_operator_and_says_so(world: World) -> None:
     world.unload("a")
     assert world.records[-1].action == "unload"
     assert "operator" in world.records[-1].reason
-    with pytest.raises(NotFound):
+    with pytest.raises(Conflict):
         world.unload("a")
 
 
@@ -386,3 +386,12 @@ def test_memory_held_by_others_is_waited_for(world: World) -> None:
     world.scheduler.held_elsewhere["cpu"] = 0
     world.tick()
     assert world.loading
+
+
+def test_a_standby_process_is_free_for_the_engine_that_takes_it_over(world: World) -> None:
+    world.scheduler.held_elsewhere["cpu"] = 30
+    world.scheduler.inherited["fake"] = 30
+    other = world.request(spec("other", engine="llm_gguf"), 80)
+    assert "waits for memory" in world.told[other].reason
+    world.request(A, 80)
+    assert [start.spec.name for start in world.loading.values()] == ["a"]

@@ -10,8 +10,10 @@ import pytest
 from inference import wire
 from inference.node import standby as room
 from inference.node.process import EngineProcess, environment
+from inference.node.residents import Model, Ticket
 from inference.node.standby import Standby
 from tests.inference.node.nodes import WAIT_S, fake
+from tests.inference.node.worlds import spec
 
 PLENTY = 10**12
 
@@ -50,6 +52,11 @@ async def kept(standby: Standby) -> EngineProcess:
     return process
 
 
+def waiting(engine: str) -> Model:
+    asked = spec(engine, engine=engine)
+    return Model(engine, asked, [], queue=[Ticket(1, asked, [], 1e9)], reason="waits for memory")
+
+
 async def test_a_spare_process_becomes_an_engine(standby: Standby) -> None:
     await kept(standby)
     process, hearing = standby.take("fake"), Hearing()
@@ -76,9 +83,29 @@ async def test_it_keeps_no_second_one(standby: Standby) -> None:
 
 
 async def test_its_memory_counts(standby: Standby) -> None:
-    assert standby.memory_bytes() == 0
+    assert standby.memory_bytes() == {}
     await kept(standby)
-    assert standby.memory_bytes() > 1_000_000
+    assert standby.memory_bytes()["light"] > 1_000_000
+
+
+async def test_only_the_engine_that_would_take_it_over_inherits_its_memory(
+    standby: Standby,
+) -> None:
+    standby.keep_warm("light", PLENTY)
+    starting = standby.memory_bytes()
+    assert starting["light"]
+    assert standby.inherited(starting) == {}
+    await standby.settled()
+    assert standby.inherited({"light": 7}) == {"fake": 7}
+
+
+async def test_it_stays_for_the_model_that_can_take_it_over(standby: Standby) -> None:
+    process = await kept(standby)
+    standby.mind([waiting("fake")], PLENTY, 0.0)
+    assert standby.processes == [process]
+    standby.mind([waiting("fake"), waiting("llm_gguf")], PLENTY, 0.0)
+    await standby.settled()
+    assert standby.processes == []
 
 
 async def test_it_takes_no_memory_that_is_not_there(standby: Standby) -> None:

@@ -1,4 +1,4 @@
-"""A recorded busy quarter of an hour of mixed traffic for the simulator and for a real node.
+"""Recorded mixed traffic, a busy quarter of an hour and its long tail, for the simulator and a real node.
 
 `mixed.csv` was written once by `python -m tests.inference.node.traces`; a test compares the two.
 """

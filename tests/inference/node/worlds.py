@@ -11,6 +11,8 @@ from inference.node.effects import (
     Announce,
     Effect,
     Grant,
+    Lend,
+    Recall,
     Record,
     Refuse,
     Start,
@@ -19,6 +21,7 @@ from inference.node.effects import (
     carry_out,
 )
 from inference.node.eviction import Limits, Placement
+from inference.node.leases import Lease
 from inference.node.residents import Policy, Ticket
 from inference.node.scheduler import Scheduler
 
@@ -37,6 +40,7 @@ class World:
 
     limits: Limits = field(default_factory=lambda: Limits({"cpu": LIMIT}))
     auto_unload_s: float = 300.0
+    devices: tuple[str, ...] = ("cpu",)  # each model can go to each of them
     now: float = 1_000.0
     waiting: set[int] = field(default_factory=set)
     running: dict[int, int] = field(default_factory=dict)  # ticket -> instance
@@ -46,6 +50,10 @@ class World:
     ready: dict[int, Start] = field(default_factory=dict)
     going: dict[int, Start] = field(default_factory=dict)  # stopped or dead, memory not back
     told: dict[int, wire.Progress] = field(default_factory=dict)
+    reserving: set[int] = field(default_factory=set)  # reservations that wait
+    declined: dict[int, HubError] = field(default_factory=dict)  # reservations
+    lent: dict[int, Lease] = field(default_factory=dict)
+    recalled: dict[int, str] = field(default_factory=dict)  # lent, and asked back
     records: list[Record] = field(default_factory=list)
     _last: int = 0
 
@@ -59,10 +67,12 @@ class World:
     ) -> int:
         self._last += 1
         self.waiting.add(self._last)
-        place = Placement("cpu", {"cpu": size})
-        ticket = Ticket(self._last, model, [place], self.now + deadline_s, **values)  # type: ignore[arg-type]
+        ticket = Ticket(self._last, model, self.places(size), self.now + deadline_s, **values)  # type: ignore[arg-type]
         self.do(self.scheduler.on_request(ticket, self.now))
         return self._last
+
+    def places(self, size: int) -> list[Placement]:
+        return [Placement(device, {device: size}) for device in self.devices]
 
     def cancel(self, ticket: int) -> None:
         self.waiting.discard(ticket)
@@ -101,9 +111,27 @@ class World:
     def unload(self, name: str, *, force: bool = False) -> None:
         self.do(self.scheduler.on_unload(name, self.now, force=force))
 
+    def reserve(self, size: int = 40, deadline_s: float | None = None, **values: object) -> int:
+        self._last += 1
+        self.reserving.add(self._last)
+        wish = wire.Reserve(id=f"r{self._last}", label="job", claim_bytes=size, **values)  # type: ignore[arg-type]
+        deadline_at = float("inf") if deadline_s is None else self.now + deadline_s
+        lease = Lease(self._last, wish, self.places(size), deadline_at)
+        self.do(self.scheduler.on_reserve(lease, self.now))
+        return self._last
+
+    def resize(self, ticket: int, size: int) -> None:
+        self.do(self.scheduler.on_resize(ticket, size, self.now))
+
+    def release(self, ticket: int) -> None:
+        """The client of a reservation closes, whatever it has."""
+        self.reserving.discard(ticket)
+        self.lent.pop(ticket, None)
+        self.recalled.pop(ticket, None)
+        self.do(self.scheduler.on_release(ticket, self.now))
+
     def meet(self, model: wire.ModelSpec, size: int) -> None:
-        places = [Placement("cpu", {"cpu": size})]
-        self.do(self.scheduler.on_met(model, places, self.now))
+        self.do(self.scheduler.on_met(model, self.places(size), self.now))
 
     def revise(self, model: wire.ModelSpec) -> None:
         for phase in (self.loading, self.ready, self.going):
@@ -150,10 +178,25 @@ class World:
     def start(self, effect: Start) -> None:
         self.loading[effect.instance] = effect
         used = [*self.loading.values(), *self.ready.values(), *self.going.values()]
-        assert sum(s.placement.claim["cpu"] for s in used) <= self.limits.bytes["cpu"]
+        self._assert_memory_holds()
+        assert self._is_alone_on_its_gpu(effect)
         assert not self.limits.max_models or len(used) <= self.limits.max_models
         foes = self.scheduler.policy.company.foes(effect.spec.name)
         assert not foes & {other.spec.name for other in used}
+
+    def _assert_memory_holds(self) -> None:
+        """As was claimed at first, for engines; what was lent may have been measured since."""
+        used = [*self.loading.values(), *self.ready.values(), *self.going.values()]
+        for device, limit in self.limits.bytes.items():
+            lent = sum(lease.claim.get(device, 0) for lease in self.lent.values())
+            assert lent + sum(s.placement.claim.get(device, 0) for s in used) <= limit
+
+    def _is_alone_on_its_gpu(self, effect: Start) -> bool:
+        mine = {device for device in effect.placement.devices if device != "cpu"}
+        there = [*self.loading.values(), *self.ready.values()]
+        same = [o for o in there if o.spec.name == effect.spec.name and o is not effect]
+        serving = [o for o in same if self.scheduler.instances[o.instance].stays]
+        return not any(mine & set(other.placement.devices) for other in serving)
 
     def stop(self, effect: Stop) -> None:
         phase = self.ready if effect.instance in self.ready else self.loading
@@ -167,12 +210,26 @@ class World:
             self.ended[ticket] = HubError("unloaded")
 
     def refuse(self, effect: Refuse) -> None:
+        if effect.ticket in self.reserving:
+            self.reserving.remove(effect.ticket)
+            self.declined[effect.ticket] = effect.error
+            return
         self.waiting.remove(effect.ticket)
         self.ended[effect.ticket] = effect.error
 
     def tell(self, effect: Tell) -> None:
-        assert effect.ticket in self.waiting
+        assert effect.ticket in self.waiting | self.reserving
         self.told[effect.ticket] = effect.progress
+
+    def lend(self, effect: Lend) -> None:
+        self.reserving.remove(effect.ticket)
+        self.lent[effect.ticket] = self.scheduler.leases[effect.ticket]
+        self._assert_memory_holds()
+
+    def recall(self, effect: Recall) -> None:
+        assert self.lent[effect.ticket].wish.is_preemptible
+        assert effect.ticket not in self.recalled
+        self.recalled[effect.ticket] = effect.reason
 
     def record(self, effect: Record) -> None:
         self.records.append(effect)

@@ -45,7 +45,7 @@ OUT_OF_RANGE: list[tuple[str, list[Any]]] = [
     ("best_of", [0, 21, "1"]),
     ("echo", [1, "true"]),
     ("n", [0, 129]),
-    ("suffix", ["tail", 1]),
+    ("suffix", [1, ["tail"]]),
     ("temperature", [3]),
     ("stop", [["a"] * 5]),
     ("stream_options", [{"include_usage": True}]),
@@ -140,3 +140,24 @@ JSON = st.recursive(
 def test_any_value_anywhere_is_read_or_refused(fields: dict[str, Any]) -> None:
     error = refusal(lambda: parse(**fields))
     assert error is None or error.status == 400
+
+
+def test_a_suffix_stands_behind_each_text() -> None:
+    parsed = parse(prompt=["a", "b"], suffix="tail")
+    assert [body.prompt for body in parsed.bodies] == [
+        wire.TextPrompt(text="a", suffix="tail"),
+        wire.TextPrompt(text="b", suffix="tail"),
+    ]
+    longer = parse(prompt=["a", "b"], suffix="tail" * 100)
+    assert longer.cost.prompt >= parsed.cost.prompt + 2 * 4 * 99
+    assert parse(suffix="").bodies[0].prompt == parse().bodies[0].prompt
+
+
+@pytest.mark.parametrize(
+    ("fields", "param"),
+    [({"prompt": [1, 2], "suffix": "tail"}, "suffix"), ({"suffix": "tail", "echo": True}, "echo")],
+)
+def test_a_suffix_goes_with_texts_that_are_not_said_again(fields: Any, param: str) -> None:
+    error = refusal(lambda: parse(**fields))
+    assert error is not None
+    assert (error.code, error.param) == ("unsupported_parameter", param)

@@ -1,0 +1,90 @@
+"""Whatever somebody called something: every page shows it as text."""
+
+from collections.abc import Callable
+from decimal import Decimal
+
+import pytest
+from django.test import Client
+from django.utils import timezone
+from django.utils.html import escape
+
+from accounts import audit, keys
+from accounts.models import Application, Price, Provider, Role, Team, UsageTotal, User
+from inference import catalog
+from inference.models import Alias, Model
+from tests.accounts.conftest import PASSWORD, MakeUser, session_of
+from tests.accounts.route_table import PAGES
+from tests.accounts.signing import password_step
+from training.models import DataSet
+
+pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.usefixtures("idle_node")]
+READ = sorted(path for path, scopes in PAGES.items() if "GET" in scopes)
+
+
+def hostile(kind: str) -> str:
+    return f"<img src=x onerror=hit('{kind}')>"
+
+
+def _key(root: User) -> None:
+    keys.issue(root, hostile("key"), by=session_of(root))
+
+
+def _alias(_root: User) -> None:
+    target = Model.objects.create(name="plain", kind="llm", engine="fake", path="/nowhere")
+    Alias.objects.create(name=hostile("alias"), target=target)
+
+
+def _application(root: User) -> None:
+    fields = {"client_type": "public", "authorization_grant_type": "authorization-code"}
+    Application.objects.create(name=hostile("application"), user=root, **fields)
+
+
+def _usage(root: User) -> None:
+    fields = {"at": timezone.now(), "user_id": root.pk, "requests": 1, "prompt_tokens": 5}
+    for span in ("hour", "day"):
+        UsageTotal.objects.create(slot=span, span=span, model=hostile("usage"), **fields)
+
+
+MAKERS: dict[str, Callable[[User], object]] = {
+    "user": lambda _: User.objects.create(username=hostile("user")),
+    "team": lambda _: Team.objects.create(name=hostile("team"), description=hostile("team")),
+    "role": lambda _: Role.objects.create(name=hostile("role"), scopes=["models:read"]),
+    "key": _key,
+    "model": lambda _: Model.objects.create(
+        name=hostile("model"), kind="llm", engine="fake", path="/nowhere"
+    ),
+    "alias": _alias,
+    "application": _application,
+    "provider": lambda _: Provider.objects.create(
+        slug="corp", name=hostile("provider"), issuer="https://id.example.org", client_id="c"
+    ),
+    "dataset": lambda root: DataSet.objects.create(
+        name=hostile("dataset"), owner=root, team=Team.objects.get(is_default=True)
+    ),
+    "price": lambda _: Price.objects.create(model=hostile("price"), prompt=Decimal(1)),
+    "usage": _usage,
+    "audit": lambda _: audit.record("alias.create", "alias", hostile("audit")),
+}
+
+
+@pytest.fixture
+def browser(person: MakeUser) -> Client:
+    root = person("root", "admin", PASSWORD)
+    for make in MAKERS.values():
+        make(root)
+    catalog.invalidate()
+    client = Client(headers={"user-agent": hostile("device")})
+    password_step(client, "root")
+    return client
+
+
+def test_every_page_shows_names_as_text(browser: Client) -> None:
+    shown = set()
+    for path in READ:
+        page = browser.get(path)
+        if not page.headers.get("content-type", "").startswith("text/html"):
+            continue  # no browser reads markup in it: `nosniff` is on everything
+        text = page.content.decode()
+        assert "<img src=x" not in text, path
+        shown |= {kind for kind in (*MAKERS, "device") if escape(hostile(kind)) in text}
+    assert shown == {*MAKERS, "device"}

@@ -1,0 +1,114 @@
+"""From a file in the browser to a model that answers in the playground, with a worker that really trains."""
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from playwright.sync_api import expect
+
+from tests import servers
+from tests.e2e.browsing import axe, overflow_px
+from tests.e2e.conftest import MODELS, Open, tell
+from tests.servers import Hub
+from tests.training.jobs import chats, tiny_base, write_rows
+
+PART_BYTES = 8 * 2**20
+TRAINED_MS = 150_000
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _worker(hub: Hub, tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """A worker that checks and trains, and a base that is quickly trained."""
+    folder = str(tiny_base(tmp_path_factory.mktemp("base")))
+    base = {"name": "tiny-base", "kind": "llm", "engine": "llm_transformers", "path": folder}
+    tell(hub, models=[base])
+    servers.start(hub, "worker", "run_worker")
+    yield
+    worker = hub.processes.pop("worker")
+    worker.terminate()
+    worker.wait(servers.STOP_TIMEOUT_S)
+    tell(hub, keep=[model["name"] for model in MODELS])
+
+
+def test_a_file_becomes_a_model_that_chats(hub: Hub, as_person: Open, tmp_path: Path) -> None:
+    page = as_person("ada")
+    page.goto("/datasets/")
+    page.get_by_role("link", name="Data sets").first.click()
+    page.get_by_role("link", name="New data set").click()
+    page.locator("#train-file").set_input_files(write_rows(tmp_path / "foxes.jsonl", chats(40)))
+    expect(page.get_by_text("It is here.")).to_be_visible()
+    expect(page.get_by_label("Name", exact=True)).to_have_value("foxes")
+    page.get_by_label("Model it is meant for").select_option("tiny-base")
+    page.get_by_role("button", name="Check it").click()
+    expect(page.locator("main [data-state=ready]").first).to_be_visible(timeout=60_000)
+    expect(page.locator("mark").first).to_contain_text("the fox")
+    assert axe(page) == []
+
+    page.get_by_role("link", name="Train on it").click()
+    expect(page.get_by_role("heading", name="It fits")).to_be_visible()
+    page.get_by_label("Times through the data").fill("2")
+    page.get_by_label("Times through the data").press("Tab")
+    expect(page.locator("#plan")).to_contain_text("18")
+    page.get_by_label("Word in its name").fill("fox")
+    page.get_by_label("Word in its name").press("Tab")
+    page.wait_for_url("**suffix=fox**")
+    assert axe(page) == []
+    page.get_by_role("button", name="Start the training").click()
+    page.wait_for_url("**/training/about/**")
+    expect(page.locator("main [data-state=succeeded]").first).to_be_visible(timeout=TRAINED_MS)
+    page.reload()
+    expect(page.locator("#chart-box-loss canvas")).to_be_visible()
+    expect(page.get_by_role("heading", name="Evaluation")).to_be_visible()
+    assert axe(page) == []
+    page.set_viewport_size({"width": 390, "height": 844})
+    assert overflow_px(page) <= 0
+    page.set_viewport_size({"width": 1440, "height": 900})
+
+    page.get_by_role("link", name="Compare").click()
+    expect(page.locator("tbody th").first).to_be_visible()
+    assert axe(page) == []
+    page.go_back()
+    page.get_by_role("link", name="Chat with it", exact=True).first.click()
+    page.get_by_label("Max tokens").fill("48")
+    page.get_by_label("Message").fill("say 3")
+    page.keyboard.press("Enter")
+    expect(page.locator(".turn-assistant .turn-body")).not_to_be_empty(timeout=60_000)
+
+
+def test_a_file_with_a_mistake_is_refused_with_its_line(
+    hub: Hub, as_person: Open, tmp_path: Path
+) -> None:
+    file = write_rows(tmp_path / "defects.jsonl", chats(12))
+    file.write_text(file.read_text() + json.dumps({"messages": "x"}) + "\n")
+    page = as_person("ada")
+    page.goto("/datasets/new/")
+    page.locator("#train-file").set_input_files(file)
+    expect(page.get_by_text("It is here.")).to_be_visible()
+    page.get_by_role("button", name="Check it").click()
+    expect(page.locator("main [data-state=refused]").first).to_be_visible(timeout=60_000)
+    expect(page.locator("#findings-table tbody tr").first).to_contain_text("13")
+    page.goto("/training/new/?base=tiny-base")
+    expect(page.get_by_text("defects v1")).to_have_count(0)
+
+
+def test_an_upload_goes_on_after_a_break(hub: Hub, as_person: Open, tmp_path: Path) -> None:
+    file = write_rows(tmp_path / "large.jsonl", chats(90_000))
+    size = file.stat().st_size
+    assert size > PART_BYTES
+    page = as_person("ada", allowed=["ERR_FAILED"])
+    page.on("dialog", lambda dialog: dialog.accept())  # leaving in mid-upload is asked about
+    sent: list[str] = []
+    page.on(
+        "request", lambda asked: sent.append(asked.url) if asked.url.endswith("/parts") else None
+    )
+    page.route("**/v1/uploads/*/complete", lambda route: route.abort())
+    page.goto("/datasets/new/")
+    page.locator("#train-file").set_input_files(file)
+    expect(page.get_by_text("The connection broke")).to_be_visible(timeout=30_000)
+    assert len(sent) == -(-size // PART_BYTES)
+    page.unroute("**/v1/uploads/*/complete")
+    page.goto("/datasets/new/")
+    page.locator("#train-file").set_input_files(file)
+    expect(page.get_by_text("It is here.")).to_be_visible(timeout=30_000)
+    assert len(sent) == -(-size // PART_BYTES)  # none was sent twice

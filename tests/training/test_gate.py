@@ -1,0 +1,72 @@
+"""The gate: what was measured against limits, and what of it keeps a model from an alias."""
+
+from typing import Any
+
+import pytest
+
+from inference.errors import InvalidValue
+from training import gate
+
+GOOD = {
+    "loss": 1.0,
+    "metrics": {
+        "base_loss": 2.0,
+        "guard_loss": 1.0,
+        "guard_base_loss": 1.0,
+        "exact_match": 0.5,
+        "json_valid": 1.0,
+        "tool_calls_valid": 0.9,
+    },
+}
+
+
+def judged(limits: dict[str, Any] | None = None, **changes: Any) -> gate.Verdict:
+    metrics = GOOD["metrics"] | changes.pop("metrics", {})
+    return gate.judge(GOOD | changes | {"metrics": metrics}, gate.read_limits(limits or {}))
+
+
+def test_a_good_result_passes_with_every_measure_shown() -> None:
+    verdict = judged()
+    assert verdict.outcome == "passed"
+    names = {"loss_ratio", "guard_ratio", "exact_match", "json_valid", "tool_calls_valid"}
+    assert {check.name for check in verdict.checks} == names
+
+
+@pytest.mark.parametrize(
+    ("failed", "limits", "changes"),
+    [
+        ("loss_ratio", {}, {"loss": 2.01}),
+        ("loss_ratio", {"max_loss_ratio": 0.4}, {}),
+        ("guard_ratio", {}, {"metrics": {"guard_loss": 1.06}}),
+        ("exact_match", {"min_exact_match": 0.6}, {}),
+        ("json_valid", {}, {"metrics": {"json_valid": 0.8}}),
+        ("tool_calls_valid", {"min_tool_calls_valid": 0.95}, {}),
+    ],
+)
+def test_one_bad_measure_fails_and_is_named(
+    failed: str, limits: dict[str, float], changes: dict[str, Any]
+) -> None:
+    verdict = judged(limits, **changes)
+    assert verdict.outcome == "failed"
+    assert [check.name for check in verdict.failed] == [failed]
+    assert failed in verdict.sentence
+
+
+@pytest.mark.parametrize(
+    "found",
+    [{}, {"loss": None, "metrics": {}}, {"loss": None, "metrics": {"train_exact_match": 1.0}}],
+)
+def test_what_was_not_held_out_proves_nothing(found: dict[str, Any]) -> None:
+    verdict = gate.judge(found, gate.Limits())
+    assert verdict.outcome == "unmeasured"
+    assert "held out" in verdict.sentence
+
+
+@pytest.mark.parametrize(
+    "wrong", [{"max_los_ratio": 1.0}, {"max_loss_ratio": 0}, {"min_json_valid": 1.5}, {"x": "1"}]
+)
+def test_wrong_limits_are_refused_by_name(wrong: dict[str, Any]) -> None:
+    with pytest.raises(InvalidValue) as raised:
+        gate.read_limits(wrong)
+    assert raised.value.param == "gate"
+    assert "max_guard_ratio" in raised.value.message

@@ -1,0 +1,51 @@
+"""Events, as those who read the spool or the pipe find them."""
+
+import fcntl
+import os
+from pathlib import Path
+
+import msgspec
+
+from training import contract
+from training.run.spool import Spool
+
+PIPE_BYTES = 4096  # the smallest that the kernel makes
+
+
+def test_nothing_comes_after_the_end(tmp_path: Path) -> None:
+    """A heartbeat beside the last event would hide from the launcher how the job ended."""
+    with Spool(tmp_path, 1, None) as spool:
+        spool.emit(contract.PausedEvent(step=3, code="asked", message="paused"))
+        spool.emit(contract.HeartbeatEvent(step=3, memory_bytes=1))
+    with Spool(tmp_path, 2, None) as spool:
+        spool.emit(contract.HeartbeatEvent(step=4, memory_bytes=1))
+    told = [(event.seq, event.attempt, type(event)) for event in contract.read_events(tmp_path)]
+    assert told == [(1, 1, contract.PausedEvent), (2, 2, contract.HeartbeatEvent)]
+
+
+def test_a_slow_reader_misses_lines_but_finds_each_whole(tmp_path: Path) -> None:
+    reader, writer = os.pipe()
+    fcntl.fcntl(writer, fcntl.F_SETPIPE_SZ, PIPE_BYTES)
+    os.set_blocking(writer, False)
+    with Spool(tmp_path, 1, writer) as spool, os.fdopen(reader, "rb") as pipe:
+        for _ in range(3):  # the first finds room for its begin alone
+            spool.emit(contract.WarningEvent(code="long", message="x" * (PIPE_BYTES + 100)))
+        begin = os.read(reader, PIPE_BYTES)
+        spool.emit(contract.HeartbeatEvent(step=7, memory_bytes=1))
+        os.close(writer)
+        told = [contract.decode(line) for line in (begin + pipe.read()).splitlines()]
+    assert [event.seq for event in told] == [1, 4]
+    assert len(list(contract.read_events(tmp_path))) == 4
+
+
+def test_who_follows_reads_each_line_once_and_only_when_it_has_ended(tmp_path: Path) -> None:
+    assert contract.read_on(tmp_path, 0) == ([], 0)
+    file = tmp_path / contract.EVENTS
+    lines = [msgspec.json.encode(contract.PhaseEvent(seq=n, phase="reading")) for n in (1, 2, 3)]
+    file.write_bytes(lines[0] + b"\n" + lines[1][:9])
+    first, offset = contract.read_on(tmp_path, 0)
+    assert ([event.seq for event in first], offset) == ([1], len(lines[0]) + 1)
+    file.write_bytes(b"\n".join([*lines, b""]))
+    rest, offset = contract.read_on(tmp_path, offset)
+    assert [event.seq for event in rest] == [2, 3]
+    assert contract.read_on(tmp_path, offset) == ([], offset)
