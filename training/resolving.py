@@ -10,6 +10,7 @@ from typing import Any
 import msgspec
 from django.conf import settings
 
+from inference import sizes
 from inference.errors import DiskFull, InvalidValue, NodeUnavailable
 from training import claims, shelf
 from training.models import DataSetVersion
@@ -132,15 +133,15 @@ def refuse_too_large(found: Found, where: str = "training_config") -> None:
             f"with {_said(offers[0]['change'])} it would fit" if offers else "choose a smaller base"
         )
         words = (
-            f"The training needs {_gb(found.need.total)} of memory, and the node lends"
-            f" {_gb(found.machine.memory_bytes or 0)} at most: {hint}."
+            f"The training needs {sizes.text(found.need.total)} of memory, and the node lends"
+            f" {sizes.text(found.machine.memory_bytes or 0)} at most: {hint}."
         )
         raise InvalidValue(words, param=where)
     free = free_disk()
     if found.disk_bytes > free:
         raise DiskFull(
-            f"checkpoints and result take {_gb(found.disk_bytes)}, and the disk of the data folder"
-            f" has {_gb(free)} left; free some, or keep fewer with keep_checkpoints"
+            f"checkpoints and result take {sizes.text(found.disk_bytes)}, and the disk of the data folder"
+            f" has {sizes.text(free)} left; free some, or keep fewer with keep_checkpoints"
         )
 
 
@@ -150,7 +151,3 @@ def free_disk() -> int:
 
 def _said(change: dict[str, Any]) -> str:
     return ", ".join(f"{name} {value}" for name, value in change.items())
-
-
-def _gb(size: int) -> str:
-    return f"{size / 1e9:.2f} GB"

@@ -24,9 +24,9 @@ SENTENCES = {
     ),
     r"makes room for training (?P<name>\S+)": _("makes room for training %(name)s"),
     r"waits for its turn": _("waits for its turn"),
-    r"(?P<size>\d+) MB on (?P<device>\S+), at once": _("%(size)s MB on %(device)s, at once"),
-    r"(?P<size>\d+) MB on (?P<device>\S+), after (?P<time>[\d.]+) s": _(
-        "%(size)s MB on %(device)s, after %(time)s s"
+    r"(?P<size>[\d.]+ .?B) on (?P<device>\S+), at once": _("%(size)s on %(device)s, at once"),
+    r"(?P<size>[\d.]+ .?B) on (?P<device>\S+), after (?P<time>[\d.]+) s": _(
+        "%(size)s on %(device)s, after %(time)s s"
     ),
     r"given back after (?P<time>\d+) s": _("given back after %(time)s s"),
     r"makes room, replica (?P<n>\d+) of (?P<all>\d+)": _("makes room, replica %(n)s of %(all)s"),
@@ -64,8 +64,8 @@ SENTENCES = {
         "the models together grew past the memory limit"
     ),
     r"its engine process ended unexpectedly": _("its engine process ended unexpectedly"),
-    r"the engine of (?P<name>.+) used (?P<used>[\d.]+ .B) of main memory, was given "
-    r"(?P<given>[\d.]+ .B), and was ended": _(
+    r"the engine of (?P<name>.+) used (?P<used>[\d.]+ .?B) of main memory, was given "
+    r"(?P<given>[\d.]+ .?B), and was ended": _(
         "the engine of %(name)s used %(used)s of main memory, was given %(given)s, and was ended"
     ),
     r"the machine ran out of memory, and the system ended the engine of (?P<name>.+)": _(
@@ -78,13 +78,13 @@ SENTENCES = {
     r"waits for memory on (?P<device>\S+): (?P<wanted>.+) needed, (?P<free>.+) free; (?P<holders>.+)": _(
         "waits for memory on %(device)s: %(wanted)s needed, %(free)s free; %(holders)s"
     ),
-    r"it needs (?P<wanted>[\d.]+ .B) on (?P<device>\S+); (?P<free>[\d.]+ .B) are free, and the limit is "
-    r"(?P<limit>[\d.]+ .B): nothing that is unloaded would help": _(
+    r"it needs (?P<wanted>[\d.]+ .?B) on (?P<device>\S+); (?P<free>[\d.]+ .?B) are free, and the limit is "
+    r"(?P<limit>[\d.]+ .?B): nothing that is unloaded would help": _(
         "it needs %(wanted)s on %(device)s; %(free)s are free, and the limit is %(limit)s: nothing "
         "that is unloaded would help"
     ),
-    r"it needs (?P<wanted>[\d.]+ .B) on (?P<device>\S+); (?P<free>[\d.]+ .B) are free of "
-    r"(?P<limit>[\d.]+ .B), and these are pinned and would have to go: (?P<names>.+)": _(
+    r"it needs (?P<wanted>[\d.]+ .?B) on (?P<device>\S+); (?P<free>[\d.]+ .?B) are free of "
+    r"(?P<limit>[\d.]+ .?B), and these are pinned and would have to go: (?P<names>.+)": _(
         "it needs %(wanted)s on %(device)s; %(free)s are free of %(limit)s, and these are pinned and "
         "would have to go: %(names)s"
     ),
@@ -100,7 +100,7 @@ HOLDERS = {
     r"other programs hold it": _("other programs hold it"),
     r"(?P<name>.+) is loading": _("%(name)s is loading"),
     r"(?P<name>.+) is busy with (?P<n>\d+)": _("%(name)s is busy with %(n)s"),
-    r"training (?P<name>\S+) holds (?P<size>[\d.]+ .B)": _("training %(name)s holds %(size)s"),
+    r"training (?P<name>\S+) holds (?P<size>[\d.]+ .?B)": _("training %(name)s holds %(size)s"),
     r"(?P<name>.+) was used just now": _("%(name)s was used just now"),
 }
 CORES = re.compile(r"(\d+) cores?")

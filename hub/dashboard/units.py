@@ -5,29 +5,15 @@ from datetime import UTC, datetime
 from django.utils.translation import gettext as _
 from django.utils.translation import pgettext
 
-BYTE_UNITS = ("B", "kB", "MB", "GB", "TB", "PB")
+from inference import sizes
+
 NARROW_SPACE = "\u202f"
 UNKNOWN = "\u2013"  # an en dash
 
 
-def digits(amount: float) -> str:
-    """Give three significant digits."""
-    if abs(amount) >= 99.95:
-        return f"{amount:.0f}"
-    return f"{amount:.1f}" if abs(amount) >= 9.995 else f"{amount:.2f}"
-
-
 def human_bytes(value: float | None) -> str:
     """Give decimal units with three digits: 105 MB, 1.35 GB."""
-    if value is None:
-        return UNKNOWN
-    amount = float(value)
-    unit = 0
-    while abs(amount) >= 999.5 and unit < len(BYTE_UNITS) - 1:
-        amount /= 1000
-        unit += 1
-    number = f"{amount:.0f}" if unit == 0 else digits(amount)
-    return f"{number} {BYTE_UNITS[unit]}"
+    return UNKNOWN if value is None else sizes.text(value)
 
 
 def count(value: float | None) -> str:
@@ -36,7 +22,7 @@ def count(value: float | None) -> str:
         return UNKNOWN
     for limit, divisor, unit in ((1e9, 1e9, "G"), (1e6, 1e6, "M"), (1e4, 1e3, "k")):
         if abs(value) >= limit:
-            return f"{digits(value / divisor)}{unit}"
+            return f"{sizes.digits(value / divisor)}{unit}"
     return f"{value:,.0f}".replace(",", NARROW_SPACE)
 
 

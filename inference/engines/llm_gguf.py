@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 
 import msgspec
 
-from inference import wire
+from inference import sizes, wire
 from inference.engines import gguf_header, llama_vision
 from inference.engines.base import Engine, Job, Setting, can_take, failed, failure_of
 from inference.engines.footprint import Footprint
@@ -344,7 +344,7 @@ def _road(lane: Lane, settings: Settings, token_bytes: int) -> Road:
     except LoadFailed as error:
         size = lane.allocated_tokens * token_bytes + COMPUTE_BYTES
         if settings.gpu is None and not can_take(size):
-            what = f"{size / 1e6:.0f} MB of keys, values and buffers"
+            what = f"{sizes.text(size)} of keys, values and buffers"
             raise failed(MemoryError(error.message), what) from error
         raise
 

@@ -7,6 +7,7 @@ the kernel takes them back by itself.
 from dataclasses import dataclass
 from pathlib import Path
 
+from inference import sizes
 from inference.errors import NO_MEMORY, EngineFailed, EngineOutOfMemory
 from inference.node import devices
 from inference.node.running import Running
@@ -70,14 +71,14 @@ def cause(running: Running, *, killed_by_kernel: bool) -> EngineFailed:
     """Name the end of an engine that nobody asked to end."""
     who = f"the engine of {running.name}"
     if running.overrun_bytes:
-        used, given = _size(running.overrun_bytes), _size(running.given_bytes)
+        used, given = sizes.text(running.overrun_bytes), sizes.text(running.given_bytes)
         text = f"{who} used {used} of main memory, was given {given}, and was ended"
         return EngineOutOfMemory(text, retry_after_s=RETRY_AFTER_S)
     if killed_by_kernel and not running.hung:
         text = f"the machine ran out of memory, and the system ended {who}"
         return EngineOutOfMemory(text, retry_after_s=RETRY_AFTER_S)
     if not running.hung and _ran_out(running):
-        given = _size(allowed_bytes(running))
+        given = sizes.text(allowed_bytes(running))
         text = f"{who} asked for more main memory than the {given} that it may take, and ended"
         return EngineOutOfMemory(text, retry_after_s=RETRY_AFTER_S)
     how = "hung and was ended" if running.hung else "ended unexpectedly"
@@ -88,7 +89,3 @@ def _ran_out(running: Running) -> bool:
     """Tell by its last words: libraries in C++ end a process that is refused memory, and name it."""
     lines = list(running.process.lines)[-LAST_LINES:] if running.process else []
     return any(word in line.lower() for line in lines for word in LAST_WORDS)
-
-
-def _size(size: int) -> str:
-    return f"{size / 1e9:.1f} GB" if size >= 1e9 else f"{size / 1e6:.0f} MB"

@@ -9,7 +9,7 @@ regretted waits until those who want it have together waited as long as it costs
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from inference import wire
+from inference import sizes, wire
 from inference.node.steps import NO_STEP, Step
 
 Bytes = Mapping[str, int]  # device name -> bytes
@@ -203,14 +203,14 @@ def _too_large(
     there = sorted((r for r in pinned if r.claim.get(device, 0)), key=lambda r: -r.claim[device])
     if wanted <= limit - sum(r.claim[device] for r in there):
         return None
-    needs = f"it needs {_size(wanted)} on {device}; {_size(max(0, free.get(device, 0)))} are free"
+    needs = f"it needs {sizes.text(wanted)} on {device}; {sizes.text(max(0, free.get(device, 0)))} are free"
     if wanted > limit:
-        reason = f"{needs}, and the limit is {_size(limit)}: nothing that is unloaded would help"
+        reason = (
+            f"{needs}, and the limit is {sizes.text(limit)}: nothing that is unloaded would help"
+        )
         return Impossible(reason, _shortage(device, placement, free, limits, []))
     going = _fewest(there, wanted - limit, device)
-    reason = (
-        f"{needs} of {_size(limit)}, and these are pinned and would have to go: {_names(going)}"
-    )
+    reason = f"{needs} of {sizes.text(limit)}, and these are pinned and would have to go: {_names(going)}"
     return Impossible(reason, _shortage(device, placement, free, limits, going))
 
 
@@ -343,8 +343,8 @@ def _held(
     if not missing:
         return Wait(f"waits for a model place: {holders}", shortage)
     return Wait(
-        f"waits for memory on {device}: {_size(placement.claim[device])} needed, "
-        f"{_size(shortage.free_bytes)} free; {holders}",
+        f"waits for memory on {device}: {sizes.text(placement.claim[device])} needed, "
+        f"{sizes.text(shortage.free_bytes)} free; {holders}",
         shortage,
     )
 
@@ -366,11 +366,7 @@ def _thrift(victims: Sequence[Resident]) -> str:
 
 def _state(resident: Resident) -> str:
     if resident.leased:
-        return f"holds {_size(sum(resident.claim.values()))}"
+        return f"holds {sizes.text(sum(resident.claim.values()))}"
     if resident.loading:
         return "is loading"
     return f"is busy with {resident.running}" if resident.running else "was used just now"
-
-
-def _size(size: int) -> str:
-    return f"{size / 1e9:.1f} GB" if size >= 1e9 else f"{size / 1e6:.0f} MB"

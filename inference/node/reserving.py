@@ -7,7 +7,7 @@ takes no other reservation. One that is preemptible is the last victim that is t
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from inference import wire
+from inference import sizes, wire
 from inference.errors import DeadlineExceeded, OutOfMemory
 from inference.node import leases, waits
 from inference.node.effects import Effect, Lend, Recall, Record, Refuse, Tell
@@ -64,7 +64,7 @@ class Reserving(Leaving):
         size = lease.claim[place.device]
         waited = f"after {now - lease.since:.1f} s" if lease.told else "at once"
         out += [
-            Record("reserve", lease.name, f"{size / 1e6:.0f} MB on {place.device}, {waited}"),
+            Record("reserve", lease.name, f"{sizes.text(size)} on {place.device}, {waited}"),
             Lend(lease.id, place.device, size),
         ]
 

@@ -36,6 +36,10 @@ KNOWN = [
     "a, b",
     "a/b does not fit: all 2 model places are held by pinned models: c",
     "it may not be in memory together with a, which is pinned",
+    "it needs 1.25 GB on cpu; 0 B are free, and the limit is 900 MB: nothing that is unloaded would "
+    "help",
+    "1.23 GB on cpu, at once",
+    "940 MB on cuda:0, after 3.1 s",
     "all 2 model places are held by pinned models: a, b",
     "priority -3, idle for 40 s, 3% likely to be wanted within a minute, loads in 4.1 s",
     "a is loading",
