@@ -20,7 +20,7 @@ from accounts import audit
 from accounts.principals import Principal
 from inference import wire
 from inference.errors import Conflict, HubError, NotFound
-from training import bases, claims, contract, jobs, processes, store
+from training import bases, claims, contract, jobs, processes, states, store
 from training.models import Export, Job
 from training.recipes import facts
 
@@ -35,7 +35,7 @@ def ask(job: Job, kind: str, who: Principal) -> Export:
     """Want it, again where it failed or is to be made anew. Raises: PermissionDenied, Conflict."""
     jobs.check_held(job, who)
     if job.state != Job.State.SUCCEEDED or not (job.folder() / contract.RESULT).is_dir():
-        raise Conflict(f"The job is {job.state}: it has no result to export.")
+        raise Conflict(states.refusal(job, "it has no result to export."))
     with transaction.atomic():
         row, is_new = Export.objects.get_or_create(job=job, kind=kind)
         if not is_new and row.state == State.RUNNING:

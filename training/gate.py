@@ -58,7 +58,9 @@ def read_limits(given: Mapping[str, Any], where: str = "gate") -> Limits:
         return msgspec.convert(dict(given), Limits)
     except msgspec.ValidationError as error:
         known = ", ".join(Limits.__struct_fields__)
-        raise InvalidValue(f"{error}. Known limits: {known}.", param=where) from error
+        message, _, path = str(error).partition(" - at `$.")
+        param = f"{where}.{path.rstrip('`')}" if path else where
+        raise InvalidValue(f"{param}: {message}. Known limits: {known}.", param=param) from error
 
 
 def judge(evaluation: Mapping[str, Any], limits: Limits) -> Verdict:

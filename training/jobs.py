@@ -152,7 +152,7 @@ def begin(job: Job, who: Principal) -> Job:
     check_held(job, who)
     with transaction.atomic():
         if not states.move(job, {State.DRAFT}, State.VALIDATING):
-            raise Conflict(f"The job is {job.state}: only a draft is submitted.")
+            raise Conflict(states.refusal(job, "only a draft is submitted."))
         _reserve(who, job.pk)
     return job
 
@@ -231,7 +231,7 @@ def cancel(job: Job, who: Principal) -> Job:
     """End it for good; its process is ended by the supervisor. Raises: PermissionDenied, Conflict."""
     check_held(job, who)
     if not states.move(job, {*Job.OPEN, State.PAUSED, State.DRAFT}, State.CANCELLED):
-        raise Conflict(f"The job is {job.state}: there is nothing to cancel.")
+        raise Conflict(states.refusal(job, "there is nothing to cancel."))
     return job
 
 
@@ -241,7 +241,7 @@ def pause(job: Job, who: Principal) -> Job:
     if states.move(job, {State.QUEUED}, State.PAUSED, reason="It was paused by a person."):
         return job
     if not states.move(job, {State.STARTING, State.RUNNING}, State.PAUSING, wish="pause"):
-        raise Conflict(f"The job is {job.state}: it cannot be paused now.")
+        raise Conflict(states.refusal(job, "it cannot be paused now."))
     return job
 
 
@@ -249,7 +249,7 @@ def resume(job: Job, who: Principal) -> Job:
     """Go on from the newest checkpoint. Raises: PermissionDenied, Conflict."""
     check_held(job, who)
     if not states.move(job, {State.PAUSED}, State.QUEUED, reason="", wish="", deaths=0):
-        raise Conflict(f"The job is {job.state}: only a paused one is resumed.")
+        raise Conflict(states.refusal(job, "only a paused one is resumed."))
     return job
 
 
@@ -259,7 +259,7 @@ def stop(job: Job, who: Principal) -> Job:
     with transaction.atomic():
         rows = Job.objects.filter(pk=job.pk, state__in={State.STARTING, State.RUNNING})
         if not rows.update(wish="stop"):
-            raise Conflict(f"The job is {job.state}: only a running one is stopped.")
+            raise Conflict(states.refusal(job, "only a running one is stopped."))
         states.tell(job, "message", "The job was asked to stop and register.")
         audit.record("job.stop", "job", job.pk, pk=job.pk)
     job.refresh_from_db()

@@ -11,7 +11,7 @@ import msgspec
 from accounts.principals import Principal
 from inference import catalog, veil, wire
 from inference.errors import Conflict, NodeUnavailable
-from training import claims, jobs, resolving
+from training import claims, jobs, resolving, states
 from training.models import Job, JobEvent
 from training.recipes.recipe import Recipe
 
@@ -64,7 +64,7 @@ def of(wanted: jobs.Wanted, who: Principal) -> Plan:
 def of_job(job: Job, who: Principal) -> Plan:
     """Plan what a job that has not begun will be. Raises: as `of`."""
     if job.attempts.exists() or job.is_over:
-        raise Conflict(f"The job is {job.state}: it has been planned and begun.")
+        raise Conflict(states.refusal(job, "it has been planned and begun."))
     wanted = jobs.Wanted(
         base=job.base,
         training_type=job.training_type,

@@ -19,6 +19,10 @@ from training.recipes import facts, memory, resolve, shapes
 LONGEST_UNSAID = 1024  # tokens of a row, where nobody said how long it may be
 TEMPLATE_TOKENS = 64  # that a template may add to a row
 CHARACTERS_PER_TOKEN = 3
+BY_BYTES = "no row is longer: its bytes count, as the data was checked without this base"
+UNCOUNTED = (
+    "the usual bound; longer rows are cut, and a check of the data with this base counts them"
+)
 LEAST = facts.Rows(rows=1, tokens=8, longest_tokens=8, supervised_tokens=1)
 
 
@@ -113,6 +117,7 @@ def _rows(version: DataSetVersion, base: facts.Base) -> tuple[facts.Rows, facts.
         tokens=tokens,
         longest_tokens=min(most, longest + TEMPLATE_TOKENS),
         supervised_tokens=max(1, tokens // 2),
+        longest_why=BY_BYTES if longest + TEMPLATE_TOKENS <= most else UNCOUNTED,
     )
     likely = min(most, longest // CHARACTERS_PER_TOKEN + TEMPLATE_TOKENS)
     return surely, msgspec.structs.replace(surely, longest_tokens=likely)

@@ -12,6 +12,20 @@ from training.models import Job, JobEvent
 
 State = Job.State
 MINUTES: quotas.Kind = "training_minutes"
+SENTENCES: dict[State, str] = {
+    State.DRAFT: "The job is a draft.",
+    State.VALIDATING: "The data is being checked.",
+    State.QUEUED: "The job is queued.",
+    State.STARTING: "The job is being prepared.",
+    State.RUNNING: "The training has begun.",
+    State.PAUSING: "The job pauses after the step at hand.",
+    State.PAUSED: "The job is paused.",
+    State.EVALUATING: "The result is being evaluated.",
+    State.REGISTERING: "The result is being registered.",
+    State.SUCCEEDED: "The job has succeeded.",
+    State.FAILED: "The job has failed.",
+    State.CANCELLED: "The job was cancelled.",
+}
 
 
 def move(job: Job, old: frozenset[State] | set[State], new: State, **fields: Any) -> bool:
@@ -24,7 +38,8 @@ def move(job: Job, old: frozenset[State] | set[State], new: State, **fields: Any
         if is_moved:
             why = fields.get("error_message") or fields.get("reason") or ""
             level = "error" if new == State.FAILED else "info"
-            tell(job, "state", f"The job is {new}. {why}".strip(), level, {"state": str(new)})
+            told = {"state": str(new), "reason": why}
+            tell(job, "state", f"{SENTENCES[new]} {why}".strip(), level, told)
             if new in Job.OVER:
                 quotas.settle(MINUTES, job.pk, _minutes(job))
             after = {"state": str(new), "reason": why}
@@ -55,6 +70,11 @@ def tell(
         data=data or {},
         at=at or timezone.now(),
     )
+
+
+def refusal(job: Job, what: str) -> str:
+    """Say why something cannot be done to a job: its state, and what follows of it."""
+    return f"{SENTENCES[State(job.state)].removesuffix('.')}: {what}"
 
 
 def _minutes(job: Job) -> int:

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 from django.utils.translation import gettext_lazy as _
 
 from hub.dashboard import units
-from training import contract
+from training import contract, resolving
 
 if TYPE_CHECKING:
     from django.utils.functional import _StrPromise
@@ -79,6 +79,12 @@ REASONS: "dict[str, _StrPromise]" = {
     r"usual for this objective": _("usual for this objective"),
     r"(?P<n>\d+) rows make (?P<all>[\d.]+) examples": _("%(n)s rows make %(all)s examples"),
     r"the longest row": _("the longest row"),
+    resolving.BY_BYTES: _(
+        "no row is longer: its bytes count, as the data was checked without this base"
+    ),
+    resolving.UNCOUNTED: _(
+        "the usual bound; longer rows are cut, and a check of the data with this base counts them"
+    ),
     r"the model's context; longer rows are cut": _("the model's context; longer rows are cut"),
     r"pairs are not packed": _("pairs are not packed"),
     r"texts fill whole rows": _("texts fill whole rows"),

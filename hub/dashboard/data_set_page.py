@@ -1,7 +1,7 @@
 """What the pages of data sets show: a version with its report, ready for the templates."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
 
@@ -9,7 +9,7 @@ from django.db.models import Count
 from django.utils.translation import gettext as _
 
 from accounts.principals import Principal
-from hub.dashboard import build_states
+from hub.dashboard import build_states, finding_words
 from hub.dashboard.states import State
 from training import shelf
 from training.datasets import findings
@@ -19,6 +19,7 @@ from training.models import DataSet, DataSetVersion, Job
 
 SHOWN_CHARS = 4_000  # of one text of the preview
 SHOWN_JOBS = 50
+WRONG = frozenset({DataSetVersion.State.REFUSED, DataSetVersion.State.FAILED})
 CHART_TOP, CHART_HEIGHT = 4.0, 96.0  # of the histogram, in its own units
 
 
@@ -75,7 +76,17 @@ class VersionPage:
 
     @property
     def state(self) -> State:
-        return build_states.of_version(self.row)
+        return replace(build_states.of_version(self.row), reason=self.reason)
+
+    @property
+    def reason(self) -> str:
+        """Say the first error with its line and what mends it, else why the check ended so."""
+        found = self.report.findings if self.report and self.row.state in WRONG else []
+        first = next((one for one in found if one.severity == "error"), None)
+        if first is None:
+            return self.row.reason
+        place = _("Line %(n)s: ") % {"n": first.line} if first.line else ""
+        return f"{place}{finding_words.words(first.message)} {_(findings.fix(first.code))}"
 
     @property
     def progress(self) -> Progress | None:

@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
+import msgspec
 from django.http import QueryDict
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy
@@ -11,7 +12,7 @@ from django.utils.translation import gettext_lazy
 from accounts.principals import Principal
 from hub.dashboard import build_words, job_page
 from inference.errors import HubError, InvalidValue
-from training import jobs, plans, sets
+from training import gate, jobs, plans, sets
 from training.after import After
 from training.models import DataSetVersion, Job
 from training.recipes import shapes
@@ -19,7 +20,7 @@ from training.recipes import shapes
 if TYPE_CHECKING:
     from django.utils.functional import _StrPromise
 
-PREFIX = "set-"  # of a recipe's field in the address
+PREFIX, GATE_PREFIX = "set-", "gate-"  # of a recipe's field and of a limit in the address
 MAX_CHARS = 400
 MAX_PROMPT_CHARS = 4_000  # of all, since the address keeps them
 SHOWN_VERSIONS = 200
@@ -49,6 +50,13 @@ WORDS: "dict[str, _StrPromise]" = {
     "alpha": gettext_lazy("Weight of the adapter (alpha)"),
     "max_steps": gettext_lazy("Steps at most"),
 }
+LIMITS: "dict[str, _StrPromise]" = {
+    "max_loss_ratio": gettext_lazy("Validation loss, at most times the base's"),
+    "max_guard_ratio": gettext_lazy("Loss on the guard set, at most times the base's"),
+    "min_exact_match": gettext_lazy("Exact answers, share at least"),
+    "min_json_valid": gettext_lazy("Valid JSON, share at least"),
+    "min_tool_calls_valid": gettext_lazy("Valid tool calls, share at least"),
+}
 PAIRS = "preference"  # the form of data that DPO alone learns from
 
 
@@ -63,16 +71,13 @@ class Wish:
     seed: str = ""
     is_preemptible: bool = True
     prompts: str = ""  # one a line
+    guard: str = ""  # a version that should not become worse
     config: Mapping[str, str] = field(default_factory=dict)
+    gate: Mapping[str, str] = field(default_factory=dict)
 
     @classmethod
     def of(cls, query: QueryDict) -> "Wish":
         given = {name: query.get(name, "").strip()[:MAX_CHARS] for name in query}
-        config = {
-            name.removeprefix(PREFIX): text
-            for name, text in given.items()
-            if name.startswith(PREFIX) and text
-        }
         kind = given.get("type", "")
         return cls(
             base=given.get("base", ""),
@@ -82,7 +87,9 @@ class Wish:
             seed=given.get("seed", ""),
             is_preemptible=given.get("yields", "yes") == "yes",
             prompts=query.get("prompts", "")[:MAX_PROMPT_CHARS],
-            config=config,
+            guard=given.get("guard", ""),
+            config=_under(PREFIX, given),
+            gate=_under(GATE_PREFIX, given),
         )
 
     def for_data(self, version: DataSetVersion) -> "Wish":
@@ -96,9 +103,11 @@ class Wish:
             "prompts": self.prompts,
             "suffix": self.suffix,
             "seed": self.seed,
+            "guard": self.guard,
             "yields": YES_NO[not self.is_preemptible],
         }
         fields = {PREFIX + name: text for name, text in self.config.items()}
+        fields |= {GATE_PREFIX + name: text for name, text in self.gate.items()}
         return about | {name: text for name, text in more.items() if text} | fields
 
     def changed(self, change: Mapping[str, Any]) -> dict[str, str]:
@@ -109,20 +118,28 @@ class Wish:
         kind = {"type": "qlora" if is_small else "lora"} if tuner else {}
         return self.address() | fields | kind
 
-    def wanted(self, version: DataSetVersion) -> jobs.Wanted:
+    def wanted(self, of: DataSetVersion, who: Principal) -> jobs.Wanted:
         """Raises: InvalidValue."""
         return jobs.Wanted(
             base=self.base,
             training_type=self.training_type,
-            version=version,
+            version=of,
             config={name: _value(name, text) for name, text in self.config.items()},
             suffix=self.suffix,
             seed=_seed(self.seed),
             is_preemptible=self.is_preemptible,
             after=After(
-                prompts=[text for line in self.prompts.splitlines() if (text := line.strip())]
+                prompts=[text for line in self.prompts.splitlines() if (text := line.strip())],
+                guard=version(self.guard, who) if self.guard else None,
+                gate={name: _value(name, text) for name, text in self.gate.items()},
             ),
         )
+
+
+def _under(prefix: str, given: Mapping[str, str]) -> dict[str, str]:
+    """Give what was filled in of the fields with this prefix."""
+    found = {name: text for name, text in given.items() if name.startswith(prefix) and text}
+    return {name.removeprefix(prefix): text for name, text in found.items()}
 
 
 def like(job: Job) -> dict[str, str]:
@@ -131,7 +148,9 @@ def like(job: Job) -> dict[str, str]:
     said |= job.config.get(job.training_type) or {}
     names = {shapes.SYNONYMS.get(name, name): value for name, value in said.items()}
     fields = {PREFIX + name: _text(value) for name, value in names.items() if name in FIRST + REST}
+    fields |= {GATE_PREFIX + name: _text(value) for name, value in job.gate.items()}
     about = {"base": job.base, "version": job.version_id, "type": job.training_type}
+    about |= {"guard": job.guard_id} if job.guard_id else {}
     return about | {"suffix": job.suffix, "prompts": "\n".join(job.prompts)} | fields
 
 
@@ -183,6 +202,7 @@ class Form:
 
     first: list[Field]
     rest: list[Field]
+    limits: list[Field]
     plan: dict[str, Any] | None = None
     problem: str = ""
     param: str = ""
@@ -191,19 +211,20 @@ class Form:
 def form(wish: Wish, version: DataSetVersion, who: Principal, say: Any) -> Form:
     """Plan as wished; where that is refused, the fields are as they usually are."""
     try:
-        wanted = wish.wanted(version)
+        wanted = wish.wanted(version, who)
+        wanted.after.fields()
         plan = plans.shown(plans.of(wanted, who))
     except HubError as error:
         usual = _usual(wish, version, who)
         problem, param = say(error), (error.param or "").rpartition(".")[2]
-        return Form(*_fields(wish, usual), problem=problem, param=param)
-    return Form(*_fields(wish, plan), plan=plan)
+        return Form(*_fields(wish, usual), _limits(wish), problem=problem, param=param)
+    return Form(*_fields(wish, plan), _limits(wish), plan=plan)
 
 
 def _usual(wish: Wish, version: DataSetVersion, who: Principal) -> dict[str, Any]:
     plain = Wish(base=wish.base, training_type=wish.training_type)
     try:
-        return plans.shown(plans.of(plain.wanted(version), who))
+        return plans.shown(plans.of(plain.wanted(version, who), who))
     except HubError:
         return {"recipe": {}, "reasons": {}}
 
@@ -227,6 +248,20 @@ def _field(name: str, wish: Wish, plan: dict[str, Any]) -> Field:
         reason=build_words.reason(plan["reasons"].get(name, "")),
         choices=CHOICES.get(name, ()),
     )
+
+
+def _limits(wish: Wish) -> list[Field]:
+    """Give the limits of the gate; an empty one is the usual."""
+    usual = msgspec.to_builtins(gate.Limits())
+    return [
+        Field(name, str(word), wish.gate.get(name, ""), job_page.shown(usual[name]), reason="")
+        for name, word in LIMITS.items()
+    ]
+
+
+def guards(of: DataSetVersion, who: Principal) -> list[DataSetVersion]:
+    """Give the sets that can guard this one: others of the same form."""
+    return [one for one in versions(who) if one.format == of.format and one.pk != of.pk]
 
 
 def versions(who: Principal) -> list[DataSetVersion]:

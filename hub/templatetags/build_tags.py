@@ -4,9 +4,8 @@ from typing import Any
 
 from django import template
 from django.utils.safestring import SafeString
-from django.utils.translation import gettext as _
 
-from hub.dashboard import build_states, build_words
+from hub.dashboard import build_states, build_words, event_words, finding_words
 from hub.dashboard.data_set_page import VersionPage
 from hub.dashboard.states import State
 from hub.templatetags import hub_tags
@@ -20,6 +19,9 @@ register.simple_tag(build_words.export_word)
 register.simple_tag(build_words.type_word)
 register.filter(build_words.loss)
 register.filter(build_words.figure)
+register.filter("finding_words", finding_words.words)
+register.filter("event_words", event_words.words)
+register.simple_tag(event_words.event_text)
 
 
 @register.inclusion_tag("parts/findings_pills.html")
@@ -41,15 +43,3 @@ def event_icon(event: JobEvent) -> SafeString:
         return hub_tags.icon(look.icon if look else "info-circle")
     name = "alert-triangle" if event.level != "info" else build_words.EVENT_ICONS.get(event.type)
     return hub_tags.icon(name or "info-circle")
-
-
-@register.simple_tag
-def event_text(event: JobEvent) -> str:
-    """Say what happened; the process's own words stay as they are."""
-    look = build_states.JOBS.get(event.data.get("state", "")) if event.type == "state" else None
-    if look is not None:
-        reason = event.message.partition(". ")[2]
-        return f"{str(look.word).capitalize()}. {reason}".strip()
-    if event.type == "checkpoint":
-        return _("Checkpoint at step %(n)s.") % {"n": event.data.get("step", 0)}
-    return event.message

@@ -3,6 +3,7 @@
 import json
 from html import unescape
 from pathlib import Path
+from typing import Any
 
 import msgspec
 import pytest
@@ -43,11 +44,16 @@ def _browser(client: Client, tess: User) -> Client:
 
 @pytest.fixture(name="version")
 def _version(tess: User) -> DataSetVersion:
-    who = principals.of_user(tess)
+    return brought(tess, "foxes", chats(12))
+
+
+def brought(user: User, name: str, rows: list[dict[str, Any]]) -> DataSetVersion:
+    """Bring rows as a data set, and check them as the worker does."""
+    who = principals.of_user(user)
     with store.Incoming() as incoming:
-        incoming.write("".join(json.dumps(row) + "\n" for row in chats(12)).encode())
-        file = files.take(incoming, who, "foxes.jsonl", "fine-tune")
-    version = sets.create(who, "foxes", sets.Wanted(file.pk))
+        incoming.write("".join(json.dumps(row) + "\n" for row in rows).encode())
+        file = files.take(incoming, who, f"{name}.jsonl", "fine-tune")
+    version = sets.create(who, name, sets.Wanted(file.pk))
     ingest.validate(version.pk)
     version.refresh_from_db()
     return version
@@ -60,7 +66,7 @@ def page(browser: Client, address: str) -> str:
 
 
 def address(version: DataSetVersion, **more: str) -> str:
-    fields = "".join(f"&{name.replace('_', '-')}={value}" for name, value in more.items())
+    fields = "".join(f"&{name.replace('set_', 'set-')}={value}" for name, value in more.items())
     return f"/training/new/?base=base&version={version.pk}{fields}"
 
 
@@ -91,6 +97,34 @@ def test_what_was_chosen_is_what_is_asked_for(browser: Client, version: DataSetV
     again = browser.get(f"/training/new/?from={job.pk}")
     assert "set-rank=4" in again["Location"]
     assert "set-packing=yes" in again["Location"]
+
+
+def test_a_guard_set_and_the_limits_of_the_gate_go_with_it(
+    browser: Client, version: DataSetVersion, tess: User
+) -> None:
+    guard = brought(tess, "sums", chats(14))
+    shown = page(browser, address(version))
+    assert f'<option value="{guard.pk}">sums v1</option>' in shown
+    assert 'id="gate-max_guard_ratio"' in shown
+    job = begun(browser, version, guard=guard.pk, **{"gate-max_guard_ratio": "1.2"})
+    assert job.guard == guard
+    again = browser.get(f"/training/new/?from={job.pk}")["Location"]
+    assert f"guard={guard.pk}" in again
+    assert "gate-max_guard_ratio=1.2" in again
+
+
+def test_a_limit_that_is_none_is_said(browser: Client, version: DataSetVersion) -> None:
+    shown = page(browser, f"{address(version)}&gate-min_json_valid=7")
+    assert "gate.min_json_valid: Expected `float` <= 1.0" in shown
+    assert "Start the training" not in shown
+
+
+def test_rows_that_no_base_counted_are_bounded_by_their_bytes(
+    browser: Client, version: DataSetVersion
+) -> None:
+    shown = page(browser, address(version))
+    assert "no row is longer: its bytes count" in shown
+    assert "the longest row" not in shown
 
 
 def test_a_wrong_value_is_said_and_nothing_begins(browser: Client, version: DataSetVersion) -> None:

@@ -63,10 +63,16 @@ def test_what_was_not_held_out_proves_nothing(found: dict[str, Any]) -> None:
 
 
 @pytest.mark.parametrize(
-    "wrong", [{"max_los_ratio": 1.0}, {"max_loss_ratio": 0}, {"min_json_valid": 1.5}, {"x": "1"}]
+    ("wrong", "param"),
+    [
+        ({"max_los_ratio": 1.0}, "gate"),
+        ({"max_loss_ratio": 0}, "gate.max_loss_ratio"),
+        ({"min_json_valid": 1.5}, "gate.min_json_valid"),
+        ({"x": "1"}, "gate"),
+    ],
 )
-def test_wrong_limits_are_refused_by_name(wrong: dict[str, Any]) -> None:
+def test_wrong_limits_are_refused_by_name(wrong: dict[str, Any], param: str) -> None:
     with pytest.raises(InvalidValue) as raised:
         gate.read_limits(wrong)
-    assert raised.value.param == "gate"
+    assert raised.value.param == param
     assert "max_guard_ratio" in raised.value.message

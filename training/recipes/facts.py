@@ -29,6 +29,7 @@ class Rows(msgspec.Struct, frozen=True, kw_only=True):
     tokens: int
     longest_tokens: int
     supervised_tokens: int
+    longest_why: str = ""  # where the longest was not counted by the base's vocabulary
 
 
 class Machine(msgspec.Struct, frozen=True, kw_only=True):

@@ -150,6 +150,8 @@ class _Auto:
 
     def _max_length(self, _fields: dict[str, Any]) -> tuple[int, str]:
         fitting = max(8, min(self._rows.longest_tokens, self._base.context_tokens))
+        if self._rows.longest_why:
+            return fitting, self._rows.longest_why
         whole = fitting >= self._rows.longest_tokens
         return fitting, "the longest row" if whole else "the model's context; longer rows are cut"
 

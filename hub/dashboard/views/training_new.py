@@ -43,7 +43,7 @@ def _address(given: dict[str, str]) -> str:
 
 def _begun(request: HttpRequest, wish: Wish, version: DataSetVersion) -> HttpResponse:
     try:
-        wanted = wish.for_data(version).wanted(version)
+        wanted = wish.for_data(version).wanted(version, guards.principal(request))
         job = jobs.submit(wanted, guards.principal(request))
     except HubError as error:
         messages.error(request, said(error))
@@ -77,6 +77,8 @@ def _method(wish: Wish, version: DataSetVersion, who: Principal) -> dict[str, An
     return {
         "wish": chosen,
         "types": training_form.types(version),
+        "gate_names": [*training_form.LIMITS],
+        "guard_sets": training_form.guards(version, who),
         "form": form,
         "plan": plan,
         "bar": plan_bar.of(plan) if plan else None,
