@@ -121,14 +121,19 @@ def networks(name: str) -> list[IPv4Network | IPv6Network]:
     return _read(name, [], parse, "networks such as 10.1.0.0/16, with commas")
 
 
+def bytes_of(text: str) -> int:
+    """Read bytes with or without a unit. Raises: ValueError."""
+    match = re.fullmatch(r"(\d+(?:\.\d+)?)\s*((?:[KMGT]I?)?)B?", text.upper())
+    if match is None:
+        raise ValueError(text)
+    return round(float(match[1]) * UNITS_BYTES[match[2]])
+
+
 def byte_size(name: str, default: int = 0, *, low: int = 0) -> int:
     """Read bytes with their unit: 800M, 24G, 1.5GiB. 0 stands for the default."""
 
     def parse(value: str) -> int:
-        match = re.fullmatch(r"(\d+(?:\.\d+)?)\s*((?:[KMGT]I?)?)B?", value.upper())
-        if match is None:
-            raise ValueError(value)
-        size = int(float(match[1]) * UNITS_BYTES[match[2]])
+        size = bytes_of(value)
         if 0 < size < low:
             raise ValueError(value)
         return size or default

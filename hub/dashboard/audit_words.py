@@ -7,7 +7,7 @@ from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy
 
 FAMILIES = {
-    "alias": gettext_lazy("Names and routes"),
+    "alias": gettext_lazy("Aliases and routes"),
     "application": gettext_lazy("Applications"),
     "audit": gettext_lazy("The audit log"),
     "config": gettext_lazy("config/hub.json"),
@@ -37,10 +37,10 @@ FAMILIES = {
     "user": gettext_lazy("People"),
 }
 ACTIONS = {
-    "alias.change": gettext_lazy("changed where a name leads"),
-    "alias.create": gettext_lazy("made a name"),
-    "alias.remove": gettext_lazy("removed a name"),
-    "alias.roll_back": gettext_lazy("rolled a name back"),
+    "alias.change": gettext_lazy("changed where an alias leads"),
+    "alias.create": gettext_lazy("made an alias"),
+    "alias.remove": gettext_lazy("removed an alias"),
+    "alias.roll_back": gettext_lazy("rolled an alias back"),
     "application.add": gettext_lazy("added an application"),
     "application.allow": gettext_lazy("let an application in"),
     "application.end_access": gettext_lazy("took an application's access back"),

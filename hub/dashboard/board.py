@@ -76,12 +76,14 @@ class Board:
 
     @cached_property
     def loaded(self) -> list[ModelRow]:
-        return [row for row in self.rows if row.is_loaded]
+        """Those that hold memory; attached adapters live in their base's."""
+        return [row for row in self.rows if row.is_loaded and not row.model.is_attached]
 
     @cached_property
     def active(self) -> list[ModelRow]:
         """In the node or on its way; what could not be added is nobody's use, but a concern."""
-        return [row for row in self.rows if row.state.key != "cold" and not row.has_not_come]
+        here = [row for row in self.rows if row.state.key != "cold" and not row.has_not_come]
+        return [row for row in here if not row.model.is_attached or row.requests_total]
 
     @property
     def at_hand(self) -> list[ModelRow]:

@@ -110,7 +110,7 @@ def metric_word(name: str) -> str:
 def metric_value(name: str, value: float) -> str:
     """Shares in per cent, losses as they are."""
     is_share = name.removeprefix("train_") in SHARES
-    return f"{100 * value:.0f} %" if is_share else figure(value)
+    return f"{100 * value:.0f} %" if is_share else loss(value)
 
 
 def type_word(name: str) -> str:
@@ -137,7 +137,10 @@ def reason(text: str) -> str:
 
 
 def loss(value: float | None) -> str:
-    return units.UNKNOWN if value is None else f"{value:.4f}"
+    """Give four places; what is smaller still is not nothing."""
+    if value is None:
+        return units.UNKNOWN
+    return "< 0.0001" if 0 < value < 0.00005 else f"{value:.4f}"
 
 
 def figure(value: float | None) -> str:

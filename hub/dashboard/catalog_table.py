@@ -39,7 +39,7 @@ GROUPS: dict[str, frozenset[str]] = {
 }
 GROUP_WORDS: "dict[str, _StrPromise]" = {
     "": _("All"),
-    "loaded": _("In memory"),
+    "loaded": _("Ready"),
     "loading": _("Loading"),
     "cold": _("Not loaded"),
     "arriving": _("Being added"),

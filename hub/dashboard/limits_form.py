@@ -12,12 +12,16 @@ from django.utils.translation import gettext_lazy
 from accounts import limit_rows, quota
 from accounts.limit_rows import About, LimitRefused
 from accounts.models import ApiKey
+from hub import env
 from hub.dashboard import units, wording
+from inference import sizes
 
 if TYPE_CHECKING:
     from django.utils.functional import _StrPromise
 
 NUMBER = re.compile(r"\d{1,15}\Z")
+STORAGE = "storage_bytes"
+LEAST_BYTES, MOST_BYTES = 10**6, 10**15  # less is a size whose unit was forgotten
 KINDS: dict[str, "_StrPromise"] = {
     "everyone": gettext_lazy("Everyone"),
     "key": gettext_lazy("Key"),
@@ -25,7 +29,7 @@ KINDS: dict[str, "_StrPromise"] = {
     "team": gettext_lazy("Team"),
     "model": gettext_lazy("Model"),
 }
-NOT_OF_MODELS = ("storage_bytes", "training_minutes")
+NOT_OF_MODELS = (STORAGE, "training_minutes")
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,9 +61,9 @@ def of(about: About, given: Mapping[str, str] | None = None, wrong: str = "") ->
         Field(
             name,
             wording.limit_word(name),
-            _text(row[name]) if given is None else given.get(name, ""),
+            _text(name, row[name]) if given is None else given.get(name, ""),
             usual[name],
-            _("Write a whole number, 0 for no limit, or nothing.") if name == wrong else "",
+            _wrong(name) if name == wrong else "",
         )
         for name in names
     ]
@@ -83,11 +87,34 @@ def values(given: Mapping[str, str]) -> dict[str, int | None]:
     for name in limit_rows.FIELDS:
         if name not in given:
             continue
-        text = re.sub(r"[\s_,.\u202f]", "", given[name])
-        if text and not NUMBER.match(text):
-            raise LimitRefused(_("A limit is a whole number."), name)
-        found[name] = int(text) if text else None
+        text = given[name].strip()
+        found[name] = (_bytes(text) if name == STORAGE else _number(name, text)) if text else None
     return found
+
+
+def _number(name: str, text: str) -> int:
+    """Raises: LimitRefused."""
+    digits = re.sub(r"[\s_,.\u202f]", "", text)
+    if not NUMBER.match(digits):
+        raise LimitRefused(_("A limit is a whole number."), name)
+    return int(digits)
+
+
+def _bytes(text: str) -> int:
+    """Read a size with its unit; 0 needs none. Raises: LimitRefused."""
+    try:
+        size = env.bytes_of(text)
+    except ValueError:
+        size = -1
+    if size and not LEAST_BYTES <= size <= MOST_BYTES:
+        raise LimitRefused(_("Storage is a size with its unit, such as 20 GB."), STORAGE)
+    return size
+
+
+def _wrong(name: str) -> str:
+    if name == STORAGE:
+        return _("Write a size with its unit, such as 20 GB, 0 for no limit, or nothing.")
+    return _("Write a whole number, 0 for no limit, or nothing.")
 
 
 def _titles(abouts: Sequence[About]) -> dict[str, str]:
@@ -101,8 +128,12 @@ def _titles(abouts: Sequence[About]) -> dict[str, str]:
     }
 
 
-def _text(value: int | None) -> str:
-    return "" if value is None else str(value)
+def _text(name: str, value: int | None) -> str:
+    """Write a value as it can be read again, without loss."""
+    if not value or name != STORAGE:
+        return "" if value is None else str(value)
+    shown = sizes.text(value)
+    return shown if env.bytes_of(shown) == value else f"{value} B"
 
 
 def _usual(about: About) -> dict[str, str]:
@@ -118,9 +149,15 @@ def _usual(about: About) -> dict[str, str]:
     return usual
 
 
+def _shown(name: str, value: int) -> str:
+    if not value:
+        return _("no limit")
+    return sizes.text(value) if name == STORAGE else units.count(value)
+
+
 def _summary(row: Mapping[str, int | None]) -> str:
     parts = [
-        f"{wording.limit_word(name)}: {units.count(value) if value else _('no limit')}"
+        f"{wording.limit_word(name)}: {_shown(name, value)}"
         for name, value in row.items()
         if value is not None
     ]

@@ -72,7 +72,7 @@ LIMITS = {
     "requests_per_minute": _("Requests per minute"),
     "tokens_per_hour": _("Tokens per hour"),
     "concurrent_requests": _("Requests at the same time"),
-    "storage_bytes": _("Storage, bytes"),
+    "storage_bytes": _("Storage"),
     "training_minutes": _("Training, minutes in 30 days"),
 }
 SCOPES = {
@@ -96,7 +96,7 @@ SCOPES = {
     "training:read": _("Follow training jobs and evaluations"),
     "training:write": _("Train models, stop jobs, publish results"),
     "models:load": _("Load and unload models"),
-    "models:write": _("Add, change and remove models and their names"),
+    "models:write": _("Add, change and remove models and their aliases"),
     "usage:all": _("See everybody's usage"),
     "admin:users": _("Manage people, service accounts and the keys of everyone"),
     "admin:roles": _("Make and change roles"),

@@ -30,6 +30,12 @@ def findings_pills(version: VersionPage | None) -> dict[str, Any]:
     return {"version": version}
 
 
+@register.inclusion_tag("parts/gate_pill.html")
+def gate_pill(verdict: dict[str, Any]) -> dict[str, Any]:
+    """Say what the gate found of a result."""
+    return {"outcome": verdict["outcome"]}
+
+
 @register.filter
 def job_state(job: Job) -> State:
     return build_states.of_job(job)

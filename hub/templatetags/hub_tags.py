@@ -134,7 +134,7 @@ def remove_consequence(row: ModelRow) -> str:
         else _("Its files stay where they are.")
     ]
     if row.aliases:
-        parts.append(_("These names lead to it: %(names)s.") % {"names": ", ".join(row.aliases)})
+        parts.append(_("These aliases lead to it: %(names)s.") % {"names": ", ".join(row.aliases)})
     return " ".join([_("Requests for it are refused from now on."), *parts])
 
 

@@ -57,8 +57,15 @@ const KINDS = {
   },
 };
 
-function clock(at) {
-  return new Date(at * 1000).toLocaleTimeString("en-GB", { hour: "2-digit", minute: "2-digit" });
+function clock(at, withSeconds) {
+  const seconds = withSeconds ? { second: "2-digit" } : {};
+  return new Date(at * 1000).toLocaleTimeString("en-GB", { hour: "2-digit", minute: "2-digit", ...seconds });
+}
+
+// Marks that lie less than a minute apart need their seconds to differ.
+function clocks(_, marks) {
+  const isDense = marks.length > 1 && marks[1] - marks[0] < 60;
+  return marks.map((at) => clock(at, isDense));
 }
 
 export function colour(name) {
@@ -116,7 +123,7 @@ function axesOf({ scales }) {
       values: isWhole ? whole : short,
     }),
   );
-  return [axis({ space: 80, values: (_, times) => times.map(clock) }), ...upright];
+  return [axis({ space: 80, size: 28, values: clocks }), ...upright];
 }
 
 function lineOf(line) {

@@ -121,7 +121,7 @@ def test_the_page_shows_rows_and_runs_nothing_of_them(admin: Client) -> None:
     page = admin.get("/audit/", {"who": "zoe"}).content.decode()
     assert EVIL not in page
     assert "&lt;script&gt;alert(" in page
-    assert "changed where a name leads" in page
+    assert "changed where an alias leads" in page
     assert "<del>a</del>" in page
     assert "Chain verified to row" in page
 

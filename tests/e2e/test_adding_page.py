@@ -92,7 +92,7 @@ def test_it_adds_a_folder_where_it_lies(hub: Hub, as_person: Open) -> None:
     page.get_by_role("button", name="Add it").click()
     page.wait_for_url("**/models/about/llama-of-mine/")
     expect(page.locator("main [data-state=cold]")).to_be_visible(timeout=30_000)
-    page.get_by_role("link", name="Give it another name").click()
+    page.get_by_role("link", name="Give it an alias").click()
     expect(page.get_by_label("Model of target 1")).to_have_value("llama-of-mine")
 
 

@@ -13,7 +13,7 @@ def make(page: Page, name: str, *targets: tuple[str, str]) -> None:
     for number, (model, weight) in enumerate(targets, start=1):
         page.get_by_label(f"Model of target {number}").fill(model)
         page.get_by_label(f"Weight of target {number}").fill(weight)
-    page.get_by_role("button", name="Make the name").click()
+    page.get_by_role("button", name="Make the alias").click()
 
 
 def served_by(hub: Hub, name: str) -> str:
@@ -43,7 +43,7 @@ def test_a_canary_is_started_shifted_and_rolled_back(hub: Hub, as_person: Open) 
     expect(dialog).to_contain_text("It leads to quick 90 %, slow 10 % again")
     dialog.get_by_role("button", name="Roll back").click()
     expect(row).to_contain_text("slow 10 %")
-    page.get_by_role("button", name="Remove the name team/chat").click()
+    page.get_by_role("button", name="Remove the alias team/chat").click()
     page.get_by_role("dialog").get_by_role("button", name="Remove").click()
     expect(row).to_have_count(0)
 
@@ -64,7 +64,7 @@ def test_defaults_and_prompt_are_kept_and_an_unchanged_save_changes_no_target(
     expect(page.get_by_role("button", name="Roll back")).to_have_count(0)
     page.goto("/aliases/?q=calm")
     expect(page.locator("tr[data-alias=calm]")).to_contain_text("system prompt")
-    page.get_by_role("button", name="Remove the name calm").click()
+    page.get_by_role("button", name="Remove the alias calm").click()
     page.get_by_role("dialog").get_by_role("button", name="Remove").click()
     expect(page.locator("tr[data-alias=calm]")).to_have_count(0)
 
@@ -76,7 +76,7 @@ def test_it_says_what_is_wrong_and_keeps_what_was_written(hub: Hub, as_person: O
     expect(page.get_by_label("Model of target 2")).to_have_value("vectors")
     page.get_by_label("Model of target 2").fill("")
     page.get_by_label("temperature").fill("hot")
-    page.get_by_role("button", name="Make the name").click()
+    page.get_by_role("button", name="Make the alias").click()
     expect(page.get_by_role("alert")).to_contain_text("temperature")
     make(page, "quick", ("slow", ""))
     expect(page.get_by_role("alert")).to_contain_text("quick is a model")
@@ -102,12 +102,12 @@ def test_it_finds_by_model_as_one_types_and_offers_targets(hub: Hub, as_person: 
     names = page.locator("#aliases-table tbody .name")
     expect(names).to_have_text(["far-from-it"])
     page.get_by_label("Find by name or model").fill("no such name")
-    expect(page.get_by_text("No name is like that")).to_be_visible()
+    expect(page.get_by_text("No alias is like that")).to_be_visible()
     page.goto("/aliases/new/")
     page.get_by_label("Model of target 1").press_sequentially("vect")
     expect(page.locator("#models option")).to_have_count(1)
     expect(page.locator("#models option")).to_have_attribute("value", "vectors")
     page.goto("/aliases/")
-    page.get_by_role("button", name="Remove the name far-from-it").click()
+    page.get_by_role("button", name="Remove the alias far-from-it").click()
     page.get_by_role("dialog").get_by_role("button", name="Remove").click()
     expect(page.locator("tr[data-alias=far-from-it]")).to_have_count(0)

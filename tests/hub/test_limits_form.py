@@ -37,6 +37,28 @@ def test_a_key_gets_limits_when_it_is_made(admin: User, client: Client) -> None:
     assert limit_rows.of(f"key:{ApiKey.objects.get().public_id}")["tokens_per_hour"] == 12_000
 
 
+@pytest.mark.parametrize(
+    ("written", "n_bytes", "shown"),
+    [("20 GB", 20 * 10**9, "20.0 GB"), ("1.5tb", 15 * 10**11, "1.50 TB"), ("0", 0, "0"),
+     ("12345678901", 12_345_678_901, "12345678901 B"), ("", None, "")],
+)  # fmt: skip
+def test_storage_is_a_size_with_its_unit(
+    admin: User, client: Client, written: str, n_bytes: int | None, shown: str
+) -> None:
+    client.force_login(admin)
+    assert client.post("/limits/everyone/save/", {"storage_bytes": written}).status_code == 302
+    assert limit_rows.of("everyone").get("storage_bytes") == n_bytes
+    page = client.get("/limits/").content.decode()
+    assert f'name="storage_bytes" inputmode="text" maxlength="24" value="{shown}"' in page
+
+
+@pytest.mark.parametrize("written", ["20", "many", "20 elephants", "2000 TB"])
+def test_a_size_without_a_unit_is_refused(admin: User, client: Client, written: str) -> None:
+    client.force_login(admin)
+    page = client.post("/limits/everyone/save/", {"storage_bytes": written})
+    assert "such as 20 GB" in page.content.decode()
+
+
 def test_no_key_is_made_with_a_limit_that_is_no_number(admin: User, client: Client) -> None:
     client.force_login(admin)
     page = client.post("/keys/new/", KEY | {"tokens_per_hour": "many"})

@@ -210,7 +210,7 @@ def _value(text: str) -> Any:
 
 def _form(request: HttpRequest, alias: Alias | None, error: HubError | None = None) -> HttpResponse:
     row = _row(alias, _known()) if alias else None
-    title = alias.name if alias else _("New name")
+    title = alias.name if alias else _("New alias")
     context: dict[str, Any] = {
         "row": row,
         "shares": SHARES,
