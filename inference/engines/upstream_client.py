@@ -3,6 +3,7 @@
 One event loop only; the engine gives it a thread of its own.
 """
 
+import asyncio
 import base64
 import json
 from collections.abc import AsyncIterator, Callable, Mapping
@@ -18,7 +19,11 @@ from inference.engines import upstream_requests as requests
 from inference.errors import EngineFailed, HubError, InvalidRequest, LoadFailed, Unavailable
 
 CONNECT_S = 10.0
+LIST_S = (
+    15.0  # for the whole list of models: who waits for a load must not wait for a silent server
+)
 SILENCE_S = 300.0  # between two pieces of an answer
+EXCESS = 16  # pieces for each token that was asked for; some servers stream by the letter
 MAX_ANSWER_BYTES = 256 * 1024 * 1024
 MAX_LINE_BYTES = 4 * 1024 * 1024
 MESSAGE_CHARS = 500
@@ -44,7 +49,7 @@ class Upstream:
         self.model, self._more = model, dict(more or {})
         self._client = httpx.AsyncClient(
             base_url=base_url.rstrip("/") + "/",
-            headers=dict(headers),
+            headers={"accept-encoding": "identity"} | dict(headers),
             timeout=httpx.Timeout(SILENCE_S, connect=CONNECT_S),
             limits=httpx.Limits(max_connections=None),
             follow_redirects=False,
@@ -57,25 +62,30 @@ class Upstream:
 
     async def models(self) -> list[str] | None:
         """List what it serves; None where it has no such list. Raises: HubError."""
-        async with self._sent("GET", "models") as answer:
-            if answer.status_code in {404, 405}:
-                return None
-            await _check(answer)
-            body = json.loads(await _read(answer))
-        return [str(model["id"]) for model in body["data"]]
+        try:
+            async with asyncio.timeout(LIST_S), self._sent("GET", "models") as answer:
+                if answer.status_code in {404, 405}:
+                    return None
+                await _check(answer)
+                found = msgspec.json.decode(await _read(answer), type=requests.Models)
+        except TimeoutError as error:
+            raise EngineFailed("the upstream server does not answer in time") from error
+        return [model.id for model in found.data]
 
     async def generate(self, body: wire.Generate, emit: Emit) -> wire.Usage:
         """Emit deltas as they come. Raises: HubError; `asyncio.CancelledError` ends the tokens."""
         model = body.adapter.key if body.adapter else self.model
         path, fields = requests.generate(model, body)
-        counted, used = 0, None
+        counted, used, most = 0, None, requests.most_tokens(body)
         async with self._sent("POST", path, json=fields | self._more) as answer:
             await _check(answer)
             async for event in _events(answer):
-                for delta in requests.deltas(event):
+                for delta in requests.deltas(event, body.n):
                     counted += delta.tokens
                     emit(delta)
                 used = event.usage or used
+                if most is not None and counted > most * EXCESS:
+                    raise ValueError(f"it does not end at the {most} tokens that were asked for")
         return requests.usage(used) if used else wire.Usage(completion_tokens=counted)
 
     async def attach(self, adapter: wire.Adapter) -> None:
@@ -121,6 +131,7 @@ class Upstream:
         """Raises: EngineFailed where the server cannot be reached, falls silent or talks nonsense."""
         try:
             async with self._client.stream(method, path, **content) as answer:
+                _check_plain(answer)
                 yield answer
         except httpx.ConnectError as error:
             raise EngineFailed("the upstream server cannot be reached") from error
@@ -128,7 +139,7 @@ class Upstream:
             raise EngineFailed("the upstream server does not answer in time") from error
         except httpx.HTTPError as error:
             raise EngineFailed(f"the upstream server broke off: {type(error).__name__}") from error
-        except (msgspec.MsgspecError, ValueError, KeyError, TypeError) as error:
+        except (msgspec.MsgspecError, ValueError, KeyError, TypeError, RecursionError) as error:
             raise EngineFailed(f"the upstream server gave no valid answer: {error}") from error
 
 
@@ -139,6 +150,12 @@ def _floats(found: str | list[float]) -> np.ndarray[Any, np.dtype[np.float32]]:
 
 
 # --- reading --------------------------------------------------------------------------------------
+
+
+def _check_plain(answer: httpx.Response) -> None:
+    """What unpacks to a thousand times its size is not unpacked. Raises: ValueError."""
+    if answer.headers.get("content-encoding", "identity").lower() != "identity":
+        raise ValueError("it is compressed, though plain bytes were asked for")
 
 
 async def _read(answer: httpx.Response, limit: int = MAX_ANSWER_BYTES) -> bytes:

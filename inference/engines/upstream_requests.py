@@ -5,7 +5,7 @@ Used by the engines that hand their work to another server (`remote_openai`, `ll
 
 import base64
 from collections.abc import Iterator
-from typing import Any
+from typing import Annotated, Any
 
 import msgspec
 
@@ -113,9 +113,20 @@ def transcribe(model: str, body: wire.Transcribe) -> list[tuple[str, str]]:
 # --- answers --------------------------------------------------------------------------------------
 
 
+class _Named(msgspec.Struct):
+    id: str
+
+
+class Models(msgspec.Struct):
+    data: list[_Named]
+
+
+Count = Annotated[int, msgspec.Meta(ge=0, le=2**27)]  # limits are settled by what a server says
+
+
 class _Usage(msgspec.Struct):
-    prompt_tokens: int = 0
-    completion_tokens: int = 0
+    prompt_tokens: Count = 0
+    completion_tokens: Count = 0
     prompt_tokens_details: dict[str, Any] | None = None
 
 
@@ -139,9 +150,18 @@ class Event(msgspec.Struct):
     error: dict[str, Any] | None = None
 
 
-def deltas(event: Event) -> Iterator[wire.Delta]:
-    """Give the wire's deltas; what says nothing is left out."""
+def most_tokens(body: wire.Generate) -> int | None:
+    """Say how many tokens were asked for; None: as many as the server likes."""
+    rules = body.sampling
+    limit = rules.room if rules.max_tokens is None else rules.max_tokens
+    return None if limit is None or body.echo else body.n * max(1, limit)
+
+
+def deltas(event: Event, choices: int) -> Iterator[wire.Delta]:
+    """Give the wire's deltas; what says nothing is left out. Raises: ValueError."""
     for choice in event.choices:
+        if not 0 <= choice.index < choices:
+            raise ValueError(f"there is no choice {choice.index} of {choices}")
         text = choice.text or (choice.delta.content if choice.delta else None) or ""
         reason = REASONS.get(choice.finish_reason, "stop") if choice.finish_reason else None
         if not text and reason is None:

@@ -1,5 +1,6 @@
 """What another server serves is asked before it is added; servers of the tests answer, and misbehave."""
 
+import gzip
 import json
 import threading
 from collections.abc import Iterator
@@ -17,12 +18,15 @@ LISTED = json.dumps({"object": "list", "data": [{"id": "b", "x": 1}, {"id": "a"}
 
 
 @contextmanager
-def serving(body: bytes = LISTED, status: int = 200, key: str = "") -> Iterator[str]:
+def serving(
+    body: bytes = LISTED, status: int = 200, key: str = "", encoding: str = "identity"
+) -> Iterator[str]:
     class Handler(BaseHTTPRequestHandler):
         def do_GET(self) -> None:
             is_known = not key or self.headers.get("authorization") == f"Bearer {key}"
             self.send_response(status if is_known else 401)
             self.send_header("content-length", str(len(body)))
+            self.send_header("content-encoding", encoding)
             self.send_header("location", "http://169.254.169.254/")
             self.end_headers()
             self.wfile.write(body if self.path == "/v1/models" else b"?")
@@ -94,3 +98,11 @@ def test_what_is_no_address_is_refused(url: str) -> None:
 def test_nobody_there_is_said() -> None:
     with pytest.raises(LoadFailed, match="does not answer"):
         upstreams.models("http://127.0.0.1:9/v1", "")
+
+
+def test_what_is_compressed_is_not_unpacked() -> None:
+    with (
+        serving(gzip.compress(LISTED), encoding="gzip") as url,
+        pytest.raises(LoadFailed, match="no list of models"),
+    ):
+        upstreams.models(url, KEY)

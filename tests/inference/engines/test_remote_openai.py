@@ -1,5 +1,6 @@
 """The engine that hands its work to another server: to a real hub, and to servers that misbehave."""
 
+import gzip
 import json
 import socket
 import threading
@@ -12,6 +13,7 @@ import httpx
 import pytest
 
 from inference import wire
+from inference.engines import upstream_client
 from inference.engines.remote_openai import RemoteOpenai
 from inference.errors import LoadFailed
 from tests import models, servers
@@ -217,6 +219,27 @@ CASES: dict[str, tuple[bytes, str, str]] = {
     "error event": (page(PIECE + event(error={"message": "boom"})), "engine_failed", "boom"),
     "no JSON": (page(b"data: {nonsense\n\n"), "engine_failed", "no valid answer"),
     "wrong types": (page(event(choices=[{"index": "a"}])), "engine_failed", "no valid answer"),
+    "another choice": (
+        page(event(choices=[{"index": 7, "delta": {"content": "hi"}}])),
+        "engine_failed",
+        "no choice 7 of 1",
+    ),
+    "negative usage": (
+        page(PIECE + event(choices=[], usage={"completion_tokens": -5})),
+        "engine_failed",
+        "no valid answer",
+    ),
+    "too deep": (
+        page(b'data: {"choices": [], "x": ' + b"[" * 100_000 + b"\n\n"),
+        "engine_failed",
+        "no valid answer",
+    ),
+    "never ends": (page(PIECE * 200), "engine_failed", "does not end at the 12 tokens"),
+    "compressed": (
+        page(gzip.compress(PIECE + b"data: [DONE]\n\n"), headers="Content-Encoding: gzip\r\n"),
+        "engine_failed",
+        "it is compressed",
+    ),
     "busy": (
         page(b"{}", "429 Slow", "Retry-After: 7\r\n"),
         "service_unavailable",
@@ -249,6 +272,20 @@ def test_it_says_what_the_upstream_did(name: str) -> None:
     assert (failure.code, words in failure.message) == (code, True), failure
     assert KEY not in failure.message
     assert failure.retry_after_s == (7.0 if name == "busy" else None)
+
+
+def test_a_silent_list_of_models_is_not_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(upstream_client, "LIST_S", 0.05)
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        asked = spec(f"http://127.0.0.1:{silent.getsockname()[1]}/v1", "m")
+        with pytest.raises(LoadFailed, match="far: the upstream server does not answer in time"):
+            Driver(RemoteOpenai(), asked)
+
+
+def test_a_list_that_is_none_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(globals(), "MODELS_ANSWER", b"null")
+    with misbehaving(b"") as base_url, pytest.raises(LoadFailed, match="no valid answer"):
+        Driver(RemoteOpenai(), spec(base_url, "m"))
 
 
 def test_a_closed_engine_ends_its_requests(opened: Any, upstream: servers.Hub) -> None:
