@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import msgspec
+from django.conf import settings
 from django.db import IntegrityError, transaction
 
 from accounts.models import Visibility
@@ -35,6 +36,10 @@ REVISION = re.compile(r"[A-Za-z0-9][A-Za-z0-9._/-]{0,63}")
 REMOTE_KINDS = ("llm", "embed", "vlm", "asr")
 # Engines that serve the same files: safetensors of a language model.
 ENGINES = {"llm_transformers": ("llm_vllm",), "llm_vllm": ("llm_transformers",)}
+NO_VLLM = (
+    "llm_vllm is not set up on this hub: name the Python of an environment that holds vLLM in"
+    " AI_HUB_VLLM_PYTHON, and start the hub again"
+)
 RESTARTABLE = frozenset({Model.State.FAILED, Model.State.CANCELLED})
 
 
@@ -224,8 +229,10 @@ def other_engine(model: Model, engine: str) -> dict[str, Any]:
     if engine not in ENGINES.get(model.engine, ()):
         offered = ", ".join(sorted({model.engine, *ENGINES.get(model.engine, ())}))
         raise InvalidValue(f"`{model.name}` can be served by {offered}", param="engine")
-    settings = {name: value for name, value in model.settings.items() if name != "options"}
-    return {"engine": engine, "settings": settings}
+    if engine == "llm_vllm" and not settings.HUB_VLLM_PYTHON:
+        raise InvalidValue(NO_VLLM, param="engine")
+    kept = {name: value for name, value in model.settings.items() if name != "options"}
+    return {"engine": engine, "settings": kept}
 
 
 def _remote(wanted: Wanted) -> dict[str, Any]:

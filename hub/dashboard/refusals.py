@@ -128,6 +128,10 @@ SENTENCES = {
     r"AI_HUB_VLLM_PYTHON, or take the model's plain weights": _(
         "it is quantized as %(name)s, which only vLLM computes here: name its Python in AI_HUB_VLLM_PYTHON, or take the model's plain weights"
     ),
+    r"llm_vllm is not set up on this hub: name the Python of an environment that holds vLLM in "
+    r"AI_HUB_VLLM_PYTHON, and start the hub again": _(
+        "llm_vllm is not set up on this hub: name the Python of an environment that holds vLLM in AI_HUB_VLLM_PYTHON, and start the hub again"
+    ),
     r"(?P<name>.+) cannot be read: (?P<why>.+)": _("%(name)s cannot be read: %(why)s"),
     r"(?P<name>.+) is no name for a model's file": _("%(name)s is no name for a model's file"),
     r"config\.json has (?P<key>\S+) (?P<value>.+): it is a whole number above zero": _(

@@ -1,6 +1,7 @@
 """The settings of a model as a form: none is left out, and what is written is what is kept."""
 
 import pytest
+from pytest_django import Settings as HubSettings
 
 from hub.dashboard import model_form, setting_words
 from inference import changes, entries, wire
@@ -60,7 +61,19 @@ def test_tags_are_words_with_commas() -> None:
         model_form.tags("x" * 65)
 
 
-def test_another_engine_takes_its_own_options() -> None:
+def test_vllm_is_refused_where_no_python_of_it_is_named(settings: HubSettings) -> None:
+    settings.HUB_VLLM_PYTHON = ""
+    model = row()
+    model.save()
+    with pytest.raises(InvalidValue, match="AI_HUB_VLLM_PYTHON") as refused:
+        changes.change(model, changes.Change(engine="llm_vllm"))
+    assert refused.value.param == "engine"
+    model.refresh_from_db()
+    assert model.engine == "llm_transformers"
+
+
+def test_another_engine_takes_its_own_options(settings: HubSettings) -> None:
+    settings.HUB_VLLM_PYTHON = "/opt/vllm/bin/python"
     options = {"priority": 2, "options": {"quantization": "nf4"}}
     model = row(settings=options)
     model.save()

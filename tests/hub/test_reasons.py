@@ -68,6 +68,8 @@ KNOWN = [
     "it is quantized as 'x', which no engine here computes; take its plain weights",
     "it is quantized as awq, which only vLLM computes here: name its Python in AI_HUB_VLLM_PYTHON, "
     "or take the model's plain weights",
+    "llm_vllm is not set up on this hub: name the Python of an environment that holds vLLM in "
+    "AI_HUB_VLLM_PYTHON, and start the hub again",
 ]
 
 

@@ -2,6 +2,7 @@
 
 import base64
 import shutil
+import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -44,7 +45,9 @@ def imports(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def hub(imports: Path) -> Iterator[servers.Hub]:
     chat = models.smollm2_gguf().parent
     roots = f"{imports},{chat}"
-    with servers.hub(keys=KEYS, AI_HUB_IMPORT_ROOTS=roots) as started:
+    with servers.hub(
+        keys=KEYS, AI_HUB_IMPORT_ROOTS=roots, AI_HUB_VLLM_PYTHON=sys.executable
+    ) as started:
         servers.start(started, "worker", "run_worker")
         yield started
 
