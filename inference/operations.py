@@ -99,17 +99,24 @@ def revise(row: Model) -> None:
             log.info("not revised", extra={"model": row.name, "reason": error.message})
 
 
-def remove(row: Model, *, force: bool = False) -> None:
-    """Take it out of the catalog and unload it; what is being answered is finished first.
+def remove(row: Model, *, force: bool = False) -> int:
+    """Take it out of the catalog; give how many requests are still answered before it is unloaded.
 
     Raises: Conflict.
     """
-    base = row.base.name if row.base is not None and row.is_attached else ""
+    name, base = row.name, row.base.name if row.base is not None and row.is_attached else ""
     entries.remove(row, force=force)
     try:
         if base:  # which serves on
-            async_to_sync(router.detach)(base, row.name)
-        else:
-            async_to_sync(router.unload)(row.name)
+            async_to_sync(router.detach)(base, name)
+            return 0
+        return async_to_sync(_forgotten)(name)
     except HubError as error:
-        log.info("nothing to unload", extra={"model": row.name, "reason": error.message})
+        log.info("nothing to unload", extra={"model": name, "reason": error.message})
+        return 0
+
+
+async def _forgotten(name: str) -> int:
+    await router.forget(name)
+    there = [one for one in (await router.snapshot()).models if one.name == name]
+    return sum(one.running for one in there)

@@ -226,6 +226,13 @@ async def unload(name: str, *, force: bool = False) -> None:
             pass
 
 
+async def forget(name: str) -> None:
+    """Let the node know that a model is no more. Raises: HubError."""
+    async with asking(wire.Forget(model=name), TICK_S) as answer:
+        async for _ in answer:
+            pass
+
+
 async def revise(spec: wire.ModelSpec) -> None:
     """Let the node take settings that need no load. Raises: HubError."""
     async with asking(wire.Revise(spec=_base(spec)), TICK_S) as answer:

@@ -240,6 +240,12 @@ class Unloaded(serializers.Serializer[Any]):
     state = serializers.ChoiceField(choices=AFTER_UNLOAD)
 
 
+class Leaving(serializers.Serializer[Any]):
+    model = serializers.CharField()
+    state = serializers.CharField(help_text="draining: `GET status` shows it until it has ended.")
+    running = serializers.IntegerField(help_text="Requests that are answered to their end.")
+
+
 class Search(StrictQuery):
     q = serializers.CharField(max_length=hub_search.MAX_CHARS, help_text="In names.")
 

@@ -72,13 +72,24 @@ class OneModel(APIView):
             operations.revise(row)
         return Response(view(visible(request).get(pk=row.pk), _live()))
 
-    @extend_schema(parameters=[serializers.Force], request=None, responses={204: None})
+    @extend_schema(
+        parameters=[serializers.Force],
+        request=None,
+        responses={204: None, 202: serializers.Leaving},
+    )
     def delete(self, request: Request, name: str) -> Response:
-        """Remove a model: unload it, and delete the files that the hub itself brought."""
+        """Remove a model: unload it, and delete the files that the hub itself brought.
+
+        202 where requests are still being answered: it is gone for new ones, and unloaded after them.
+        """
         wanted = serializers.Force(data=request.query_params.dict())
         wanted.is_valid(raise_exception=True)
-        operations.remove(model_of(request, name), force=wanted.validated_data["force"])
-        return Response(status=204)
+        row = model_of(request, name)
+        gone = row.name
+        running = operations.remove(row, force=wanted.validated_data["force"])
+        if not running:
+            return Response(status=204)
+        return Response({"model": gone, "state": "draining", "running": running}, status=202)
 
 
 class Load(APIView):

@@ -3,13 +3,18 @@
 Draining is final: an instance that was told to leave takes no more requests and never comes back.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
-from inference.errors import DeadlineExceeded
+from inference import wire
+from inference.errors import DeadlineExceeded, ModelNotFound
 from inference.node import replicas, waits
 from inference.node.effects import Effect, Record, Refuse, Stop
+from inference.node.eviction import Placement
 from inference.node.residents import Instance, Model
 from inference.node.standing import Standing
+
+STALE_VERSION_S = 5.0  # so long may a web process still send the version before
 
 
 @dataclass(slots=True)
@@ -86,3 +91,38 @@ class Leaving(Standing):
         if over and (party := self.idle_party()):
             for instance in party:
                 self.drain(instance, "the models together grew past the memory limit", now, out)
+
+    # --- a model comes, or is no more -------------------------------------------------------------
+
+    def meet(
+        self, spec: wire.ModelSpec, placements: Sequence[Placement], now: float, out: list[Effect]
+    ) -> Model:
+        """Find the model; a new version replaces the old one, an old one just replaced does not."""
+        model = self.models.get(spec.name)
+        if model is None:
+            model = self.models[spec.name] = Model(spec.name, spec, placements)
+        elif spec.version != model.spec.version:
+            if now - model.replaced.get(spec.version, -STALE_VERSION_S) < STALE_VERSION_S:
+                return model
+            model.replaced = {model.spec.version: now}
+            model.failures, model.retry_at, model.refusal, model.load_s = 0, 0.0, None, 0.0
+            model.breaker.close()
+            for instance in [*model.instances]:
+                self.drain(instance, "replaced by a newer version", now, out)
+        model.spec, model.placements, model.removed = spec, placements, False
+        return model
+
+    def dismiss(self, model: Model, now: float, out: list[Effect]) -> None:
+        model.removed = True
+        model.guessed_at = model.usage.last_at  # nobody will ask for it
+        gone = ModelNotFound(f"`{model.name}` was removed while this request waited", param="model")
+        self.refuse_all(model, gone, out)
+        for instance in [*model.instances]:
+            self.drain(instance, "it was removed", now, out)
+        self.drop_removed(model)
+
+    def drop_removed(self, model: Model) -> None:
+        """Know it no longer, once its last engine has ended."""
+        is_there = any(instance.name == model.name for instance in self.instances.values())
+        if model.removed and not model.queue and not is_there:
+            self.models.pop(model.name, None)

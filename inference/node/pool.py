@@ -15,7 +15,6 @@ import msgspec
 
 from inference import wire
 from inference.errors import (
-    Conflict,
     EngineFailed,
     EngineOutOfMemory,
     HubError,
@@ -126,17 +125,11 @@ class Pool:
             self._do(self._scheduler.on_cancel(number, time.monotonic()))
 
     def unload(self, client: Client, question: wire.Unload) -> None:
-        model = self._scheduler.models.get(question.model)
-        leaving = {instance.id for instance in model.instances} if model else set()
-        now = time.monotonic()
-        try:
-            effects = self._scheduler.on_unload(question.model, now, force=question.force)
-        except Conflict as error:
-            client.finish(as_failure(error))
-            return
-        self._unloaders.wait(client, leaving)
-        self._do(effects)
+        self._do(self._unloaders.ask(client, question, self._scheduler))
         self._unloaders.tell(self._scheduler.instances)
+
+    def forget(self, model: str) -> None:
+        self._do(self._scheduler.on_removed(model, time.monotonic()))
 
     def snapshot(self) -> wire.Snapshot:
         now, standby = time.monotonic(), self._standby_bytes

@@ -165,6 +165,7 @@ class Model:
     replaced: dict[str, float] = field(default_factory=dict)  # older version -> replaced at
     breaker: Breaker = field(default_factory=Breaker)
     guessed_at: float | None = None  # the last request's time when it was last fetched unasked
+    removed: bool = False  # it has left the catalog; known until its last engine has ended
 
     @property
     def instance(self) -> Instance | None:

@@ -3,16 +3,17 @@
 import itertools
 import logging
 import time
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Protocol
 
 from inference import wire
-from inference.errors import HubError
-from inference.node.effects import Start
+from inference.errors import Conflict, HubError
+from inference.node.effects import Effect, Start
 from inference.node.life import Life, LoadLife, activity
 from inference.node.process import EngineProcess
+from inference.node.scheduler import Scheduler
 
 log = logging.getLogger(__name__)
 
@@ -92,8 +93,17 @@ class Unloaders:
     def __init__(self) -> None:
         self._waiting: list[tuple[frozenset[int], Client]] = []
 
-    def wait(self, client: Client, instances: Iterable[int]) -> None:
-        self._waiting.append((frozenset(instances), client))
+    def ask(self, client: Client, question: wire.Unload, scheduler: Scheduler) -> list[Effect]:
+        """Let a model leave; whoever asked hears a refusal at once."""
+        model = scheduler.models.get(question.model)
+        leaving = frozenset(instance.id for instance in model.instances) if model else frozenset()
+        try:
+            out = scheduler.on_unload(question.model, time.monotonic(), force=question.force)
+        except Conflict as error:
+            client.finish(as_failure(error))
+            return []
+        self._waiting.append((leaving, client))
+        return out
 
     def tell(self, there: Collection[int]) -> None:
         """Answer those whose engines are none of these any more."""

@@ -17,7 +17,6 @@ from inference.node.reserving import Reserving, by_urgency
 from inference.node.residents import Instance, Model, Ticket
 
 CRASHES_AT_LOAD = 3  # in a row, until those who wait are told
-STALE_VERSION_S = 5.0  # so long may a web process still send the version before
 
 
 @dataclass(slots=True)
@@ -28,7 +27,7 @@ class Scheduler(Reserving):
 
     def on_request(self, ticket: Ticket, now: float) -> list[Effect]:
         out: list[Effect] = []
-        model = self._model(ticket.spec, ticket.placements, now, out)
+        model = self.meet(ticket.spec, ticket.placements, now, out)
         if refusal := waits.refusal(model, ticket, now):
             return [*out, Refuse(ticket.id, refusal)]
         ticket.since = now
@@ -111,6 +110,7 @@ class Scheduler(Reserving):
         out: list[Effect] = []
         if instance:
             self.models[instance.name].forget(instance)
+            self.drop_removed(self.models[instance.name])
         self._advance(now, out)
         return out
 
@@ -168,12 +168,20 @@ class Scheduler(Reserving):
         self._advance(now, out)
         return out
 
+    def on_removed(self, name: str, now: float) -> list[Effect]:
+        """The model has left the catalog: who waits is told, who is being answered is answered."""
+        out: list[Effect] = []
+        if model := self.models.get(name):
+            self.dismiss(model, now, out)
+            self._advance(now, out)
+        return out
+
     def on_met(
         self, spec: wire.ModelSpec, placements: Sequence[Placement], now: float
     ) -> list[Effect]:
         """Learn of a model before anybody asks for it, because it belongs to another's company."""
         out: list[Effect] = []
-        self._model(spec, placements, now, out)
+        self.meet(spec, placements, now, out)
         self._advance(now, out)
         return out
 
@@ -353,24 +361,6 @@ class Scheduler(Reserving):
         out.append(Start(instance.id, instance.spec, instance.placement))
 
     # --- smaller rules ----------------------------------------------------------------------------
-
-    def _model(
-        self, spec: wire.ModelSpec, placements: Sequence[Placement], now: float, out: list[Effect]
-    ) -> Model:
-        """Find the model; a new version replaces the old one, an old one just replaced does not."""
-        model = self.models.get(spec.name)
-        if model is None:
-            model = self.models[spec.name] = Model(spec.name, spec, placements)
-        elif spec.version != model.spec.version:
-            if now - model.replaced.get(spec.version, -STALE_VERSION_S) < STALE_VERSION_S:
-                return model
-            model.replaced = {model.spec.version: now}
-            model.failures, model.retry_at, model.refusal, model.load_s = 0, 0.0, None, 0.0
-            model.breaker.close()
-            for instance in [*model.instances]:
-                self.drain(instance, "replaced by a newer version", now, out)
-        model.spec, model.placements = spec, placements
-        return model
 
     def _after_failure(
         self, model: Model, error: HubError | None, now: float, out: list[Effect], *, loading: bool

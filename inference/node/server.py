@@ -125,6 +125,9 @@ class Connection(asyncio.Protocol):
         if isinstance(message, wire.Detach):
             self._pool.fleet.detach(message)
             self.send(wire.Done())
+        elif isinstance(message, wire.Forget):
+            self._pool.forget(message.model)
+            self.send(wire.Done())
         elif isinstance(message, wire.Tail):
             self.send(wire.Lines(lines=self._pool.fleet.tail(message.model)))
         elif isinstance(message, wire.AskCourse):

@@ -108,7 +108,8 @@ class Standing:
     def friends(self, model: Model) -> list[Model]:
         """Give the known models that come and leave with it."""
         names = self.policy.company.friends(model.name)
-        return [self.models[name] for name in sorted(names) if name in self.models]
+        known = [self.models[name] for name in sorted(names) if name in self.models]
+        return [friend for friend in known if not friend.removed]
 
     def rest(self, holders: Sequence[Instance | Lease], engine: str = "") -> dict[str, int]:
         inherited = {"cpu": self.inherited.get(engine, 0)}

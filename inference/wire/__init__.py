@@ -59,6 +59,7 @@ from inference.wire.frames import (
 from inference.wire.questions import (
     AskCourse,
     Detach,
+    Forget,
     Load,
     Plan,
     PlanReservation,
@@ -132,6 +133,7 @@ __all__ = [
     "Embed",
     "Failure",
     "FinishReason",
+    "Forget",
     "Frame",
     "FrameError",
     "FrameParser",

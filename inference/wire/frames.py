@@ -31,6 +31,7 @@ from inference.wire.engine import Cancel, LoadProgress, Run, Start, Stats
 from inference.wire.questions import (
     AskCourse,
     Detach,
+    Forget,
     Load,
     Plan,
     PlanReservation,
@@ -50,7 +51,7 @@ READ_CHUNK_BYTES = 64 * 1024
 
 Any = (
     ChatPrompt | TextPrompt | TokenPrompt | Generate | Embed | Classify | Transcribe
-    | Probe | Submit | Load | Unload | Revise | Detach | Plan | Reserve | Resize | PlanReservation | Tail | Watch | AskCourse
+    | Probe | Submit | Load | Unload | Forget | Revise | Detach | Plan | Reserve | Resize | PlanReservation | Tail | Watch | AskCourse
     | Granted | Yield | Progress | Delta | Vectors | Segment | Done | Failure | Loaded | Planned | Lines | Course | Snapshot
     | Start | Run | Cancel | Stats | LoadProgress
 )  # fmt: skip

@@ -29,6 +29,15 @@ class Unload(Message, frozen=True):
     force: bool = False
 
 
+class Forget(Message, frozen=True):
+    """A model has left the catalog; answered by `Done` at once.
+
+    Who waits for it is told so, who is being answered is answered to the end, then it is unloaded.
+    """
+
+    model: str
+
+
 class Revise(Message, frozen=True):
     """Take a spec's new pin, priority, idle time and queue length now; answered by `Done`.
 

@@ -88,8 +88,14 @@ def cancel(request: HttpRequest, name: str) -> HttpResponse:
 def remove(request: HttpRequest, name: str) -> HttpResponse:
     """Take it out of the catalog with the names that lead to it: the page has said so."""
     row = guards.model(request, name, "models:write")
-    act = lambda: operations.remove(row, force=True)  # noqa: E731 (as the others)
-    return _try(request, act, _("%(name)s is removed."), name)
+    try:
+        running = operations.remove(row, force=True)
+    except HubError as error:
+        return _answer(request, pages.failure_text(error), "bad")
+    text = _("%(name)s is removed.")
+    if running:
+        text = _("%(name)s is removed; what is being answered ends first.")
+    return _answer(request, text % {"name": name}, "good")
 
 
 def _try(request: HttpRequest, act: Callable[[], object], text: str, name: str) -> HttpResponse:

@@ -27,6 +27,13 @@ MODELS: list[dict[str, Any]] = [
     },
     {"name": "echo", "kind": "llm", "engine": "fake", "path": ""},
     {
+        "name": "leaver",
+        "kind": "llm",
+        "engine": "fake",
+        "path": "",
+        "settings": {"options": TALKER},
+    },
+    {
         "name": "mortal",
         "kind": "llm",
         "engine": "fake",
@@ -54,7 +61,8 @@ MODELS: list[dict[str, Any]] = [
 
 @pytest.fixture(scope="module")
 def hub() -> Iterator[servers.Hub]:
-    with servers.hub(MODELS, {"gpt-4o": "echo"}) as started:
+    keys = {"default": {}, "keeper": {"scopes": ["models:write"]}}
+    with servers.hub(MODELS, {"gpt-4o": "echo"}, keys) as started:
         yield started
 
 
@@ -160,6 +168,29 @@ async def test_a_killed_engine_ends_its_own_requests_only(
     assert again.json()["choices"][0]["message"]["content"] == "say it say"
     await sdk.embeddings.create(model="vectors", input="x")
     assert (await status("vectors")).loads_total == loads
+
+
+async def test_a_busy_model_is_removed_at_once_and_answers_to_the_end(
+    client: httpx.AsyncClient,
+    hub: servers.Hub,
+    status: Callable[[str], Awaitable[wire.ModelStatus]],
+) -> None:
+    body = talk("leaver", stream=True, max_tokens=1_000_000)
+    async with client.stream("POST", "/chat/completions", json=body) as answer:
+        lines = answer.aiter_lines()
+        await anext(lines)
+        keeper = {"Authorization": f"Bearer {hub.keys['keeper']}"}
+        removed = await client.delete(f"{hub.url}/api/v1/models/leaver", headers=keeper)
+        draining = {"model": "leaver", "state": "draining", "running": 1}
+        assert (removed.status_code, removed.json()) == (202, draining)
+        assert (await status("leaver")).state == "draining"
+        refused = await client.post("/chat/completions", json=talk("leaver"))
+        assert refused.status_code == 404
+        assert any([await anext(lines) for _ in range(4)]), "it goes on"
+    async with asyncio.timeout(30), aclosing(router.watch(0.1)) as snapshots:
+        async for snapshot in snapshots:
+            if "leaver" not in {model.name for model in snapshot.models}:
+                break
 
 
 async def test_a_model_that_cannot_load_says_why(client: httpx.AsyncClient) -> None:

@@ -91,6 +91,12 @@ class Traffic(RuleBasedStateMachine):
         except Conflict:
             assert model is None or model.instance is None
 
+    @rule(name=NAMES)
+    def remove(self, name: str) -> None:
+        self.world.remove(name)
+        model = self.world.scheduler.models.get(name)
+        assert model is None or not (model.queue or model.instances)
+
     @rule(name=NAMES, pinned=st.booleans(), priority=st.integers(0, 2))
     def revise(self, name: str, pinned: bool, priority: int) -> None:
         model = self.world.scheduler.models.get(name)

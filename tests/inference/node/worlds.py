@@ -111,6 +111,10 @@ class World:
     def unload(self, name: str, *, force: bool = False) -> None:
         self.do(self.scheduler.on_unload(name, self.now, force=force))
 
+    def remove(self, name: str) -> None:
+        """The model has left the catalog."""
+        self.do(self.scheduler.on_removed(name, self.now))
+
     def reserve(self, size: int = 40, deadline_s: float | None = None, **values: object) -> int:
         self._last += 1
         self.reserving.add(self._last)
