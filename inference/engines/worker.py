@@ -19,7 +19,7 @@ import time
 from collections import deque
 from functools import partial
 
-from inference import wire
+from inference import sizes, wire
 from inference.engines.base import Engine, Job, Setting, failure_of, is_out_of_memory, may_take
 from inference.engines.confine import confine
 from inference.engines.outbox import Outbox
@@ -107,10 +107,13 @@ class Worker:
             self._wake()
 
     def _load(self, start: wire.Start) -> None:
+        setting, began_s = self._setting(start), time.monotonic()
+        log.info("loading %s on %s, threads %d", start.spec.engine, setting.device, setting.threads)
         try:
             engine = create(start.spec.engine)
-            loaded = engine.load(start.spec, self._setting(start))
+            loaded = engine.load(start.spec, setting)
             self._engine = engine
+            log.info("ready after %.1f s: %s", time.monotonic() - began_s, _described(loaded))
             self._outbox.put(loaded)
         except Exception as error:
             if isinstance(error, HubError):
@@ -152,6 +155,14 @@ class Worker:
             self._door.recv(4096)
         while self._overflowed and self._engine:
             self._engine.cancel(self._overflowed.popleft())
+
+
+def _described(loaded: wire.Loaded) -> str:
+    weights, kv = sizes.text(loaded.weights_bytes), sizes.text(loaded.kv_bytes)
+    return (
+        f"weights {weights}, KV cache {kv}, context {loaded.context_tokens} tokens, "
+        f"{loaded.dtype or 'own number format'}"
+    )
 
 
 def create(name: str) -> Engine:

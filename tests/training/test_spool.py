@@ -1,10 +1,12 @@
 """Events, as those who read the spool or the pipe find them."""
 
 import fcntl
+import logging
 import os
 from pathlib import Path
 
 import msgspec
+import pytest
 
 from training import contract
 from training.run.spool import Spool
@@ -49,3 +51,23 @@ def test_who_follows_reads_each_line_once_and_only_when_it_has_ended(tmp_path: P
     rest, offset = contract.read_on(tmp_path, offset)
     assert [event.seq for event in rest] == [2, 3]
     assert contract.read_on(tmp_path, offset) == ([], offset)
+
+
+def test_people_read_each_step_in_the_log_of_the_process(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    step = contract.StepEvent(
+        step=3, steps=9, epoch=0.5, loss=0.84444, learning_rate=1e-3, grad_norm=1.0, tokens=660,
+        tokens_per_s=24.7, memory_bytes=1_370_000_000, seconds=7.0, eta_s=42.0,
+    )  # fmt: skip
+    with caplog.at_level(logging.INFO, "training"), Spool(tmp_path, 1, None) as spool:
+        spool.emit(contract.PhaseEvent(phase="loading"))
+        spool.emit(step)
+        spool.emit(contract.HeartbeatEvent(step=3, memory_bytes=1))
+        spool.emit(contract.FailedEvent(code="diverged", message="the loss of step 4 is nan"))
+    told = [record.getMessage() for record in caplog.records]
+    assert told == [
+        "phase: loading",
+        "step 3/9: loss 0.8444, learning rate 0.001, 24.7 tokens/s, 1.37 GB",
+        "the loss of step 4 is nan",
+    ]

@@ -6,7 +6,6 @@ standard input is a pipe, it is the control pipe.
 
 import argparse
 import contextlib
-import logging
 import os
 import stat
 import sys
@@ -16,7 +15,7 @@ import msgspec
 
 from inference.engines import confine
 from training import contract
-from training.run import ranks
+from training.run import logbook, ranks
 from training.run.control import Control
 from training.run.spool import Quiet, Spool
 
@@ -33,8 +32,8 @@ def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m training.run", description="Train one job.")
     parser.add_argument("job", type=Path, help="job.json")
     chosen = parser.parse_args(arguments)
-    logging.basicConfig(level=logging.WARNING, stream=sys.stderr, format="%(name)s: %(message)s")
     events = _events_apart()
+    logbook.start()
     try:
         job = contract.read_job(chosen.job)
         Path(job.output).mkdir(parents=True, exist_ok=True)

@@ -3,6 +3,7 @@ that does not read stops the training: the spool is the truth, the pipe is a hin
 """
 
 import contextlib
+import logging
 import os
 import threading
 import time
@@ -13,6 +14,9 @@ from typing import Self
 import msgspec
 
 from training import contract
+from training.run import logbook
+
+log = logging.getLogger(__name__)
 
 
 class Spool:
@@ -54,6 +58,8 @@ class Spool:
             line = msgspec.json.encode(event) + b"\n"
             self._append(line)
             self._tell(line)
+        if told := logbook.line(event):
+            log.info("%s", told)
 
     def _append(self, line: bytes) -> None:
         """What did not fit on the disk is tried again with the next event."""
