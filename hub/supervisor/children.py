@@ -1,6 +1,7 @@
 """One supervised process: how it is started, told to stop, and kept from outliving the hub."""
 
 import asyncio
+import contextlib
 import ctypes
 import os
 import signal
@@ -10,6 +11,7 @@ from dataclasses import dataclass, field
 
 PR_SET_PDEATHSIG = 1  # Source: linux/prctl.h
 PR_SET_CHILD_SUBREAPER = 36
+LOOK_EVERY_S = 0.1
 
 _libc = ctypes.CDLL(None, use_errno=True) if sys.platform == "linux" else None
 
@@ -31,6 +33,21 @@ def adopt_orphans() -> None:
     """Become the parent of grandchildren whose parent died, so that none is lost sight of."""
     if _libc is not None:
         _libc.prctl(PR_SET_CHILD_SUBREAPER, 1)
+
+
+def ended_child() -> int:
+    """Give a child that has ended and that nobody has waited for yet, or 0; it stays as it is."""
+    try:
+        found = os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOHANG | os.WNOWAIT)
+    except ChildProcessError:
+        return 0
+    return found.si_pid if found else 0
+
+
+def bury(pid: int) -> None:
+    """Wait for an adopted process that has ended: else its number would stay taken for ever."""
+    with contextlib.suppress(ChildProcessError):
+        os.waitpid(pid, os.WNOHANG)
 
 
 def _end_with(parent: int) -> Callable[[], None]:
@@ -60,6 +77,13 @@ async def start(child: Child) -> asyncio.subprocess.Process:
         pass_fds=child.keep_fds,
         preexec_fn=_end_with(os.getpid()),
     )
+
+
+async def ended(process: asyncio.subprocess.Process) -> int:
+    """Give the code of a child that has ended; `wait` waits for whoever else holds its output, too."""
+    while (code := process.returncode) is None:  # noqa: ASYNC110 (it offers no event)
+        await asyncio.sleep(LOOK_EVERY_S)
+    return code
 
 
 def signal_group(process: asyncio.subprocess.Process, number: signal.Signals) -> None:

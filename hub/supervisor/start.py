@@ -42,6 +42,7 @@ def run() -> None:
 async def _run(terminal: Terminal, listener: socket.socket) -> None:
     supervisor = Supervisor(terminal)
     supervisor.listen_to_signals()
+    supervisor.bury_orphans()
     try:
         if settings.HUB_REDIS_IS_EMBEDDED:
             supervisor.add(_valkey())

@@ -18,6 +18,7 @@ STABLE_S = 30.0  # a child that ran this long starts again after the first pause
 STOP_S = 7.0  # before the rest is killed; the last children have LAST_STOP_S more
 LAST_STOP_S = 1.5
 CHECK_EVERY_S = 1.0
+BURY_EVERY_S = 0.5
 MISSED_CHECKS = 3  # in a row; each has a time limit of its own
 ENDED_WELL = "ended with code 0"
 
@@ -31,6 +32,7 @@ class Supervisor:
         self._running: dict[str, asyncio.subprocess.Process] = {}
         self._keepers: dict[str, asyncio.Task[Any]] = {}
         self._specs: dict[str, Child] = {}
+        self._undertaker: asyncio.Task[None] | None = None
         children.adopt_orphans()
 
     def listen_to_signals(self) -> None:
@@ -43,6 +45,21 @@ class Supervisor:
         if self.stopping.is_set():
             self._signal(list(self._running), signal.SIGKILL)
         self.stopping.set()
+
+    def bury_orphans(self) -> None:
+        """Reap adopted processes once they have ended, until the hub stops."""
+        self._undertaker = asyncio.create_task(self._bury())
+
+    async def _bury(self) -> None:
+        """One that is still unburied at the second look has nobody who waits for it."""
+        seen = 0
+        while not self.stopping.is_set():
+            await asyncio.sleep(BURY_EVERY_S)
+            found = children.ended_child()
+            is_ours = found in {process.pid for process in self._running.values()}
+            if found and found == seen and not is_ours:
+                children.bury(found)
+            seen = found
 
     def add(self, child: Child) -> None:
         """Start a child and keep it running until the hub stops."""
@@ -102,7 +119,7 @@ class Supervisor:
         # Grandchildren may hold the pipe open longer: the child's own end counts.
         pump = asyncio.create_task(self.terminal.pump(child.name, process.stdout))
         watch = asyncio.create_task(self._watch(child, process))
-        code = await process.wait()
+        code = await children.ended(process)
         watch.cancel()
         await asyncio.wait([pump], timeout=0.5)
         pump.cancel()

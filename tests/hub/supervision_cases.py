@@ -25,6 +25,14 @@ PARENT = (
 )
 
 
+LEAVES_ONE = (
+    "import subprocess, sys, time;"
+    f"child = subprocess.Popen([sys.executable, '-c', {STUBBORN!r}], start_new_session=True);"
+    "print('left', child.pid, flush=True);"
+    "time.sleep(600)"
+)
+
+
 class Lines(Terminal):
     """A terminal whose lines can be waited for."""
 
@@ -141,3 +149,35 @@ async def test_it_stops_the_last_ones_after_the_others() -> None:
     await supervisor.stop()
     ended = [lines.queue.get_nowait() for _ in range(lines.queue.qsize())]
     assert [name for name, text in ended if text == "ended"] == ["web", "store"]
+
+
+async def test_it_starts_a_child_again_whose_own_child_still_holds_its_output() -> None:
+    lines = Lines()
+    supervisor = Supervisor(lines)
+    supervisor.add(python("a", LEAVES_ONE))
+    await lines.next(lambda _, text: text.startswith("left"))
+    parent = supervisor.pid("a")
+    assert parent
+    psutil.Process(parent).kill()
+    await lines.next(lambda _, text: text.startswith("left"))
+    await supervisor.stop()
+
+
+async def test_it_buries_adopted_processes_that_have_ended(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(supervision, "BURY_EVERY_S", 0.01)
+    lines = Lines()
+    supervisor = Supervisor(lines)
+    supervisor.bury_orphans()
+    supervisor.add(python("a", LEAVES_ONE))
+    orphan = int((await lines.next(lambda _, text: text.startswith("left"))).split()[1])
+    parent = supervisor.pid("a")
+    assert parent
+    psutil.Process(parent).kill()
+    await lines.next(lambda who, text: who == "hub" and "SIGKILL" in text)
+    psutil.Process(orphan).kill()
+    async with asyncio.timeout(30):
+        while psutil.pid_exists(orphan):  # noqa: ASYNC110 (nobody tells of a burial)
+            await asyncio.sleep(0.01)
+    await supervisor.stop()
