@@ -126,7 +126,8 @@ def bytes_of(text: str) -> int:
     match = re.fullmatch(r"(\d+(?:\.\d+)?)\s*((?:[KMGT]I?)?)B?", text.upper())
     if match is None:
         raise ValueError(text)
-    return round(float(match[1]) * UNITS_BYTES[match[2]])
+    size: int = round(float(match[1]) * UNITS_BYTES[match[2]])
+    return size
 
 
 def byte_size(name: str, default: int = 0, *, low: int = 0) -> int:

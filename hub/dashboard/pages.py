@@ -53,6 +53,7 @@ NAVIGATION = (
             Link(
                 "evaluations", gettext_lazy("Evaluations"), icon="percentage", scope="training:read"
             ),
+            Link("mlflow", gettext_lazy("MLflow"), icon="vector", scope="training:read"),
         ),
     ),
     Group(

@@ -1,5 +1,6 @@
 // Live panels: the websocket pushes them; without it they are polled while the page is visible.
 import { startCharts } from "./charts.js";
+import { followSocket } from "./follow.js";
 import { word } from "./notify.js";
 
 const POLL_MS = 3000;
@@ -24,6 +25,7 @@ function watchPolls() {
 function show() {
   const toggle = document.getElementById("live-toggle");
   if (!toggle) return;
+  toggle.hidden = !document.querySelector("[data-panel]"); // what has ended needs no watching
   const name = nameOf(state);
   toggle.dataset.liveState = name;
   toggle.setAttribute("aria-pressed", String(state.paused));
@@ -73,17 +75,41 @@ function watchSocket(shell) {
   shell.addEventListener("htmx:wsAfterMessage", follow);
 }
 
+// A part that names a socket is told when to ask; a socket that is closed leaves it to the polls.
+function watchPart(part) {
+  document.addEventListener("htmx:afterSettle", show);
+  followSocket(part.dataset.socket, {
+    refresh: () => {
+      const now = document.getElementById(part.id);
+      if (!state.paused && !document.hidden && now?.dataset.panel) window.htmx.trigger(now, "hub-poll");
+    },
+    opened: () => {
+      state.open = state.everOpen = true;
+      state.away = false;
+      show();
+    },
+    closed: () => {
+      state.open = false;
+      state.failed = true;
+      show();
+    },
+  });
+}
+
 export function startLive() {
   const shell = document.querySelector(".shell[data-live]");
   startCharts();
   if (!document.querySelector("[data-panel]")) return;
   keepOpen();
+  const part = document.querySelector("[data-socket]");
   if (shell) watchSocket(shell);
+  else if (part) watchPart(part);
   else state.failed = true; // a page without a socket of its own is polled
   document.getElementById("live-toggle")?.addEventListener("click", () => {
     state.paused = !state.paused;
     show();
     follow(); // what changed meanwhile
+    for (const one of document.querySelectorAll("[data-socket]")) if (!state.paused) window.htmx.trigger(one, "hub-poll");
   });
   document.addEventListener("hub-toast", () => (state.open ? follow() : poll()));
   watchPolls();

@@ -3,9 +3,10 @@
 import json
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
-from playwright.sync_api import expect
+from playwright.sync_api import Page, expect
 
 from tests import servers
 from tests.e2e.browsing import axe, overflow_px
@@ -56,7 +57,9 @@ def test_a_file_becomes_a_model_that_chats(hub: Hub, as_person: Open, tmp_path: 
     assert axe(page) == []
     page.get_by_role("button", name="Start the training").click()
     page.wait_for_url("**/training/about/**")
+    expect(page.locator("#live-toggle")).to_have_attribute("data-live-state", "live")
     expect(page.locator("main [data-state=succeeded]").first).to_be_visible(timeout=TRAINED_MS)
+    expect(page.locator("#live-toggle")).to_be_hidden()
     page.reload()
     expect(page.locator("#chart-box-loss canvas")).to_be_visible()
     expect(page.get_by_role("heading", name="Evaluation")).to_be_visible()
@@ -74,6 +77,32 @@ def test_a_file_becomes_a_model_that_chats(hub: Hub, as_person: Open, tmp_path: 
     page.get_by_label("Message").fill("say 3")
     page.keyboard.press("Enter")
     expect(page.locator(".turn-assistant .turn-body")).not_to_be_empty(timeout=60_000)
+
+
+def test_a_job_without_its_socket_is_polled(hub: Hub, as_person: Open) -> None:
+    page = as_person("ada")
+    page.goto("/training/")
+    rows = "".join(json.dumps(row) + "\n" for row in chats(20))
+    data = ask(page, "datasets", {"name": "calm foxes", "text": rows})
+    wanted = {"base_model": "tiny-base", "dataset": data["id"], "draft": True}
+    job = ask(page, "training/start", wanted | {"training_type": "lora", "training_config": {}})
+    page.route_web_socket("**/ws/training/**", lambda socket: socket.close(code=1013))
+    page.goto(f"/training/about/{job['id']}/")
+    expect(page.locator("#live-toggle")).to_have_attribute("data-live-state", "polling")
+    expect(page.locator("main [data-state=draft]").first).to_be_visible()
+    ask(page, f"training/jobs/{job['id']}/cancel", {})
+    expect(page.locator("main [data-state=cancelled]").first).to_be_visible()
+
+
+def ask(page: Page, path: str, body: dict[str, Any]) -> dict[str, Any]:
+    """Ask the hub's own API as the page's scripts do."""
+    script = """async ([path, body]) => {
+      const headers = {"X-CSRFToken": document.body.dataset.csrf, "Content-Type": "application/json"};
+      const answer = await fetch(`/api/v1/${path}`, {method: "POST", headers, body: JSON.stringify(body)});
+      return answer.json();
+    }"""
+    found: dict[str, Any] = page.evaluate(script, [path, body])
+    return found
 
 
 def test_a_file_with_a_mistake_is_refused_with_its_line(

@@ -57,9 +57,10 @@ def trainings(request: HttpRequest) -> HttpResponse:
 @require_safe
 @guards.needs(READ)
 def training(request: HttpRequest, key: str) -> HttpResponse:
-    """Show one job; the page asks for its live part again while it goes on."""
+    """Show one job; while it goes on, its socket tells the page to ask for the live part again."""
     page = JobPage(named(request, key), guards.principal(request))
-    return pages.show(request, "pages/training.html", key, context={"job": page})
+    context = {"job": page, "is_live": not page.row.is_over or page.is_exporting}
+    return pages.show(request, "pages/training.html", key, context=context)
 
 
 def named(request: HttpRequest, key: str) -> Job:
