@@ -22,13 +22,14 @@ from inference import (
     hubs,
     inspection,
     model_settings,
+    outages,
     places,
     preparation,
     reading,
 )
 from inference.downloads import CHUNK_BYTES, DownloadFailed, WrongDigest, plain, sha256_of
 from inference.engines.lora_file import NotAttachable
-from inference.errors import HubError, InvalidValue
+from inference.errors import DiskFull, HubError, InvalidValue
 from inference.models import ARRIVING, Model
 
 log = logging.getLogger(__name__)
@@ -36,6 +37,7 @@ log = logging.getLogger(__name__)
 NOTE_EVERY_S = 1.0
 MERGED = "merged"  # the folder of an adapter with its base
 CONVERTED = "converted"  # the folder of what was made of a model's files for its engine
+FULL = "the disk of the models became full: free some space and try again"
 SMOOTHING = 0.3  # of the speed, per note
 State = Model.State
 
@@ -70,6 +72,9 @@ def _bring_once(pk: int) -> None:
         _fail(row, error)
     # Whatever it is: a row that says nothing would wait for ever, and so would its reader.
     except Exception as error:
+        if known := outages.of(error):
+            _fail(row, known)
+            return
         log.exception("model not added", extra={"model": row.name})
         _fail(row, RuntimeError(f"unexpected {type(error).__name__}; the worker's log says more"))
 
@@ -84,6 +89,12 @@ def waiting() -> list[int]:
     """List what has not arrived, after a start of the worker."""
     exclusive.sweep(Path(settings.HUB_MODELS) / places.ADDED)
     return [*Model.objects.filter(state__in=ARRIVING).values_list("pk", flat=True)]
+
+
+def unattended() -> list[int]:
+    """List what should arrive and nobody brings: its message waits, or was lost."""
+    rows = Model.objects.filter(state__in=ARRIVING).values_list("pk", flat=True)
+    return [pk for pk in rows if not exclusive.is_held(_lock(pk))]
 
 
 def _bring(row: Model) -> None:
@@ -184,6 +195,8 @@ def _found(row: Model, place: Path, report: reading.Report) -> dict[str, Any]:
 
 def _fail(row: Model, error: Exception) -> None:
     """Other models are not touched; what was downloaded stays, to go on from."""
+    if isinstance(error, OSError) and error.errno in outages.FULL_ERRORS:
+        error = DiskFull(FULL)
     reason = error.message if isinstance(error, HubError) else plain(error)
     log.warning("model not added", extra={"model": row.name, "reason": reason})
     Model.objects.filter(pk=row.pk, state__in=ARRIVING).update(
@@ -216,9 +229,13 @@ def _in_place(row: Model) -> Path:
     _step(row, state=State.DOWNLOADING, total_bytes=total)
     target = places.own_folder(row.name, row.pk)
     shutil.rmtree(target, ignore_errors=True)
-    for file in files:
-        name = file.name if file == origin else str(file.relative_to(origin))
-        _copy(file, places.safe_path(target, name), note)
+    try:
+        for file in files:
+            name = file.name if file == origin else str(file.relative_to(origin))
+            _copy(file, places.safe_path(target, name), note)
+    except OSError:  # a copy is not resumed, so what there is of it only takes room
+        shutil.rmtree(target, ignore_errors=True)
+        raise
     return target / origin.name if origin.is_file() else target
 
 

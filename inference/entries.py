@@ -143,6 +143,8 @@ def _local(wanted: Wanted) -> dict[str, Any]:
     report = inspection.at_a_glance(path)  # refuse at once what can be seen at once
     if report.kind == "adapter":
         raise InvalidValue("this is an adapter; add it with source `adapter`", param="source")
+    if wanted.copy:
+        places.check_disk(report.size_bytes)
     return {
         "origin": str(path),
         "path": str(path),

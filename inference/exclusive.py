@@ -26,6 +26,18 @@ def held(file: Path) -> Iterator[bool]:
                 return
 
 
+def is_held(file: Path) -> bool:
+    """Tell whether somebody holds it. Who tries to in the same instant may find it taken."""
+    try:
+        with file.open("rb") as lock:
+            fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    except FileNotFoundError:
+        return False
+    return False
+
+
 def sweep(folder: Path) -> None:
     """Remove the files of killed processes."""
     for file in folder.glob(".*.lock"):

@@ -1,9 +1,12 @@
 """Background work of inference, done by the Dramatiq worker; hub.broker is configured before."""
 
+import contextlib
 import logging
+from typing import Any
 
 import dramatiq
 from django.conf import settings
+from dramatiq.common import dq_name
 
 from accounts import connections
 from inference import arrivals, catalog, preparation, starter_rows, starters, verifying
@@ -58,7 +61,7 @@ def verify_model(pk: int) -> None:
 
 
 def enqueue_arrival(pk: int) -> None:
-    """Ask for a model; while Redis is away its row waits for the worker's next start."""
+    """Ask for a model; while Redis is away its row waits for `ask_again`."""
     try:
         bring_model.send(pk)
     except connections.Away as error:
@@ -69,6 +72,25 @@ def enqueue_arrivals() -> None:
     """Go on with everything that had not arrived when the worker ended. Raises: connections.Away."""
     for pk in arrivals.waiting():
         bring_model.send(pk)
+
+
+def ask_again() -> None:
+    """Ask for arrivals whose message was lost, with Redis or on a full disk. The worker's own turn.
+
+    While messages wait to be taken theirs may be among them; while Redis is away nobody is asked.
+    """
+    left = arrivals.unattended()
+    with contextlib.suppress(*connections.Away):
+        if left and not _messages():
+            for pk in left:
+                bring_model.send(pk)
+
+
+def _messages() -> int:
+    """Count what no worker has taken yet, what is to be tried later too."""
+    broker: Any = dramatiq.get_broker()
+    names = (bring_model.queue_name, dq_name(bring_model.queue_name))
+    return sum(broker.client.llen(f"{broker.namespace}:{name}") for name in names)
 
 
 def enqueue_preparations() -> list[str]:

@@ -58,6 +58,10 @@ SENTENCES = {
         "waits a little: %(name)s would have to go, and will probably be wanted again"
     ),
     r"replaced by a newer version": _("replaced by a newer version"),
+    r"it was removed": _("it was removed"),
+    r"`(?P<name>\S+)` was removed while this request waited": _(
+        "`%(name)s` was removed while this request waited"
+    ),
     r"idle for (?P<time>\d+) s": _("idle for %(time)s s"),
     r"nobody waits for it any more": _("nobody waits for it any more"),
     r"the models together grew past the memory limit": _(

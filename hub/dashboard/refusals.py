@@ -56,6 +56,9 @@ SENTENCES = {
     r"(?P<file>\S+): (?P<why>.+); what came is kept, run it again to resume": _(
         "%(file)s: %(why)s; what came is kept, try again to go on from there"
     ),
+    r"the disk of the models became full: free some space and try again": _(
+        "the disk of the models became full: free some space and try again"
+    ),
     r"this needs (?P<need>\S+ MiB) and (?P<spare>\S+ MiB) that stay free, but the disk of the models "
     r"has (?P<free>\S+ MiB) left; free some, or set AI_HUB_MODELS to another disk": _(
         "this needs %(need)s and %(spare)s that stay free, but the disk of the models has %(free)s "

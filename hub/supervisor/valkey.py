@@ -20,6 +20,7 @@ def command(socket: Path, folder: Path) -> list[str]:
         "dir": str(folder),
         "dbfilename": "valkey.rdb",
         "save": "60 1",
+        "stop-writes-on-bgsave-error": "no",  # on a full disk limits and rights still hold
         "daemonize": "no",
         "loglevel": "warning",
         "logfile": str(folder / "valkey.log"),

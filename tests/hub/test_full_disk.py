@@ -11,6 +11,7 @@ from pathlib import Path
 
 import httpx
 import pytest
+import redis
 
 from tests import servers
 
@@ -114,3 +115,12 @@ def test_a_command_says_it_in_one_line(web: servers.Hub, full: Path) -> None:
     assert done.stdout == ""
     (line,) = done.stderr.splitlines()
     assert line.startswith("The hub's disk is full")
+
+
+def test_redis_takes_writes_that_it_cannot_keep(web: servers.Hub, full: Path) -> None:
+    with redis.Redis.from_url(web.env["AI_HUB_REDIS_URL"]) as client:
+        client.bgsave()
+        while client.info("persistence")["rdb_bgsave_in_progress"]:
+            pass
+        assert client.info("persistence")["rdb_last_bgsave_status"] == "err"
+        assert client.set("counted", 1)

@@ -68,6 +68,9 @@ KNOWN = [
     "it is quantized as 'x', which no engine here computes; take its plain weights",
     "it is quantized as awq, which only vLLM computes here: name its Python in AI_HUB_VLLM_PYTHON, "
     "or take the model's plain weights",
+    "it was removed",
+    "`a` was removed while this request waited",
+    "the disk of the models became full: free some space and try again",
     "llm_vllm is not set up on this hub: name the Python of an environment that holds vLLM in "
     "AI_HUB_VLLM_PYTHON, and start the hub again",
 ]

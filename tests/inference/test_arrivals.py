@@ -1,5 +1,6 @@
 """Models come from a hub: pinned, resumed, checked, cancelled; over a real server and processes."""
 
+import errno
 import os
 import signal
 import subprocess
@@ -16,8 +17,8 @@ from pytest_django import Settings
 
 from accounts.models import AuditRow
 from hub.dashboard import reasons
-from inference import arrivals, catalog, entries, hub_protocol, vault
-from inference.errors import Conflict, Unavailable
+from inference import arrivals, catalog, entries, exclusive, hub_protocol, places, tasks, vault
+from inference.errors import Conflict, DiskFull, Unavailable
 from inference.hub_protocol import HubFile
 from inference.models import Model
 from tests.inference import hub_server, tiny_files
@@ -241,3 +242,52 @@ def test_a_gguf_file_given_alone_leaves_the_projector_and_says_so(
     assert warning.startswith("mmproj-m-f16.gguf beside it is not taken")
     with translation.override("vi"):
         assert reasons.words(warning).startswith("không lấy mmproj-m-f16.gguf")
+
+
+def test_it_asks_again_for_what_nobody_brings(
+    hub: Behaviour, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[int] = []
+    monkeypatch.setattr(tasks.bring_model, "send", asked.append)
+    row = wanted()
+    with exclusive.held(arrivals._lock(row.pk)):
+        tasks.ask_again()
+    assert asked == [], "a worker brings it"
+    monkeypatch.setattr(tasks, "_messages", lambda: 1)
+    tasks.ask_again()
+    assert asked == [], "its message may be among those that wait"
+    monkeypatch.undo()
+    monkeypatch.setattr(tasks.bring_model, "send", asked.append)
+    tasks.ask_again()
+    assert asked == [row.pk]
+
+
+def test_a_copy_on_a_disk_that_becomes_full_leaves_nothing_and_can_try_again(
+    hub: Behaviour, settings: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settings.HUB_IMPORT_ROOTS = [tmp_path]
+    tiny_files.folder(tmp_path / "mine")
+    row = wanted("mine", source="local", path="mine", copy=True)
+    full = OSError(errno.ENOSPC, "No space left on device")
+    copy = arrivals._copy
+
+    def stopped(source: Path, target: Path, note: arrivals._Note) -> None:
+        copy(source, target, note)
+        raise full
+
+    monkeypatch.setattr(arrivals, "_copy", stopped)
+    assert brought(row).state_reason == arrivals.FULL
+    assert not places.own_folder(row.name, row.pk).exists()
+    monkeypatch.undo()
+    assert brought(entries.restart(row)).state == "available"
+
+
+def test_a_copy_that_has_no_room_is_refused_at_once(
+    hub: Behaviour, settings: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settings.HUB_IMPORT_ROOTS = [tmp_path]
+    tiny_files.folder(tmp_path / "mine")
+    monkeypatch.setattr(places, "SPARE_BYTES", 2**60)
+    with pytest.raises(DiskFull):
+        wanted("mine", source="local", path="mine", copy=True)
+    assert not Model.objects.exists()

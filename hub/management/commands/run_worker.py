@@ -17,6 +17,7 @@ log = logging.getLogger(__name__)
 
 STOP_MS = 4000
 RETRY_S = 2.0
+ASK_S = 10.0
 THREADS = 4
 
 
@@ -29,7 +30,15 @@ class Command(HubCommand):
     def handle(self, *_args: Any, **options: Any) -> None:
         from accounts import tidy  # noqa: PLC0415
         from inference import tasks, uploads  # noqa: PLC0415 - actors attach to the configured broker
-        from training import exports, files, ingest, parts, supervising, trackers  # noqa: PLC0415
+        from training import (  # noqa: PLC0415
+            exports,
+            files,
+            ingest,
+            parts,
+            processes,
+            supervising,
+            trackers,
+        )
         from training import tasks as training_tasks  # noqa: PLC0415
 
         stopped = threading.Event()
@@ -49,6 +58,7 @@ class Command(HubCommand):
         )
         rooms = (supervising, trackers, exports)
         threads = [room.start(stopped) for room in rooms]
+        threads.append(processes.looked_after("arrivals", tasks.ask_again, ASK_S, stopped))
         sweeps = (uploads.sweep, files.sweep, parts.sweep, ingest.sweep)
         tidy.sweep_apart(*sweeps)
         while not stopped.wait(tidy.EVERY_S):
