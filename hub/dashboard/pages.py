@@ -64,6 +64,7 @@ NAVIGATION = (
             ),
             Link("scheduler", gettext_lazy("Scheduler"), icon="stack-2", scope="status:read"),
             Link("aliases", gettext_lazy("Aliases"), icon="route", scope="models:read"),
+            Link("files", gettext_lazy("Files"), icon="file-text", scope="files:read"),
             Link("usage", gettext_lazy("Usage"), icon="chart-line", scope="usage:read"),
         ),
     ),

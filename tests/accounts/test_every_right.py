@@ -26,7 +26,7 @@ from inference.models import Alias, Model, Upload
 from tests.accounts.conftest import MakeUser, session_of
 from tests.accounts.route_table import ANYONE, API, FOREIGN, OWNERLESS, PAGES, PUBLIC, SOCKETS, V1
 from tests.accounts.test_every_route import DJANGO_PATHS, socket_paths
-from training.models import DataSet, DataSetVersion, Job
+from training.models import DataSet, DataSetVersion, File, Job
 
 pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.usefixtures("idle_node")]
 METHODS = ("GET", "POST", "PUT", "PATCH", "DELETE")
@@ -191,6 +191,9 @@ def foreign(person: MakeUser) -> dict[str, str]:
     job = Job.objects.create(
         base=SECRET, version=version, training_type="lora", suffix=SECRET, owner=owner, **mine
     )
+    file = File.objects.create(
+        owner=owner, filename=SECRET, purpose="fine-tune", size_bytes=1, sha256="d" * 64, **mine
+    )
     visit = Visit.objects.create(user=owner, session_key="b" * 32)
     return {
         "model": SECRET,
@@ -202,6 +205,7 @@ def foreign(person: MakeUser) -> dict[str, str]:
         "key": key.public_id,
         "upload": upload.pk,
         "data set": data_set.pk,
+        "file": file.pk,
         "visit": str(visit.pk),
     }
 

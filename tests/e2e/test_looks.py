@@ -26,6 +26,7 @@ PAGES = [
     "/playground/",
     "/playground/#transcription",
     "/playground/#embeddings",
+    "/files/",
     "/keys/",
     "/keys/new/",
     "/audit/",
