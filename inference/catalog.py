@@ -1,7 +1,8 @@
 """Names become models: a snapshot of the rows in memory, so that a warm request makes no query.
 
 Other processes' changes are seen within two seconds: `invalidate` writes a new token to Redis, and
-each process compares it at most once a second. While Redis is away, the rows are read instead.
+each process compares it at most once a second, and before it says that a name cannot be served, so that
+a new one is there at once. While Redis is away, the rows are read once a second instead.
 """
 
 import asyncio
@@ -80,7 +81,11 @@ async def resolve(name: str, who: Principal | None = None) -> Resolved:
 
     Raises: ModelNotFound; Unavailable while it is being prepared; LoadFailed if that failed.
     """
-    return _resolve(await _current(), name, who)
+    asked_s = time.monotonic()
+    try:
+        return _resolve(await _current(), name, who)
+    except (errors.ModelNotFound, errors.Unavailable):
+        return _resolve(await _current(asked_s), name, who)
 
 
 async def route(name: str, who: Principal | None = None) -> Route | None:
@@ -95,7 +100,11 @@ async def available(who: Principal | None = None) -> list[Resolved]:
 
 def resolve_now(name: str, who: Principal | None = None) -> Resolved:
     """Do as `resolve`, for code that is not asynchronous."""
-    return _resolve(_store.current(), name, who)
+    asked_s = time.monotonic()
+    try:
+        return _resolve(_store.current(), name, who)
+    except (errors.ModelNotFound, errors.Unavailable):
+        return _resolve(_store.current(asked_s), name, who)
 
 
 async def is_there(name: str, model: str, who: Principal) -> bool:
@@ -272,17 +281,21 @@ class _Store:
         self._lock = threading.Lock()
         self._snapshot: Snapshot | None = None
 
-    def fresh(self) -> Snapshot | None:
-        """Give the snapshot if it was compared recently enough; never waits."""
-        snapshot = self._snapshot
-        if snapshot and time.monotonic() - snapshot.checked_s < CHECK_INTERVAL_S:
-            return snapshot
-        return None
+    def fresh(self, since_s: float = 0.0) -> Snapshot | None:
+        """Give the snapshot if it was compared recently enough, and since then; never waits.
 
-    def current(self) -> Snapshot:
+        Without Redis there is nothing to compare: `since_s` is passed over.
+        """
+        snapshot = self._snapshot
+        if snapshot is None or time.monotonic() - snapshot.checked_s >= CHECK_INTERVAL_S:
+            return None
+        is_since = snapshot.checked_s >= since_s or snapshot.version is None
+        return snapshot if is_since else None
+
+    def current(self, since_s: float = 0.0) -> Snapshot:
         """Compare with the other processes if it is time to, and read the rows if they changed."""
         with self._lock:
-            if fresh := self.fresh():
+            if fresh := self.fresh(since_s):
                 return fresh
             renewed = _renewed(self._snapshot)
             self._snapshot = renewed
@@ -298,15 +311,15 @@ class _Store:
 _store = _Store()
 
 
-async def _current() -> Snapshot:
-    if fresh := _store.fresh():
+async def _current(since_s: float = 0.0) -> Snapshot:
+    if fresh := _store.fresh(since_s):
         return fresh
-    return await asyncio.to_thread(_current_in_thread)
+    return await asyncio.to_thread(_current_in_thread, since_s)
 
 
-def _current_in_thread() -> Snapshot:
+def _current_in_thread(since_s: float) -> Snapshot:
     try:
-        return _store.current()
+        return _store.current(since_s)
     finally:
         close_old_connections()
 

@@ -87,20 +87,41 @@ def test_it_survives_a_ring_of_aliases(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_it_sees_a_change_of_another_process() -> None:
     before = catalog.resolve_now("chat").spec
-    program = (
-        "import django; django.setup()\n"
-        "from inference import catalog\n"
-        "from inference.models import Model\n"
-        "Model.objects.filter(name='chat').update(path='/m/other')\n"
-        "catalog.invalidate()\n"
-    )
-    subprocess.run([sys.executable, "-c", _on_the_test_database(program)], check=True, timeout=60)
+    _elsewhere("Model.objects.filter(name='chat').update(path='/m/other')")
     deadline_s = time.monotonic() + 2 * catalog.CHECK_INTERVAL_S
     while catalog.resolve_now("chat").spec == before and time.monotonic() < deadline_s:
         pass
     after = catalog.resolve_now("chat").spec
     assert after.path == "/m/other"
     assert after.version != before.version
+
+
+async def test_a_name_that_another_process_made_is_there_at_once(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Whoever reads that a training succeeded may call its model: no older snapshot says no."""
+    monkeypatch.setattr(catalog, "CHECK_INTERVAL_S", 3600.0)
+    assert await catalog.available()
+    await asyncio.to_thread(
+        _elsewhere, "Model.objects.create(name='new', kind='llm', engine='fake', path='/m/new')"
+    )
+    assert (await catalog.resolve("new")).model == "new"
+    await asyncio.to_thread(
+        _elsewhere, "Model.objects.filter(name='baking').update(state='available')"
+    )
+    assert (await asyncio.to_thread(catalog.resolve_now, "baking")).model == "baking"
+
+
+def _elsewhere(change: str) -> None:
+    """Change rows in another process, which says so."""
+    program = (
+        "import django; django.setup()\n"
+        "from inference import catalog\n"
+        "from inference.models import Model\n"
+        f"{change}\n"
+        "catalog.invalidate()\n"
+    )
+    subprocess.run([sys.executable, "-c", _on_the_test_database(program)], check=True, timeout=60)
 
 
 def _on_the_test_database(program: str) -> str:
