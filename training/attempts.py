@@ -11,6 +11,7 @@ from typing import IO
 
 import msgspec
 from django.conf import settings
+from django.db import transaction
 from django.utils import timezone
 
 from inference import wire
@@ -72,9 +73,10 @@ class Run:
         wanted = _job_file(job, granted)
         started = {"started_at": job.started_at or timezone.now()}
         fresh = {"wish": job.wish * (job.wish == "stop"), "reason": "", "position": 0}
-        if not states.move(job, {State.QUEUED}, State.STARTING, **started, **fresh):
-            return None
-        attempt = Attempt.objects.create(job=job, number=wanted.attempt)
+        with transaction.atomic():  # a job that starts has an attempt of its own
+            if not states.move(job, {State.QUEUED}, State.STARTING, **started, **fresh):
+                return None
+            attempt = Attempt.objects.create(job=job, number=wanted.attempt)
         contract.write_job(wanted, job.folder() / contract.JOB)
         process = _popen(job.folder(), self._lock, granted.device)
         Attempt.objects.filter(pk=attempt.pk).update(pid=process.pid)

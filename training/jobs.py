@@ -114,8 +114,13 @@ def _refuse_other_format(asked: shapes.Asked, version: DataSetVersion) -> None:
     """Pairs are for DPO, and nothing else is; what is not checked yet has no format. Raises: InvalidValue."""
     is_dpo, is_pairs = asked.training_type == "dpo", version.format == "preference"
     if version.format and is_dpo != is_pairs:
-        wanted = "pairs of a chosen and a rejected answer" if is_dpo else "no such pairs"
-        words = f"{asked.training_type} is trained on {wanted}; the data has the format {version.format}."
+        pairs = "pairs of a chosen and a rejected answer"
+        words = (
+            f"The method dpo learns from {pairs}; the data has the format {version.format}."
+            if is_dpo
+            else f"The data has {pairs} (preference), which only the method dpo learns from; this"
+            f" one is {asked.training_type}."
+        )
         raise InvalidValue(words, param="training_file")
 
 
@@ -248,7 +253,8 @@ def pause(job: Job, who: Principal) -> Job:
 def resume(job: Job, who: Principal) -> Job:
     """Go on from the newest checkpoint. Raises: PermissionDenied, Conflict."""
     check_held(job, who)
-    if not states.move(job, {State.PAUSED}, State.QUEUED, reason="", wish="", deaths=0):
+    fresh = {"reason": "", "wish": "", "deaths": 0, "error_code": ""}
+    if not states.move(job, {State.PAUSED}, State.QUEUED, **fresh):
         raise Conflict(states.refusal(job, "only a paused one is resumed."))
     return job
 

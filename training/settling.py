@@ -6,7 +6,7 @@ from django.utils import timezone
 
 from inference.errors import as_sentence
 from training import contract, diary, publish, states
-from training.models import Job
+from training.models import Attempt, Job
 
 MOST_DEATHS = 3
 State = Job.State
@@ -21,21 +21,21 @@ def settle(job: Job, yielded: str = "") -> None:
     job.refresh_from_db()
     last = job.attempts.last()
     job.attempts.filter(ended_at__isnull=True).update(ended_at=timezone.now())
-    ended = diary.ended(job, last.number) if last else None
+    ended = _ended(job, last) if last else None
     match ended:
         case _ if job.is_over:
             return
         case contract.DoneEvent():
             publish.publish(job, ended)
+        case _ if job.state == State.PAUSING and not isinstance(ended, contract.FailedEvent):
+            states.move(job, {State.PAUSING}, State.PAUSED, wish="", reason=_asked(ended))
         case contract.PausedEvent(code="disk_full"):
             reason = f"Disk full: {ended.message}."
             states.move(job, job.ACTIVE, State.PAUSED, error_code="disk_full", reason=reason)
-        case _ if job.state == State.PAUSING and not isinstance(ended, contract.FailedEvent):
-            states.move(job, {State.PAUSING}, State.PAUSED, wish="", reason=_asked(ended))
         case _ if yielded and (ended is None or _is_stopped(ended)):
             reason = f"It gave its memory back, and goes on when there is room: {yielded}."
             states.move(job, job.ACTIVE, State.QUEUED, reason=reason)
-        case contract.PausedEvent():  # the worker went
+        case _ if _lost_its_worker(ended, last):
             states.move(job, job.ACTIVE, State.QUEUED, reason="Its worker ended; it goes on.")
         case contract.FailedEvent(exit_code=contract.OUT_OF_MEMORY) if _halve(job):
             return
@@ -43,6 +43,25 @@ def settle(job: Job, yielded: str = "") -> None:
             fail(job, ended.code, ended.message)
         case _:
             _died(job)
+
+
+def _ended(job: Job, last: Attempt) -> contract.Ended | None:
+    """Give an attempt's own word or, where a full disk took none, what its exit code says."""
+    told = diary.ended(job, last.number)
+    if told is None and last.exit_code == contract.PAUSED:
+        words = "not even its events could be written"
+        return contract.PausedEvent(step=job.step, code="disk_full", message=words)
+    if told is None and last.exit_code == contract.OUT_OF_MEMORY:
+        words, code = "memory ran out", contract.OUT_OF_MEMORY
+        return contract.FailedEvent(code="out_of_memory", message=words, exit_code=code)
+    return told
+
+
+def _lost_its_worker(ended: contract.Ended | None, last: Attempt | None) -> bool:
+    """Tell whether nothing is wrong with the job: it was told to end, or never had a process."""
+    if ended is None:
+        return last is None or last.pid is None
+    return _is_stopped(ended)
 
 
 def _asked(ended: contract.Ended | None) -> str:

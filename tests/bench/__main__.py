@@ -19,6 +19,7 @@ HUB_BENCHES = (
     "memory",
     "kills",
     "swapping",
+    "job_kills",
     "facts",
 )
 ENGINE_BENCHES = ("transformers", "adapters", "quant", "training")

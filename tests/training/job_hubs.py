@@ -120,10 +120,19 @@ def messages(client: openai.OpenAI, job_id: str) -> list[str]:
 
 def trainings(job_id: str) -> list[psutil.Process]:
     """Give the processes that train a job."""
+    return _at_work("training.run", job_id)
+
+
+def trackers(job_id: str) -> list[psutil.Process]:
+    """Give the processes that write a job to MLflow."""
+    return _at_work("training.tracking", job_id)
+
+
+def _at_work(module: str, job_id: str) -> list[psutil.Process]:
     found = []
     for one in psutil.process_iter(["cmdline"]):
         words = " ".join(one.info["cmdline"] or [])
-        if "training.run" in words and job_id in words and one.status() != psutil.STATUS_ZOMBIE:
+        if module in words and job_id in words and one.status() != psutil.STATUS_ZOMBIE:
             found.append(one)
     return found
 
@@ -134,14 +143,14 @@ def gone(job_id: str) -> None:
         one.wait(WAIT_S)
 
 
-def kill(hub: servers.Hub, job_id: str, what: str) -> None:
-    """SIGKILL a part of the hub, and start it again where nobody else does."""
-    if what == "training":
-        for one in trainings(job_id):
-            one.kill()
+def kill(hub: servers.Hub, job_id: str, what: str, number: signal.Signals = signal.SIGKILL) -> None:
+    """Signal a part of the hub, and start it again where nobody else does, once it has ended."""
+    if what in {"training", "tracker"}:
+        for one in trainings(job_id) if what == "training" else trackers(job_id):
+            one.send_signal(number)
         return
     process = hub.processes[what]
-    os.kill(process.pid, signal.SIGKILL)
+    os.kill(process.pid, number)
     process.wait()
     restart = {
         "worker": lambda: start_worker(hub),

@@ -95,8 +95,8 @@ MASKED = {"messages": [{**m, "weight": 0} for m in CHAT["messages"]]}
     [
         ([], "chat", {}, "nothing_to_learn", "no rows"),
         ([{"text": "x"}], "chat", {}, "wrong_format", "line 1"),
-        ([MASKED], "chat", {}, "nothing_to_learn", "nothing_to_learn: 1"),
-        ([CHAT], "chat", {"max_length": 8}, "nothing_to_learn", "nothing_left_to_learn: 1"),
+        ([MASKED], "chat", {}, "nothing_to_learn", "1 without an answer of weight 1"),
+        ([CHAT], "chat", {"max_length": 8}, "nothing_to_learn", "1 too long"),
         ([CHAT], "chat", {"objective": "dpo"}, "wrong_format", "dpo"),
     ],
     ids=["empty", "format", "masked", "too long", "objective"],

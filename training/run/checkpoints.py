@@ -50,15 +50,15 @@ def appearing(target: Path) -> Iterator[Path]:
             write_manifest(scratch)
             shutil.rmtree(target, ignore_errors=True)
     except Exception as error:
-        if _says_full(error):
+        if says_full(error):
             why = getattr(error, "strerror", None) or error
             raise DiskFull(f"{target.name} could not be written: {why}") from error
         raise
 
 
-def _says_full(error: Exception) -> bool:
+def says_full(error: Exception) -> bool:
     """Safetensors' own errors carry the system's error as text only."""
-    if isinstance(error, OSError) and error.errno in FULL:
+    if isinstance(error, DiskFull) or (isinstance(error, OSError) and error.errno in FULL):
         return True
     return any(f"os error {number}" in str(error) for number in FULL)
 

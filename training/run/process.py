@@ -31,6 +31,7 @@ from training.run.spool import Spool
 from training.run.trainer import Cancelled, Diverged, JobTrainer, Work
 
 HEARTBEAT_S = 5.0
+OWN_MISTAKE = "internal_error"
 OOM_WORDS = ("can't allocate memory", "out of memory", "not enough memory")
 
 
@@ -58,46 +59,55 @@ def run(job: contract.Job, spool: Spool, control: Control) -> int:
     heart = Heart(spool)
     try:
         return _run(job, spool, control)
-    except checkpoints.DiskFull as error:
-        return _pause(spool, "disk_full", str(error))
-    except (
-        rows.BadData,
-        HubError,
-        Cancelled,
-        Diverged,
-        preflight.TooLarge,
-        MemoryError,
-        RuntimeError,
-    ) as error:
-        return _failed(spool, error)
     except Exception as error:
-        _fail(spool, "internal_error", f"{type(error).__name__}: {error}")
-        raise
+        code = _told(spool, error)
+        if code is None:
+            raise
+        return code
     finally:
         heart.stop()
 
 
-def _failed(spool: Spool, error: Exception) -> int:
-    """Tell why, and give the exit code. Raises: what is our own mistake."""
+def _told(spool: Spool, error: Exception) -> int | None:
+    """Tell why, and give the exit code, or None where it is our own mistake."""
+    if checkpoints.says_full(error):
+        return _pause(spool, "disk_full", str(error))
+    told = _memory_ran_out(spool.step, error) if is_out_of_memory(error) else _failure(error)
+    spool.emit(told)
+    return None if told.code == OWN_MISTAKE else told.exit_code
+
+
+def _failure(error: Exception) -> contract.FailedEvent:
+    told = contract.FailedEvent(code=OWN_MISTAKE, message=f"{type(error).__name__}: {error}")
     match error:
         case rows.BadData():
-            return _fail(spool, error.code, str(error), contract.BAD_DATA, error.detail)
+            told.code, told.message, told.detail = error.code, str(error), error.detail
+            told.exit_code = contract.BAD_DATA
         case HubError():
-            return _fail(spool, error.code, error.message)
+            told.code, told.message = error.code, error.message
         case Cancelled():
-            return _fail(spool, "cancelled", "the job was cancelled")
+            told.code, told.message = "cancelled", "the job was cancelled"
         case Diverged():
-            return _fail(spool, "diverged", str(error))
+            told.code, told.message = "diverged", str(error)
         case preflight.TooLarge():
-            return _fail(spool, "out_of_memory", str(error), contract.OUT_OF_MEMORY, error.detail)
-        case _ if is_out_of_memory(error):
-            seen: dict[str, Any] = {
-                "used_bytes": memory.used_bytes(),
-                "peak_bytes": memory.peak_bytes(),
-            }
-            return _fail(spool, "out_of_memory", str(error), contract.OUT_OF_MEMORY, seen)
-    _fail(spool, "internal_error", str(error))
-    raise error
+            told.code, told.message, told.detail = "out_of_memory", str(error), error.detail
+            told.exit_code = contract.OUT_OF_MEMORY
+    return told
+
+
+def _memory_ran_out(step: int, error: Exception) -> contract.FailedEvent:
+    seen = {"used_bytes": memory.used_bytes(), "peak_bytes": memory.peak_bytes()}
+    return contract.FailedEvent(
+        code="out_of_memory",
+        message=f"memory ran out after step {step}: {_first_line(error)}",
+        exit_code=contract.OUT_OF_MEMORY,
+        detail=seen,
+    )
+
+
+def _first_line(error: Exception) -> str:
+    """Without the place in a library's source, which nobody can act on."""
+    return str(error).partition("\n")[0].rpartition("] ")[2] or type(error).__name__
 
 
 def _run(job: contract.Job, spool: Spool, control: Control) -> int:
@@ -138,7 +148,8 @@ def _read(
     _tell_left_out(found, spool)
     made = found.examples or found.pairs
     if not made:
-        raise rows.BadData("nothing_to_learn", _why_nothing(found), dict(found.left_out))
+        why = _why_nothing(found, job.recipe.max_length)
+        raise rows.BadData("nothing_to_learn", why, dict(found.left_out))
     if isinstance(made[0], Pair) != (job.recipe.objective == "dpo"):
         message = f"data of the format {job.data.format} does not fit {job.recipe.objective}"
         raise rows.BadData("wrong_format", message)
@@ -157,11 +168,15 @@ def _tell_left_out(found: rows.Read, spool: Spool) -> None:
         spool.emit(contract.WarningEvent(code="rows_cut", message=text))
 
 
-def _why_nothing(found: rows.Read) -> str:
+def _why_nothing(found: rows.Read, max_length: int) -> str:
     if not found.rows:
         return "the file has no rows"
-    reasons = ", ".join(f"{code}: {count}" for code, count in found.left_out.items())
-    return f"none of {found.rows} rows has anything to learn ({reasons})"
+    words = {
+        "nothing_left_to_learn": f"too long, what is learned begins behind max_length {max_length}",
+        "nothing_to_learn": "without an answer of weight 1",
+    }
+    reasons = [f"{count} {words.get(code, code)}" for code, count in found.left_out.items()]
+    return f"none of {found.rows} rows has anything to learn: {'; '.join(reasons)}"
 
 
 def _load(work: Work, renderer: Renderer) -> JobTrainer:
@@ -275,20 +290,6 @@ def is_out_of_memory(error: BaseException) -> bool:
     if isinstance(error, MemoryError | torch.OutOfMemoryError):
         return True
     return any(words in str(error).lower() for words in OOM_WORDS)
-
-
-def _fail(
-    spool: Spool,
-    code: str,
-    message: str,
-    exit_code: int = contract.FAILED,
-    detail: dict[str, Any] | None = None,
-) -> int:
-    told = contract.FailedEvent(
-        code=code, message=message, exit_code=exit_code, detail=detail or {}
-    )
-    spool.emit(told)
-    return exit_code
 
 
 def _pause(spool: Spool, why: str, message: str, step: int | None = None) -> int:

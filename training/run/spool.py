@@ -28,9 +28,9 @@ class Spool:
         self._attempt, self._pipe = attempt, pipe
         self._seq = _last_seq(output)
         self._lock = threading.Lock()
-        self._mend_torn_line()
-        self._file = os.open(self._path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o640)
-        self._unwritten: list[bytes] = []
+        self._file = os.open(self._path, os.O_RDWR | os.O_APPEND | os.O_CREAT, 0o640)
+        # A crash may have left half a line: close it, so that the next one is whole.
+        self._unwritten: list[bytes] = [] if _ends_a_line(self._file) else [b"\n"]
         self._begun = b""  # of a line, that the pipe had no room for
         self._ended = False
         self.step = 0
@@ -61,15 +61,23 @@ class Spool:
         if told := logbook.line(event):
             log.info("%s", told)
 
+    def keep(self) -> None:
+        """Put all that was told on the disk, before a checkpoint says that it was done. Raises: OSError."""
+        with self._lock:
+            self._write()
+            os.fsync(self._file)
+
     def _append(self, line: bytes) -> None:
         """What did not fit on the disk is tried again with the next event."""
         self._unwritten.append(line)
+        with contextlib.suppress(OSError):
+            self._write()
+
+    def _write(self) -> None:
+        """Raises: OSError."""
         while self._unwritten:
             first = self._unwritten[0]
-            try:
-                written = os.write(self._file, first)
-            except OSError:
-                return
+            written = os.write(self._file, first)
             self._unwritten[0] = first[written:]
             if not self._unwritten[0]:
                 self._unwritten.pop(0)
@@ -88,13 +96,6 @@ class Spool:
         except OSError:
             self._pipe = None  # the reader has gone
 
-    def _mend_torn_line(self) -> None:
-        """A crash may have left half a line: close it, so that the next one is whole."""
-        with contextlib.suppress(FileNotFoundError), self._path.open("rb+") as file:
-            file.seek(0, os.SEEK_END)
-            if file.tell() and not _ends_a_line(file.fileno()):
-                file.write(b"\n")
-
 
 class Quiet(Spool):
     """That of every rank but the first: one voice is enough."""
@@ -108,9 +109,13 @@ class Quiet(Spool):
     def emit(self, event: contract.Event) -> None:
         del event
 
+    def keep(self) -> None:
+        return
+
 
 def _ends_a_line(file: int) -> bool:
-    return os.pread(file, 1, os.fstat(file).st_size - 1) == b"\n"
+    size = os.fstat(file).st_size
+    return not size or os.pread(file, 1, size - 1) == b"\n"
 
 
 def _last_seq(output: Path) -> int:

@@ -238,6 +238,7 @@ class JobTrainer:
         if self.leads:
             target = checkpoints.path_of(self.work.output, self.state.global_step)
             with checkpoints.appearing(target) as folder:
+                self.work.spool.keep()
                 self._write(folder, randoms)
             self._tell_checkpoint(target)
             checkpoints.drop_old(self.work.output, self.work.recipe.keep_checkpoints)
