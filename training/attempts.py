@@ -16,7 +16,7 @@ from django.utils import timezone
 
 from inference import wire
 from inference.errors import HubError
-from training import after, bases, claims, contract, diary, processes, states, trackers
+from training import after, bases, claims, contract, diary, oom, processes, states, trackers
 from training.models import Attempt, Job
 from training.recipes.recipe import Recipe
 
@@ -39,6 +39,7 @@ class Run:
         self._offset = 0
         self._asked = ""
         self._claimed = job.measured_bytes
+        self._oom_kills = 0
 
     def run(self) -> bool:
         """Wait for memory, then follow a process to its end; False where none was begun."""
@@ -86,6 +87,7 @@ class Run:
 
     def _follow(self, process: Process, memory: claims.Memory) -> None:
         """Read its spool and pass wishes on, until it has ended or we must go."""
+        self._oom_kills = oom.kills()
         while process.poll() is None and not self._stopped.is_set():
             self._offset = diary.catch_up(self.job, self._offset)
             self.job.refresh_from_db()
@@ -102,7 +104,7 @@ class Run:
             _end_group(process)
             numbers = self.job.attempts.order_by("-number").values_list("pk", flat=True)[:1]
             rows = self.job.attempts.filter(pk__in=[*numbers])
-            rows.update(exit_code=process.returncode)
+            rows.update(exit_code=oom.exit_code(process.returncode, self._oom_kills))
 
     def _measure(self, memory: claims.Memory) -> None:
         """The claim follows the step that was measured."""

@@ -8,7 +8,7 @@ from pytest_django import Settings
 
 from accounts import principals
 from accounts.models import User, default_team_id
-from training import contract, jobs, settling
+from training import contract, jobs, oom, settling
 from training.models import Attempt, DataSet, DataSetVersion, Job
 
 pytestmark = pytest.mark.django_db
@@ -54,6 +54,21 @@ def test_a_process_that_could_not_write_that_memory_ran_out_is_believed(job: Job
     attempt(job, code=contract.OUT_OF_MEMORY)
     assert settled(job).state == State.FAILED
     assert (job.error_code, job.error_message) == ("out_of_memory", "Memory ran out.")
+
+
+@pytest.mark.parametrize(
+    ("code", "before", "told"),
+    [(-9, 2, contract.OUT_OF_MEMORY), (-9, 3, -9), (-15, 2, -15), (0, 2, 0)],
+    ids=["for memory", "by a person", "another signal", "well"],
+)
+def test_an_end_by_the_kernel_for_want_of_memory_is_told_from_others(
+    code: int, before: int, told: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert oom.kills() >= 0
+    counts = tmp_path / "vmstat"
+    counts.write_text("pgfault 9\noom_kill 3\n")
+    monkeypatch.setattr(oom, "COUNTS", counts)
+    assert oom.exit_code(code, before) == told
 
 
 def test_a_pause_that_a_person_asked_for_outlasts_a_full_disk(job: Job) -> None:
