@@ -21,7 +21,10 @@ LONGEST_BASE = 40  # of the parts of a name, which has 128 letters at most
 
 
 def publish(job: Job, done: contract.DoneEvent) -> None:
-    """Register the result, then say that the job succeeded: whoever reads that may call it."""
+    """Register the result, then say that the job succeeded: whoever reads that may call it.
+
+    A worker that is killed anywhere in between does all of it again: nothing is left out.
+    """
     states.move(job, job.ACTIVE - {State.REGISTERING}, State.REGISTERING)
     if job.state != State.REGISTERING:
         return  # it was cancelled
@@ -32,12 +35,13 @@ def publish(job: Job, done: contract.DoneEvent) -> None:
         fields = {"error_code": error.code, "error_message": error.sentence}
         states.move(job, {State.REGISTERING}, State.FAILED, **fields)
         return
+    _publish_checkpoints(job, name, done)
     file_id = _result_file(job)
     made: dict[str, Any] = {"fine_tuned_model": name, "result_file_id": file_id, "step": done.step}
     made["verdict"] = after.judged(job)
-    if states.move(job, {State.REGISTERING}, State.SUCCEEDED, **made):
-        after.finish(job)
-        _publish_checkpoints(job, name, done)
+    with transaction.atomic():
+        if states.move(job, {State.REGISTERING}, State.SUCCEEDED, **made):
+            after.finish(job)
 
 
 def name_of(job: Job) -> str:

@@ -34,6 +34,7 @@ def _client(hub: servers.Hub) -> openai.OpenAI:
     return job_hubs.client_of(hub)
 
 
+KEPT = 3  # checkpoints of a job
 WANTED = {"base_model": "base", "dataset": "foxes", "training_type": "lora"}
 
 
@@ -51,6 +52,8 @@ def test_a_file_becomes_a_model_that_answers(hub: servers.Hub, client: openai.Op
     made = submit(client, suffix="fox", hyperparameters={"n_epochs": 2, "batch_size": 4})
     assert (made.status, made.object, made.seed) == ("validating_files", "fine_tuning.job", 7)
     job = until(client, made.id, "succeeded")
+    points = client.fine_tuning.jobs.checkpoints.list(job.id).data
+    assert sum(bool(point.fine_tuned_model_checkpoint) for point in points) == KEPT, points
     assert job.fine_tuned_model.startswith("ft:base:")
     assert ":fox:" in job.fine_tuned_model
     assert job.hyperparameters.n_epochs == 2
