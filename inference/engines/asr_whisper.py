@@ -3,7 +3,6 @@
 One thread computes; the requests in it take turns, a window of audio at a time.
 """
 
-import threading
 import time
 from collections import deque
 from collections.abc import Iterator
@@ -14,10 +13,11 @@ import numpy as np
 from faster_whisper import WhisperModel  # type: ignore[import-untyped]
 
 from inference import wire
-from inference.engines.base import Engine, Job, Setting, failed, failure_of
+from inference.engines.base import Job, Setting, failed, failure_of
 from inference.engines.footprint import Footprint
+from inference.engines.handover import UNLOADED, OneThreadEngine
 from inference.engines.whisper_job import Transcription
-from inference.errors import EngineFailed, HubError, LoadFailed, UnsupportedModel
+from inference.errors import HubError, LoadFailed, UnsupportedModel
 
 DEFAULT_MAX_AUDIO_S = 4 * 3600.0
 DEFAULT_BEAM = 5  # Source: Whisper's own command line
@@ -39,15 +39,14 @@ class Counters:
     cancelled: int = 0
 
 
-class AsrWhisper(Engine):
+class AsrWhisper(OneThreadEngine):
+    thread_name = "whisper"
+
     def __init__(self) -> None:
-        self._wake = threading.Condition()
-        self._inbox: deque[Job | int] = deque()  # jobs, and stream numbers to cancel, in order
-        self._closing = False
+        super().__init__()
         self._waiting: deque[Job] = deque()
         self._active: deque[Running] = deque()
         self._counters = Counters()
-        self._thread = threading.Thread(target=self._serve, name="whisper", daemon=True)
 
     # --- contract ---------------------------------------------------------------------------
 
@@ -74,19 +73,6 @@ class AsrWhisper(Engine):
             capabilities=_capabilities(self._model),
         )
 
-    def submit(self, job: Job) -> None:
-        with self._wake:
-            if not self._closing:
-                self._inbox.append(job)
-                self._wake.notify()
-                return
-        job.emit(failure_of(EngineFailed("the model is being unloaded")))
-
-    def cancel(self, stream: int) -> None:
-        with self._wake:
-            self._inbox.append(stream)
-            self._wake.notify()
-
     def stats(self) -> wire.Stats:
         return wire.Stats(
             running=len(self._active),
@@ -95,13 +81,6 @@ class AsrWhisper(Engine):
             completion_tokens_total=self._counters.tokens,
             cancelled_total=self._counters.cancelled,
         )
-
-    def close(self) -> None:
-        with self._wake:
-            self._closing = True
-            self._wake.notify()
-        if self._thread.is_alive():
-            self._thread.join()
 
     # --- the engine's own thread --------------------------------------------------------------
 
@@ -112,14 +91,11 @@ class AsrWhisper(Engine):
             if self._active:
                 self._advance(self._active.popleft())
         for job in [running.job for running in self._active] + list(self._waiting):
-            job.emit(failure_of(EngineFailed("the model is being unloaded")))
+            job.emit(failure_of(UNLOADED))
 
     def _wait_for_work(self) -> bool:
         """Return False when the engine closes."""
-        with self._wake:
-            self._wake.wait_for(
-                lambda: self._inbox or self._waiting or self._active or self._closing
-            )
+        self._wait_for(lambda: self._waiting or self._active)
         while self._inbox:
             entry = self._inbox.popleft()
             if isinstance(entry, Job):

@@ -4,7 +4,6 @@ One thread prepares, computes and answers; `submit` and `cancel` only hand over 
 is prepared on a thread of its own, so that others need not wait while it is tokenised.
 """
 
-import threading
 import time
 from abc import abstractmethod
 from collections import deque
@@ -15,8 +14,9 @@ import numpy as np
 import numpy.typing as npt
 
 from inference import wire
-from inference.engines.base import Engine, Job, failed, failure_of
+from inference.engines.base import Job, failed, failure_of
 from inference.engines.embed_queue import Item, Request, Row, cut_batches, take_window
+from inference.engines.handover import UNLOADED, OneThreadEngine
 from inference.errors import EngineFailed, HubError, InvalidValue, LoadFailed
 
 CPU_BATCH_TOKENS = 1_024  # padded; larger batches win nothing on a CPU and make others wait
@@ -54,18 +54,16 @@ class Counters:
     cancelled: int = 0
 
 
-class EmbedLoop(Engine):
+class EmbedLoop(OneThreadEngine):
+    thread_name = "embed"
+
     def __init__(self) -> None:
-        self._wake = threading.Condition()
-        # Jobs, and stream numbers to cancel, in order.
-        self._inbox: deque[Job | Prepared | int] = deque()
+        super().__init__()
         self._preparing: dict[int, Job] = {}
         self._large = ThreadPoolExecutor(1, thread_name_prefix="tokenise")
-        self._closing = False
         self._waiting: deque[Request] = deque()
         self._running: dict[int, Running] = {}
         self._counters = Counters()
-        self._thread = threading.Thread(target=self._serve, name="embed", daemon=True)
 
     # --- what each engine brings ----------------------------------------------------------------
 
@@ -94,19 +92,6 @@ class EmbedLoop(Engine):
         self._dimensions, self._batch_tokens = dimensions, batch_tokens
         self._thread.start()
 
-    def submit(self, job: Job) -> None:
-        with self._wake:
-            if not self._closing:
-                self._inbox.append(job)
-                self._wake.notify()
-                return
-        job.emit(failure_of(EngineFailed("the model is being unloaded")))
-
-    def cancel(self, stream: int) -> None:
-        with self._wake:
-            self._inbox.append(stream)
-            self._wake.notify()
-
     def stats(self) -> wire.Stats:
         return wire.Stats(
             running=len(self._running),
@@ -117,11 +102,7 @@ class EmbedLoop(Engine):
         )
 
     def close(self) -> None:
-        with self._wake:
-            self._closing = True
-            self._wake.notify()
-        if self._thread.is_alive():
-            self._thread.join()
+        super().close()
         self._large.shutdown(cancel_futures=True)
 
     # --- the engine's own thread --------------------------------------------------------------
@@ -133,7 +114,7 @@ class EmbedLoop(Engine):
                 self._read_inbox()
                 self._compute([item for item in batch if self._is_ready(item)])
         self._read_inbox()
-        unloaded = failure_of(EngineFailed("the model is being unloaded"))
+        unloaded = failure_of(UNLOADED)
         for running in list(self._running.values()):
             self._end(running, unloaded)
         for job in self._preparing.values():
@@ -141,8 +122,7 @@ class EmbedLoop(Engine):
 
     def _wait_for_work(self) -> bool:
         """Return False when the engine closes."""
-        with self._wake:
-            self._wake.wait_for(lambda: self._inbox or self._waiting or self._closing)
+        self._wait_for(lambda: self._waiting)
         self._read_inbox()
         return not self._closing
 
@@ -165,10 +145,7 @@ class EmbedLoop(Engine):
     def _prepare_large(self, job: Job) -> None:
         if job.stream not in self._preparing:
             return
-        prepared = Prepared(job, self._outcome(job))
-        with self._wake:
-            self._inbox.append(prepared)
-            self._wake.notify()
+        self._hand_over(Prepared(job, self._outcome(job)))
 
     def _accept(self, job: Job, outcome: Running | HubError) -> None:
         if isinstance(outcome, HubError):

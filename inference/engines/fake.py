@@ -14,19 +14,13 @@ import struct
 import sys
 import threading
 import time
-from collections import deque
 from dataclasses import dataclass, field
 
 from inference import wire
 from inference.engines.allowance import within_budget
-from inference.engines.base import Engine, Job, Setting, failed, failure_of
-from inference.errors import (
-    EngineFailed,
-    HubError,
-    LoadFailed,
-    OutOfMemory,
-    UnsupportedModel,
-)
+from inference.engines.base import Job, Setting, failed, failure_of
+from inference.engines.handover import UNLOADED, OneThreadEngine
+from inference.errors import HubError, LoadFailed, OutOfMemory, UnsupportedModel
 
 CONTEXT_TOKENS = 4096
 DEFAULT_MAX_TOKENS = 64
@@ -48,14 +42,13 @@ class Reply:
     open_choices: set[int] = field(default_factory=set)
 
 
-class Fake(Engine):
+class Fake(OneThreadEngine):
+    thread_name = "fake"
+
     def __init__(self) -> None:
-        self._wake = threading.Condition()
-        self._inbox: deque[Job | int] = deque()
+        super().__init__()
         self._running: dict[int, Reply] = {}
-        self._closing = False
         self._steps = self._prompt = self._completion = self._cancelled = 0
-        self._thread = threading.Thread(target=self._serve, name="fake", daemon=True)
         self._never = threading.Event()
         self._eaten = b""
 
@@ -82,16 +75,6 @@ class Fake(Engine):
             capabilities=["chat", "completions", "embeddings", "transcriptions"],
         )
 
-    def submit(self, job: Job) -> None:
-        with self._wake:
-            self._inbox.append(job)
-            self._wake.notify()
-
-    def cancel(self, stream: int) -> None:
-        with self._wake:
-            self._inbox.append(stream)
-            self._wake.notify()
-
     def stats(self) -> wire.Stats:
         return wire.Stats(
             running=len(self._running),
@@ -101,14 +84,6 @@ class Fake(Engine):
             completion_tokens_total=self._completion,
             cancelled_total=self._cancelled,
         )
-
-    def close(self) -> None:
-        with self._wake:
-            self._closing = True
-            self._wake.notify()
-        self._thread.join()
-        for reply in self._running.values():
-            reply.job.emit(wire.Failure(code=EngineFailed.code, message="the engine was closed"))
 
     # --- engine thread ----------------------------------------------------------------------
 
@@ -129,23 +104,20 @@ class Fake(Engine):
             self._step()
             if rate and self._running:
                 self._never.wait(1.0 / rate)
+        for reply in self._running.values():
+            reply.job.emit(failure_of(UNLOADED))
 
     def _take(self) -> bool:
         """Move arrivals in; wait while there is nothing to do. Give False when closing."""
-        with self._wake:
-            self._wake.wait_for(self._has_work)
-            arrivals = list(self._inbox)
-            self._inbox.clear()
-        for item in arrivals:
+        self._wait_for(lambda: self._running)
+        while self._inbox:
+            item = self._inbox.popleft()
             if isinstance(item, Job):
                 self._begin(item)
             elif reply := self._running.pop(item, None):
                 self._cancelled += 1
                 reply.job.emit(self._done(reply))
         return not self._closing
-
-    def _has_work(self) -> bool:
-        return bool(self._inbox) or bool(self._running) or self._closing
 
     def _begin(self, job: Job) -> None:
         body = job.body
