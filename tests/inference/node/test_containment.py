@@ -33,7 +33,7 @@ async def test_an_engine_that_outgrows_its_memory_is_ended_and_said_why(node: No
         await first.until(wire.Delta)
         failure = (await first.rest())[-1]
         assert failure.code == "out_of_memory"
-        told = r"the engine of greedy used \d+ MB of main memory, was given 31 MB, and was ended"
+        told = r"the engine of greedy used \d+ MB of main memory, was given 31.5 MB, and was ended"
         assert re.fullmatch(told, failure.message)
         assert isinstance((await second.rest())[-1], wire.Done)
     assert (await status(node, "modest", lambda m: m.state == "ready")).failures_total == 0
