@@ -1,7 +1,6 @@
 """From where keys are used: a new address of a key is told to the audit log, off the hot path."""
 
 import threading
-from ipaddress import ip_network
 
 from django.db import DatabaseError, transaction
 from django.utils import timezone
@@ -38,19 +37,11 @@ def flush() -> int:
         batch = list(_new)
         _new.clear()
     try:
-        return sum(_keep(key, place) for key, ip in batch if (place := place_of(ip)))
+        return sum(_keep(key, place) for key, ip in batch if (place := client_address.place_of(ip)))
     except DatabaseError:
         with _lock:
             _new.update(batch)
         raise
-
-
-def place_of(client_ip: str | None) -> str:
-    """Give an IPv4 address or an IPv6 /64, which is one subscriber; empty for a unix socket."""
-    address = client_address.read(client_ip)
-    if address is None:
-        return ""
-    return str(address) if address.version == 4 else str(ip_network(f"{address}/64", strict=False))
 
 
 def drop() -> None:

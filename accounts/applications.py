@@ -15,7 +15,7 @@ from django.db import transaction
 from django.db.models import QuerySet
 from django.utils import timezone
 
-from accounts import audit, crypto, epoch, peppers, scopes
+from accounts import audit, crypto, epoch, grants, peppers, scopes
 from accounts.denials import Refusal
 from accounts.models import Application, User
 from accounts.principals import Principal
@@ -166,7 +166,7 @@ def _check(wanted: Wanted, by: Principal) -> None:
         raise AppRefused("An application needs a name of 1 to 100 printable characters.", "name")
     _check_scopes(wanted.scopes, by)
     if wanted.service is not None:
-        _check_service(wanted, by)
+        _check_service(wanted, wanted.service, by)
     elif not wanted.redirect_uris:
         raise AppRefused("Name the address to which people are led back.", "redirect_uris")
     if len(wanted.redirect_uris) > MOST_URIS:
@@ -184,12 +184,18 @@ def _check_scopes(names: Iterable[str], by: Principal) -> None:
             raise AppRefused(f"You do not hold the scope {name}, so you cannot give it.", "scopes")
 
 
-def _check_service(wanted: Wanted, by: Principal) -> None:
+def _check_service(wanted: Wanted, service: User, by: Principal) -> None:
     """Nobody gets through an application what they could not get by a key."""
     if not by.allows("users:manage"):
         raise AppRefused("Acting as an account needs the right to manage people.", "service")
+    if by.key_id is not None and (by.models is not None or by.networks or by.expires_at):
+        raise AppRefused("A limited key registers no program that acts by itself.", "service")
     if wanted.is_public:
         raise AppRefused("A program without a secret cannot act by itself.", "is_public")
+    for name in sorted(scopes.expand(wanted.scopes)):
+        if not grants.holds_where(by, name, service):
+            words = f"You do not hold {name} where {service.username} does."
+            raise AppRefused(words, "scopes")
 
 
 def check_uri(uri: str) -> None:

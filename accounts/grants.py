@@ -29,9 +29,15 @@ def check_held(by: Principal, wanted: Iterable[str], field: str, team: Team | No
             raise NotAllowed(f"You do not hold {scope}, so you cannot give it or take it.", field)
 
 
+def holds_where(by: Principal, scope: str, user: User) -> bool:
+    """Tell whether `by` holds a scope in the place where this account's role holds."""
+    team = user.bound_team_id
+    return by.allows_on_hub(scope) if team is None else by.allows_in(scope, team)
+
+
 def check_over(by: Principal, user: User) -> None:
     """Whoever holds more than `by`, in any place, is not theirs to change. Raises: NotAllowed."""
-    _check_taken(by, scopes_of(user.role), user.team if user.is_service else None)
+    _check_taken(by, scopes_of(user.role), user.bound_team)
     for one in user.memberships.select_related("team"):
         _check_taken(by, scopes_of(one.role) - scopes.ADMIN, one.team)
         if one.is_manager and not (by.sees_all or one.team_id in by.manages):

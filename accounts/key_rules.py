@@ -50,11 +50,17 @@ def granted(owner: Principal, wanted: Iterable[str] | None, team: int, by: Princ
     if not asked:
         raise KeyRefused("A key needs at least one scope.", "scopes")
     for scope in asked:
-        if not by.allows_in(scope, team):
+        if not by.allows_in(scope, team) or _is_wider(scope, owner, by):
             raise NotHeld(f"You do not hold the scope {scope}, so you cannot grant it.", "scopes")
         if not owner.allows(scope):
             raise NotHeld(f"{owner.username} ({owner.role}) does not hold {scope} there.", "scopes")
     return asked
+
+
+def _is_wider(scope: str, owner: Principal, by: Principal) -> bool:
+    """Tell whether the owner's key would hold on the whole hub what its issuer holds in a team alone."""
+    every = scopes.expand([scope])
+    return any(owner.allows_on_hub(name) and not by.allows_on_hub(name) for name in every)
 
 
 def models(names: Iterable[str]) -> list[str]:
@@ -132,7 +138,7 @@ def _is_outside(key: ApiKey, by: Principal) -> bool:
 
 def _keeps(owner: User, team: int, by: Principal) -> bool:
     """Who manages people keeps every key; who manages a team, those of its service accounts."""
-    return by.allows("admin:users") or (owner.is_service and team in by.manages)
+    return by.allows("admin:users") or (owner.bound_team_id == team and team in by.manages)
 
 
 def check_expiry(expires_at: dt.datetime | None) -> None:

@@ -1,5 +1,6 @@
 """People: make an account, change it, remove it. The command line, set-up, API and pages call these."""
 
+from collections.abc import Mapping
 from typing import Any
 
 from django.contrib.auth.password_validation import validate_password
@@ -8,7 +9,7 @@ from django.db import IntegrityError, transaction
 
 from accounts import audit, epoch, grants
 from accounts.denials import InTheWay, NotAllowed, Refusal
-from accounts.models import Team, User, default_team_id
+from accounts.models import Team, User
 from accounts.principals import Principal
 
 SCOPE = "admin:users"
@@ -66,14 +67,16 @@ def named(username: str) -> str:
 
 def change(
     user: User,
-    by: Principal,
+    by: Principal | None,
     *,
     role: str | None = None,
     is_active: bool | None = None,
     password: str | None = None,
+    about: Mapping[str, str] | None = None,
 ) -> User:
     """Give another role, disable or enable, set a password: everywhere within 2 s.
 
+    `about` says who answers for a service account and what it is for. Without `by`, the operator does.
     Raises: NotAllowed, InTheWay, PersonRefused.
     """
     _check_over(by, user)
@@ -81,27 +84,24 @@ def change(
         user = _locked(user)
         before = values(user)
         if role is not None:
-            there = user.team if user.is_service else None  # a program's role holds in its team
-            grants.check_held(by, grants.role_named(role, there), "role", there)
-            user.role = role
+            _set_role(user, role, by)
         user.is_active = user.is_active if is_active is None else is_active
         if password is not None:
             _set_password(user, password)
+        for field, text in (about or {}).items():
+            setattr(user, field, text)
         keep_an_admin(user)
         user.save()
         epoch.bump()
         more = {} if password is None else {"password_changed": True}
-        after = values(user) | more
-        audit.record(
-            "user.change", _kind(user), user.username, pk=user.pk, before=before, after=after
-        )
+        _record("change", user, before=before, after=values(user) | more)
     return user
 
 
-def remove(user: User, by: Principal) -> dict[str, int]:
+def remove(user: User, by: Principal | None) -> dict[str, int]:
     """Delete an account: its keys end with it, what it made belongs to teams and stays.
 
-    Gives what went with it. Raises: NotAllowed, InTheWay.
+    Gives what went with it. Without `by`, the operator does. Raises: NotAllowed, InTheWay.
     """
     _check_over(by, user)
     with transaction.atomic():
@@ -112,22 +112,33 @@ def remove(user: User, by: Principal) -> dict[str, int]:
         keep_an_admin(user)
         user.delete()
         epoch.bump()
-        audit.record("user.remove", _kind(user), user.username, pk=key, before=before, after=gone)
+        _record("remove", user, pk=key, before=before, after=gone)
     return gone
 
 
 def values(user: User) -> dict[str, Any]:
     """Give what the audit log keeps of an account."""
-    return {"role": user.role, "is_active": user.is_active, "team": user.team_id}
+    found = {"role": user.role, "is_active": user.is_active, "team": user.team_id}
+    if user.is_service:
+        fields = ("is_hub_wide", "contact", "description")
+        found |= {field: getattr(user, field) for field in fields}
+    return found
 
 
 def _kind(user: User) -> str:
     return "service_account" if user.is_service else "user"
 
 
-def _check_over(by: Principal, user: User) -> None:
+def _record(verb: str, user: User, pk: int | None = None, **values: Mapping[str, Any]) -> None:
+    kind = _kind(user)
+    audit.record(f"{kind}.{verb}", kind, user.username, pk=pk or user.pk, **values)  # type: ignore[arg-type]
+
+
+def _check_over(by: Principal | None, user: User) -> None:
     """A team's managers keep its service accounts; the rest is for who manages people."""
-    if user.is_service and (user.team_id or default_team_id()) in by.manages:
+    if by is None:
+        return
+    if user.bound_team_id in by.manages:
         held = grants.role_named(user.role, user.team)
         grants.check_held(by, held, "role", user.team)
         return
@@ -154,6 +165,15 @@ def keep_an_admin(user: User) -> None:
     stays = user.role == User.Role.ADMIN and user.is_active
     if was and not stays and not admins.exists():
         raise InTheWay("This is the last administrator: make another one first.", "role")
+
+
+def _set_role(user: User, role: str, by: Principal | None) -> None:
+    """A bound account's role holds in its team. Raises: NotAllowed, Refusal."""
+    there = user.bound_team
+    held = grants.role_named(role, there)
+    if by is not None:
+        grants.check_held(by, held, "role", there)
+    user.role = role
 
 
 def _set_password(user: User, password: str) -> None:

@@ -132,9 +132,9 @@ class _Standing:
     def __init__(self, user: User, memberships: list[Membership]) -> None:
         self.user = user
         self.memberships = memberships if user.is_active else []
-        # A program's role holds in its team only: whoever made it may hold it nowhere else.
-        self.hub = user.scopes & scopes.ADMIN if user.is_service else user.scopes
-        self.own = user.scopes if user.is_service else frozenset()
+        # A bound account's role holds in its team only: whoever made it may hold it nowhere else.
+        self.hub = user.scopes & scopes.ADMIN if user.is_bound else user.scopes
+        self.own = user.scopes if user.is_bound else frozenset()
 
     def principal(self, memberships: list[Membership]) -> Principal:
         by_team = {one.team_id: self._held_in(one) for one in memberships}

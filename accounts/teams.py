@@ -107,7 +107,7 @@ def _hand_over(rows: models.QuerySet[Any], team: Team, kind: str) -> None:
 
 
 def _end_accounts(team: Team) -> int:
-    accounts = User.objects.filter(team=team, kind=User.Kind.SERVICE)
+    accounts = User.objects.filter(team=team, kind=User.Kind.SERVICE, is_hub_wide=False)
     count = accounts.count()
     accounts.delete()
     return count
@@ -120,7 +120,7 @@ def add(
     team: Team, user: User, by: Principal | None, level: str = "", role: str = ""
 ) -> Membership:
     """Make somebody a member. Raises: NotAllowed, InTheWay, Refusal."""
-    if user.is_service:
+    if user.is_bound:
         raise NotAllowed("A service account belongs to the team that owns it.", "user")
     if by is not None:
         grants.check_manages(by, team)
@@ -159,7 +159,7 @@ def remove_member(one: Membership, by: Principal) -> None:
         grants.check_manages(by, one.team)
     elif not by.allows("teams:write"):
         raise NotAllowed("Leaving a team needs the scope teams:write.")
-    if one.user.is_service:
+    if one.user.is_bound:
         raise NotAllowed("A service account leaves its team by being removed.", "user")
     with transaction.atomic():
         before, key = _of_member(one), one.pk

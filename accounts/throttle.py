@@ -10,7 +10,7 @@ import time
 import unicodedata
 from dataclasses import dataclass
 
-from accounts import connections
+from accounts import client_address, connections
 
 PREFIX = "hub:throttle:"
 
@@ -25,7 +25,9 @@ class Rule:
 
 PAIR = Rule(5, 5 * 60)  # one name from one address
 NAME = Rule(30, 15 * 60)  # one name from everywhere
-ADDRESS = Rule(60, 15 * 60)  # all names from one address
+ADDRESS = Rule(60, 15 * 60)  # all names from one address, or one IPv6 /64
+SITE = Rule(600, 15 * 60)  # all names from one IPv6 /48, which many providers give to one customer
+SITE_BITS = 48
 FACTOR = Rule(5, 5 * 60)  # codes of one person, whose password was right
 FACTOR_DAY = Rule(50, 24 * 3600)  # of a day: with three codes valid at once, 150 of a million
 
@@ -64,10 +66,15 @@ def forgive_factor(user_id: int) -> None:
 def forgive(username: str, address: str) -> None:
     """Forget the attempts of a name that has signed in; of the address, this one alone."""
     counters = _counters(username, address)
-    _forget([name for name, rule in counters if rule is not ADDRESS])
+    _forget([name for name, rule in counters if rule in {PAIR, NAME}])
     for name, rule in counters:
-        if rule is ADDRESS:
+        if rule in {ADDRESS, SITE}:
             give_back(name, rule)
+
+
+def from_address(what: str, address: str) -> str:
+    """Name the counter of something that is tried from an address, or from an IPv6 /64."""
+    return f"{what}:{client_address.place_of(address)}"
 
 
 def give_back(name: str, rule: Rule) -> None:
@@ -93,11 +100,14 @@ def count(name: str, rule: Rule) -> None:
 def _counters(username: str, address: str) -> list[tuple[str, Rule]]:
     """Names are hashed: what people type into the wrong field stays out of Redis."""
     name = _digest(unicodedata.normalize("NFKC", username).casefold())
-    return [
-        (f"pair:{name}:{address}", PAIR),
+    place = client_address.place_of(address)
+    site = client_address.place_of(address, SITE_BITS)
+    found = [
+        (f"pair:{name}:{place}", PAIR),
         (f"name:{name}", NAME),
-        (f"address:{address}", ADDRESS),
+        (f"address:{place}", ADDRESS),
     ]
+    return found if site == place else [*found, (f"site:{site}", SITE)]
 
 
 def _digest(text: str) -> str:

@@ -154,7 +154,7 @@ def _owner(request: Request, username: str | None) -> User:
     if username is None or username == who.username:
         return User.objects.get(pk=who.user_id)
     owner = User.objects.filter(username=username, is_active=True).first()
-    if owner is not None and owner.is_service and owner.team_id in who.manages:
+    if owner is not None and owner.bound_team_id in who.manages:
         return owner
     if not who.allows("admin:users"):
         raise keys.NotHeld("Issuing keys for someone else needs the scope admin:users.", "user")

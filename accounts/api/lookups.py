@@ -36,6 +36,14 @@ def member_of(request: Request, team: str, username: str) -> Membership:
     return found
 
 
+def joining(username: str) -> User:
+    """Find who may come into a team: a person or a hub-wide service account. Raises: Http404."""
+    found = User.objects.select_related("team").filter(username=username).first()
+    if found is None or found.is_bound:
+        raise Http404
+    return found
+
+
 def user_of(username: str, kind: str) -> User:
     """Raises: Http404."""
     found = User.objects.select_related("team").filter(username=username, kind=kind).first()

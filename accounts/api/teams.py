@@ -10,9 +10,9 @@ from rest_framework.response import Response
 from rest_framework.views import APIView
 
 from accounts import grants, teams
-from accounts.api.lookups import member_of, team_in, team_of, user_of
+from accounts.api.lookups import joining, member_of, team_in, team_of
 from accounts.api.pages import Pages
-from accounts.models import Membership, Team, User
+from accounts.models import Membership, Team
 from accounts.permissions import principal_of
 from accounts.strict import Strict, StrictQuery
 
@@ -143,7 +143,7 @@ class Members(APIView):
         wanted.is_valid(raise_exception=True)
         given: dict[str, Any] = dict(wanted.validated_data)
         grants.check_manages(principal_of(request), team)
-        user = user_of(given.pop("user"), User.Kind.PERSON)
+        user = joining(given.pop("user"))
         made = teams.add(team, user, principal_of(request), **given)
         return Response(MemberView(made).data, status=201)
 

@@ -63,7 +63,7 @@ class _Open(APIView):
         """Raises: Throttled, before anything is looked at."""
         super().initial(request, *args, **kwargs)
         try:
-            throttle.count(f"tokens:{address_of(_plain(request))}", ADDRESS)
+            throttle.count(throttle.from_address("tokens", address_of(_plain(request))), ADDRESS)
         except throttle.TooMany as error:
             raise Throttled(error.retry_after_s) from error
 

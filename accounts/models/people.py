@@ -28,6 +28,8 @@ class User(AbstractUser):
     """A person, or a program's account without a password; `role` decides what they may do.
 
     Django's own flags follow the role. A new account is a member of a team from the start.
+    A service account belongs to one team, and its role holds there, or it is hub-wide: then its role
+    holds as a person's does, and administrators keep it.
     """
 
     class Role(models.TextChoices):
@@ -41,11 +43,14 @@ class User(AbstractUser):
 
     class Kind(models.TextChoices):
         PERSON = "person"
-        SERVICE = "service"  # signs in with keys only, belongs to one team
+        SERVICE = "service"  # signs in with keys only
 
     role = models.CharField(max_length=64, default=Role.DEVELOPER)
     kind = models.CharField(max_length=8, choices=Kind.choices, default=Kind.PERSON)
-    team = models.ForeignKey(  # of a service account: who owns it; of a person: the first team
+    is_hub_wide = models.BooleanField(default=False)  # of a service account
+    contact = models.CharField(max_length=200, blank=True)  # who answers for a service account
+    description = models.CharField(max_length=300, blank=True)  # what a service account is for
+    team = models.ForeignKey(  # whose a team's service account is; of the others: the first team
         Team, null=True, blank=True, on_delete=models.SET_NULL, related_name="accounts"
     )
     language = models.CharField(max_length=8, blank=True)
@@ -58,8 +63,22 @@ class User(AbstractUser):
         return self.kind == self.Kind.SERVICE
 
     @property
+    def is_bound(self) -> bool:
+        """Tell whether its role holds in its own team only."""
+        return self.is_service and not self.is_hub_wide
+
+    @property
+    def bound_team_id(self) -> int | None:
+        """Give the team that keeps this service account; None for people and hub-wide ones."""
+        return (self.team_id or default_team_id()) if self.is_bound else None
+
+    @property
+    def bound_team(self) -> Team | None:
+        return self.team if self.is_bound else None
+
+    @property
     def scopes(self) -> frozenset[str]:
-        """What the role holds now: a person's on the whole hub, a program's in its team; nothing for a disabled one."""
+        """What the role holds now, on the hub or, for a bound account, in its team; nothing for a disabled one."""
         return scopes_of(self.role) if self.is_active else frozenset()
 
     def allows(self, scope: str) -> bool:

@@ -110,6 +110,7 @@ urlpatterns: list[URLPattern | URLResolver] = [
     path("access/roles/remove/<str:name>/", roles.remove, name="role_remove"),
     path("access/accounts/", programs.programs, name="programs"),
     path("access/accounts/new/", programs.new, name="program_new"),
+    path("access/accounts/about/<str:name>/", programs.program, name="program"),
     path("access/accounts/change/<str:name>/", programs.change, name="program_change"),
     path("access/accounts/remove/<str:name>/", programs.remove, name="program_remove"),
     path("language/", login_not_required(require_POST(set_language)), name="set_language"),

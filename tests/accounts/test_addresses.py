@@ -6,7 +6,7 @@ import pytest
 from django.test import Client
 from pytest_django import DjangoAssertNumQueries
 
-from accounts import addresses, keys
+from accounts import addresses, client_address, keys
 from accounts.models import AuditRow
 from tests.accounts.conftest import MakeUser, session_of
 
@@ -46,8 +46,9 @@ def test_every_new_address_is_told(person: MakeUser) -> None:
 
 
 def test_one_subscriber_of_ipv6_is_one_place() -> None:
-    assert addresses.place_of("2001:db8::1") == addresses.place_of("2001:db8::ffff")
-    assert addresses.place_of("2001:db8:0:1::1") != addresses.place_of("2001:db8::1")
+    place_of = client_address.place_of
+    assert place_of("2001:db8::1") == place_of("2001:db8::ffff")
+    assert place_of("2001:db8:0:1::1") != place_of("2001:db8::1")
 
 
 def test_a_known_address_costs_nothing(

@@ -60,6 +60,29 @@ def test_it_stops_one_address_that_tries_many_names(person: MakeUser) -> None:
     assert sign_in("ann", PASSWORD, "10.0.0.66") is None
 
 
+@pytest.mark.parametrize(
+    ("rule", "addresses"),
+    [
+        (throttle.ADDRESS, "2001:db8:1:2::{:x}"),  # of one subscriber
+        (throttle.SITE, "2001:db8:1:{:x}::1"),  # of one customer with many networks
+    ],
+)
+def test_it_stops_an_ipv6_network_that_changes_its_address(
+    person: MakeUser, rule: throttle.Rule, addresses: str
+) -> None:
+    for number in range(rule.tries):
+        throttle.attempt(f"user{number}", addresses.format(number))
+    with pytest.raises(throttle.TooMany):
+        throttle.attempt("ann", addresses.format(0xFFFF))
+    throttle.attempt("ann", "2001:db8:2::1")  # another one goes on
+
+
+def test_a_mapped_address_is_the_one_it_maps(person: MakeUser) -> None:
+    for _ in range(throttle.PAIR.tries):
+        throttle.attempt("ann", "192.0.2.1")
+    assert throttle.wait_s("ann", "::ffff:192.0.2.1") > 0
+
+
 def test_who_signs_in_uses_nothing_of_the_address_up(person: MakeUser) -> None:
     user = person("ann", password=PASSWORD)
     for number in range(throttle.ADDRESS.tries - 1):

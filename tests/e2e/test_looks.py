@@ -45,6 +45,7 @@ PAGES = [
     "/access/roles/",
     "/access/roles/new/",
     "/access/accounts/",
+    "/access/accounts/new/",
     "/access/browsers/",
     "/access/sign-in/",
     "/access/sign-in/new/",

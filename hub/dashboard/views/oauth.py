@@ -83,7 +83,7 @@ class Tokens(TokenView):  # type: ignore[misc]
 
     def post(self, request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponse:
         try:
-            throttle.count(f"oauth:{address_of(request)}", PER_ADDRESS)
+            throttle.count(throttle.from_address("oauth", address_of(request)), PER_ADDRESS)
         except throttle.TooMany as error:
             wait = {"Retry-After": str(error.retry_after_s)}
             return JsonResponse({"error": "slow_down"}, status=429, headers=wait)

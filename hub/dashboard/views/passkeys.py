@@ -108,7 +108,7 @@ def _wait(request: HttpRequest) -> HttpResponse | None:
 
 
 def _counter(request: HttpRequest) -> str:
-    return f"passkey:{address_of(request)}"
+    return throttle.from_address("passkey", address_of(request))
 
 
 def _body(request: HttpRequest) -> dict[str, Any]:

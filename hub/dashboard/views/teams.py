@@ -103,8 +103,8 @@ def remove(request: HttpRequest, name: str) -> HttpResponse:
 def add_member(request: HttpRequest, name: str) -> HttpResponse:
     found, given, who = _named(request, name), request.POST, guards.principal(request)
     username = given.get("user", "").strip()
-    user = User.objects.filter(username=username, kind=User.Kind.PERSON).first()
-    if user is None:
+    user = User.objects.filter(username=username).first()
+    if user is None or user.is_bound:
         messages.error(request, _("There is no person named %(name)s.") % {"name": username[:150]})
         return redirect("team", name)
     level, role = given.get("level", ""), given.get("role", "")
