@@ -12,7 +12,7 @@ from django.db.models import QuerySet
 from django.http import HttpRequest
 from django.utils import timezone
 
-from accounts import audit
+from accounts import audit, session_store
 from accounts.backends import address_of
 from accounts.models import User, Visit
 from accounts.principals import Principal
@@ -23,7 +23,7 @@ PROOF_S = 10 * 60  # how long a proof opens sensitive changes
 SEEN_S = 60.0  # between two notes that a browser is still there
 DEVICE_CHARS = 200
 
-_noted: dict[str, float] = {}  # session key -> monotonic time
+_noted: dict[str, float] = {}  # digest of a session's key -> monotonic time
 _NOTED_ENTRIES = 10_000
 
 
@@ -45,9 +45,14 @@ def _keep(request: HttpRequest, user: User, how: str) -> None:
         request.session.create()
     device = request.headers.get("User-Agent", "")[:DEVICE_CHARS]
     Visit.objects.update_or_create(
-        session_key=request.session.session_key,
+        session_key=key_of(request),
         defaults={"user": user, "device": device, "address": address_of(request), "how": how},
     )
+
+
+def key_of(request: HttpRequest) -> str:
+    """Give what is kept of the key of this browser's session."""
+    return session_store.digest(request.session.session_key)
 
 
 def prove(request: HttpRequest) -> None:

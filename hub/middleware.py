@@ -32,6 +32,7 @@ log = logging.getLogger(__name__)
 SAFE_REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,128}\Z")
 SECRET_PATHS = re.compile(r"^(/setup/)[^/]+")
 BODY_STALL_S = 30.0  # without a byte of the body
+BODY_DEADLINE_S = 120.0  # for all of it: a byte now and then holds a connection no longer
 QUIET_PATHS = ("/healthz", "/readyz", "/metrics", "/static/")
 
 
@@ -136,11 +137,11 @@ class BodyLimit:
     async def _counted(self, scope: Scope, receive: Receive, send: Send) -> None:
         seen_bytes = 0
         complete = started = False
+        until_s = asyncio.get_running_loop().time() + BODY_DEADLINE_S
 
         async def counted() -> Message:
             nonlocal seen_bytes, complete
-            async with asyncio.timeout(None if complete else BODY_STALL_S):
-                message = await receive()
+            message = await (receive() if complete else _in_time(receive, until_s))
             seen_bytes += len(message.get("body", b""))
             complete = not message.get("more_body", False)
             if seen_bytes > self.limit_bytes:
@@ -159,8 +160,15 @@ class BodyLimit:
                 await _refuse(scope, send, self._too_large())
         except TimeoutError:
             if not started:
-                message = f"no byte of the body came within {BODY_STALL_S:.0f} s"
+                message = f"the body did not come within {BODY_DEADLINE_S:.0f} s, or stopped"
                 await _refuse(scope, send, RequestTimeout(message))
+
+
+async def _in_time(receive: Receive, until_s: float) -> Message:
+    """Raises: TimeoutError, where nothing comes for too long, or too little."""
+    stalled_s = asyncio.get_running_loop().time() + BODY_STALL_S
+    async with asyncio.timeout_at(min(stalled_s, until_s)):
+        return await receive()
 
 
 async def _refuse(scope: Scope, send: Send, error: HubError) -> None:

@@ -27,5 +27,5 @@ class KnownBrowser(MiddlewareMixin):
         if not strength.holds(request.session, user):
             logout(request)
             return redirect("login")
-        visits.seen(request.session.session_key, address_of(request))
+        visits.seen(visits.key_of(request), address_of(request))
         return None

@@ -7,7 +7,6 @@ from collections.abc import Mapping
 import pytest
 from asgiref.sync import sync_to_async
 from django.conf import settings as django_settings
-from django.contrib.sessions.backends.db import SessionStore
 from django.db import connection
 from django.middleware.csrf import get_token
 from django.test import Client, RequestFactory
@@ -17,6 +16,7 @@ from django.utils import timezone
 from accounts import authentication, crypto, keys
 from accounts.authentication import Refused, authenticate_now
 from accounts.models import ApiKey, User
+from accounts.session_store import SessionStore
 from inference.models import Model
 from tests.accounts.conftest import MakeUser, session_of
 

@@ -1,9 +1,15 @@
 """Signed-in browsers: seen, told apart, ended by their person or by who manages people."""
 
+from importlib import import_module
+
 import pytest
+from django.apps import apps
+from django.conf import settings
+from django.contrib.sessions.backends import db
+from django.contrib.sessions.models import Session
 from django.test import Client
 
-from accounts import visits
+from accounts import session_store, visits
 from accounts.models import User, Visit
 from hub.dashboard import devices
 from tests.accounts.conftest import PASSWORD, MakeUser, session_of
@@ -135,3 +141,31 @@ def test_ended_sessions_are_swept(ann: User) -> None:
     assert visits.listing(session_of(ann)).count() == 0
     assert visits.sweep() == 1
     assert not Visit.objects.exists()
+
+
+class TestACopyOfTheDatabase:
+    """What is kept of a session signs nobody in."""
+
+    def test_it_holds_no_key_of_a_session(self, ann: User) -> None:
+        client = browser()
+        key = client.cookies[settings.SESSION_COOKIE_NAME].value
+        kept = [Session.objects.get().session_key, Visit.objects.get().session_key]
+        assert kept == [session_store.digest(key)] * 2
+        assert key not in kept
+
+    def test_what_it_holds_is_no_key(self, ann: User) -> None:
+        browser()
+        thief = Client()
+        thief.cookies[settings.SESSION_COOKIE_NAME] = Session.objects.get().session_key
+        assert not is_in(thief)
+
+    def test_sessions_from_before_go_on(self, ann: User) -> None:
+        before = db.SessionStore()
+        before["word"] = "kept"
+        before.create()
+        key = str(before.session_key)
+        Visit.objects.create(user=ann, session_key=key)
+        migration = import_module("accounts.migrations.0016_digests_of_sessions")
+        migration.forwards(apps, None)
+        assert session_store.SessionStore(key)["word"] == "kept"
+        assert Visit.objects.get().session_key == session_store.digest(key)

@@ -56,13 +56,22 @@ def hub() -> Iterator[Hub]:
 def planted(hub: Hub) -> dict[str, str]:
     """Use the hub in every way that takes a secret or somebody's words; give what was planted."""
     wrong_key = crypto.new_key().plaintext
-    browse(hub)
+    session = browse(hub)
     infer(hub, wrong_key)
     manage(hub)
-    return {**CANARIES, "password": PASSWORD, "key": hub.key[16:], "wrong key": wrong_key[16:]}
+    shown = {"password": PASSWORD, "key": hub.key[16:], "wrong key": wrong_key[16:]}
+    return {**CANARIES, **shown, **sign_in(hub), "session": session}
 
 
-def browse(hub: Hub) -> None:
+def sign_in(hub: Hub) -> dict[str, str]:
+    """Give what a program gets for a password."""
+    body = {"username": "ada", "password": PASSWORD}
+    tokens = httpx.post(f"{hub.url}/api/v1/auth/token", json=body, timeout=60).json()
+    return {name: tokens[name] for name in ("access_token", "refresh_token")}
+
+
+def browse(hub: Hub) -> str:
+    """Give the key of the session, which is in the cookie."""
     with httpx.Client(base_url=hub.url, timeout=60) as browser:
         for name, password in (
             ("ada", CANARIES["wrong password"]),
@@ -75,6 +84,7 @@ def browse(hub: Hub) -> None:
             answer = browser.post("/login/", data=fields, headers={"origin": hub.url})
         assert answer.status_code == 302
         assert browser.get("/").status_code == 200
+        return browser.cookies["sessionid"]
 
 
 def infer(hub: Hub, wrong_key: str) -> None:

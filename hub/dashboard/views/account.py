@@ -38,7 +38,7 @@ def account(request: HttpRequest) -> HttpResponse:
         "errors": form.errors,
         "held": factors.held(user),
         "visits": user.visits.all()[:SHOWN],
-        "here": request.session.session_key,
+        "here": visits.key_of(request),
         "has_password": user.has_usable_password(),
         "passkeys": user.passkeys.all(),
         "passkeys_here": passkeys.works_at(request.get_host()),

@@ -28,7 +28,7 @@ def visits(request: HttpRequest) -> HttpResponse:
         "visits": found[:SHOWN],
         "total": found.count(),
         "people": found.values("user").distinct().count(),
-        "here": request.session.session_key,
+        "here": visit_room.key_of(request),
     }
     return pages.show(request, "pages/visits.html", _("Signed-in browsers"), context=context)
 
@@ -40,7 +40,7 @@ def end(request: HttpRequest, pk: int) -> HttpResponse:
     visit = visit_room.listing(who).filter(pk=pk).first()
     if visit is None:
         raise Http404
-    if visit.session_key == request.session.session_key:
+    if visit.session_key == visit_room.key_of(request):
         messages.error(request, _("This is the browser you sit at: sign out instead."))
     else:
         visit_room.end([visit])
@@ -53,7 +53,7 @@ def end(request: HttpRequest, pk: int) -> HttpResponse:
 def end_others(request: HttpRequest) -> HttpResponse:
     """End all of one's own but this one."""
     user = guards.person(request)
-    others = user.visits.exclude(session_key=request.session.session_key)
+    others = user.visits.exclude(session_key=visit_room.key_of(request))
     count = visit_room.end(others)
     text = ngettext("%(n)d browser is signed out.", "%(n)d browsers are signed out.", count)
     messages.success(request, text % {"n": count})
