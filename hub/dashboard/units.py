@@ -1,6 +1,7 @@
 """Numbers with their units, as people read them. Pure."""
 
 from datetime import UTC, datetime
+from decimal import Decimal
 
 from django.utils.translation import gettext as _
 from django.utils.translation import pgettext
@@ -66,9 +67,18 @@ def milliseconds(value: float | None) -> str:
 
 def money(value: float) -> str:
     """Give two decimals, more where there would be nothing but zeros."""
+    if 0 < abs(value) < 1e-6:
+        return "< 0.000001"
     if value and abs(value) < 0.1:
-        return f"{value:.2g}" if abs(value) >= 1e-6 else f"{value:.1e}"
+        return f"{Decimal(f'{value:.2g}'):f}"
     return f"{value:,.2f}".replace(",", NARROW_SPACE)
+
+
+def price(value: Decimal) -> str:
+    """Give all decimals that say something, and two at least."""
+    text = f"{value:f}".rstrip("0") if value % 1 else f"{value:.0f}."
+    whole, _point, decimals = text.partition(".")
+    return f"{whole}.{decimals:0<2}"
 
 
 def ago(seconds: float) -> str:

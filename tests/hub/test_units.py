@@ -1,5 +1,7 @@
 """Numbers are short, with their unit, and say what they mean."""
 
+from decimal import Decimal
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -44,3 +46,21 @@ def test_it_writes_ages_that_change_once_a_minute(seconds: float, text: str) -> 
 )
 def test_it_writes_counts(value: float, text: str) -> None:
     assert units.count(value) == text
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [(0, "0.00"), (1234.5, "1\u202f234.50"), (0.012, "0.012"), (1.3e-6, "0.0000013"),
+     (4e-8, "< 0.000001")],
+)  # fmt: skip
+def test_it_writes_money_as_people_read_it(value: float, text: str) -> None:
+    assert units.money(value) == text
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [("0.100000", "0.10"), ("1.500000", "1.50"), ("6.000000", "6.00"), ("0.000123", "0.000123"),
+     ("1000.000000", "1000.00"), ("0", "0.00")],
+)  # fmt: skip
+def test_it_writes_prices_without_idle_zeros(value: str, text: str) -> None:
+    assert units.price(Decimal(value)) == text

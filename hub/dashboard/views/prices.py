@@ -15,7 +15,7 @@ from accounts.limit_rows import NobodyThere
 from accounts.models import Price
 from accounts.prices import PriceRefused
 from accounts.principals import Principal
-from hub.dashboard import guards, pages
+from hub.dashboard import guards, pages, units
 from inference import catalog
 
 if TYPE_CHECKING:
@@ -31,7 +31,9 @@ def listing(request: HttpRequest) -> HttpResponse:
     """Show what has a price; `?model=` puts one into the form."""
     who = guards.principal(request)
     row = _seen(who).filter(model=request.GET.get("model", "")).first()
-    given = {name: str(getattr(row, name)) for name in ("model", *prices.KINDS)} if row else {}
+    given = {kind: units.price(getattr(row, kind)) for kind in prices.KINDS} if row else {}
+    if row:
+        given["model"] = row.model
     return _page(request, who, given)
 
 
