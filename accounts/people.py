@@ -9,7 +9,7 @@ from django.db import IntegrityError, transaction
 
 from accounts import audit, epoch, grants
 from accounts.denials import InTheWay, NotAllowed, Refusal
-from accounts.models import Team, User
+from accounts.models import Application, Team, User
 from accounts.principals import Principal
 
 SCOPE = "admin:users"
@@ -110,6 +110,8 @@ def remove(user: User, by: Principal | None) -> dict[str, int]:
         gone = {"keys": user.api_keys.count(), "memberships": user.memberships.count()}
         user.is_active = False
         keep_an_admin(user)
+        # What acts as a service account stays when whoever registered it leaves.
+        Application.objects.filter(user=user).exclude(service=None).update(user=None)
         user.delete()
         epoch.bump()
         _record("remove", user, pk=key, before=before, after=gone)

@@ -11,7 +11,8 @@ from django.test import Client
 from accounts import audit, keys, people, principals, service_accounts, teams
 from accounts.authentication import Refused, authenticate_now
 from accounts.denials import NotAllowed
-from accounts.models import ApiKey, AuditRow, Membership, Role, Team, User
+from accounts.models import ApiKey, Application, AuditRow, Membership, Role, Team, User
+from tests.accounts.application_cases import register
 from tests.accounts.conftest import PASSWORD, MakeUser, session_of
 from tests.accounts.test_keys_api import error_of
 from tests.accounts.test_people_api import Call, caller, caller_in
@@ -164,6 +165,27 @@ class TestInTeams:
         assert [row["name"] for row in admin("GET", "service_accounts").json()["results"]] == [
             "bot"
         ]
+
+
+class TestItsApplications:
+    def test_they_stay_when_whoever_registered_them_leaves(
+        self, admin: Call, person: MakeUser
+    ) -> None:
+        eve = person("eve", "admin")
+        bot = service_accounts.create("bot", None, "developer")
+        app, secret = register(eve, service=bot)
+        register(eve, name="Own")
+        assert admin("DELETE", "users/eve").status_code == 200
+        left = {one["name"]: one["owner"] for one in admin("GET", "applications").json()["results"]}
+        assert left == {"Notes": None}
+        body = {"grant_type": "client_credentials", "client_id": app.client_id}
+        answer = Client().post("/oauth/token/", body | {"client_secret": secret})
+        token = answer.json()["access_token"]
+        assert authenticate_now({"authorization": f"Bearer {token}"}, None).username == "bot"
+        assert admin("DELETE", "service_accounts/bot").status_code == 200
+        with pytest.raises(Refused):
+            authenticate_now({"authorization": f"Bearer {token}"}, None)
+        assert not Application.objects.exists()
 
 
 class TestSigningIn:

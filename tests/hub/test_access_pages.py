@@ -68,7 +68,8 @@ def test_a_service_account_is_changed_disabled_and_removed_on_its_page(client: C
     client.post(change, {"active": "no"})
     bot.refresh_from_db()
     assert (bot.role, bot.contact, bot.is_active) == ("viewer", "sue", False)
-    assert "disabled" in client.get("/access/accounts/?q=bo").content.decode()
+    for address in ("/access/accounts/?q=bo", "/access/accounts/about/bot/", "/keys/"):
+        assert "disabled" in client.get(address).content.decode()
     page = client.post("/access/accounts/remove/bot/", follow=True)
     assert page.redirect_chain == [("/access/accounts/", 302)]
     assert not User.objects.filter(username="bot").exists()
