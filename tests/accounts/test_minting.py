@@ -74,7 +74,7 @@ class TestApplicationsOfPrograms:
         may = ["keys:write", "inference:chat", "users:manage"]
         wanted = Wanted("Notes", [], ["inference:chat"], service=bot)
         for narrow in ({"expires_at": ends}, {"networks": ["10.0.0.0/8"]}):
-            key, _ = keys.issue(ada, "k", may, by=session_of(ada), **narrow)  # type: ignore[arg-type]
+            key, _ = keys.issue(ada, "k", may, by=session_of(ada), **narrow)
             by = principals.of_key(key)
             assert by is not None
             with pytest.raises(AppRefused, match="limited"):
