@@ -32,6 +32,14 @@ class QuotaReached(Exception):
 
 
 @dataclass(frozen=True, slots=True)
+class Bearer:
+    """Whom something counts for where nobody is asking; a person who is gone counts no more."""
+
+    user_id: int | None
+    team_id: int | None
+
+
+@dataclass(frozen=True, slots=True)
 class Standing:
     """How a subject stands: `limit` 0 means none."""
 
@@ -40,7 +48,7 @@ class Standing:
     used: int
 
 
-def reserve(who: Principal, kind: Kind, amount: int, holder: str) -> None:
+def reserve(who: Principal | Bearer, kind: Kind, amount: int, holder: str) -> None:
     """Set so much aside for `holder`, such as `job:7`; again for the same one changes it.
 
     Counted for the person and the team. Raises: QuotaReached, with nothing changed.
@@ -69,14 +77,19 @@ def release(kind: Kind, holder: str) -> None:
     Holding.objects.filter(kind=kind, holder=holder).delete()
 
 
-def standing(who: Principal, kind: Kind) -> list[Standing]:
+def is_held(kind: Kind, holder: str) -> bool:
+    return Holding.objects.filter(kind=kind, holder=holder).exists()
+
+
+def standing(who: Principal | Bearer, kind: Kind) -> list[Standing]:
     """Tell limit and use of the person and the team."""
     limits = _limits(kind, _subjects(who))
     return [Standing(subject, limit, _used(kind, subject)) for subject, limit in limits.items()]
 
 
-def _subjects(who: Principal) -> list[str]:
-    return [f"user:{who.user_id}", *([f"team:{who.team_id}"] if who.team_id else [])]
+def _subjects(who: Principal | Bearer) -> list[str]:
+    named = (("user", who.user_id), ("team", who.team_id))
+    return [f"{kind}:{pk}" for kind, pk in named if pk]
 
 
 def _limits(kind: Kind, subjects: list[str]) -> dict[str, int]:

@@ -16,11 +16,11 @@ from django.conf import settings
 from django.db import transaction
 from django.utils import timezone
 
-from accounts import audit
+from accounts import audit, quotas
 from accounts.principals import Principal
 from inference import wire
 from inference.errors import Conflict, HubError, NotFound
-from training import bases, claims, contract, jobs, processes, states, store
+from training import bases, claims, contract, files, jobs, processes, states, store
 from training.models import Export, Job
 from training.recipes import facts
 
@@ -28,18 +28,23 @@ EVERY_S = 1.0
 LIMIT_S = 6 * 3600.0
 FLOOR_BYTES = 900 * 10**6  # torch, transformers and llama.cpp imported
 LOG = "export.log"
+BEING_MADE = "It is being made now."
 State, Kind = Export.State, Export.Kind
 
 
 def ask(job: Job, kind: str, who: Principal) -> Export:
-    """Want it, again where it failed or is to be made anew. Raises: PermissionDenied, Conflict."""
+    """Want it, again where it failed or is to be made anew.
+
+    Raises: PermissionDenied, Conflict, RateLimited, ModelNotFound.
+    """
     jobs.check_held(job, who)
     if job.state != Job.State.SUCCEEDED or not (job.folder() / contract.RESULT).is_dir():
         raise Conflict(states.refusal(job, "it has no result to export."))
     with transaction.atomic():
         row, is_new = Export.objects.get_or_create(job=job, kind=kind)
         if not is_new and row.state == State.RUNNING:
-            raise Conflict("It is being made now.")
+            raise Conflict(BEING_MADE)
+        _reserve(row, quotas.Bearer(who.user_id, job.team_id))
         Export.objects.filter(pk=row.pk).update(
             state=State.WAITING, reason="", report=None, size_bytes=0, ended_at=None
         )
@@ -56,6 +61,38 @@ def find(job: Job, kind: str) -> Export:
     if row.state != State.READY or not row.folder().is_dir():
         raise Conflict(f"The export is {row.state}. {row.reason}".strip())
     return row
+
+
+def remove(job: Job, kind: str, who: Principal) -> None:
+    """Take it away and give its bytes back. Raises: PermissionDenied, NotFound, Conflict."""
+    jobs.check_held(job, who)
+    row = job.made.filter(kind=kind).first()
+    if row is None:
+        raise NotFound(f"The job was not exported as `{kind}`.")
+    with transaction.atomic():
+        if not Export.objects.filter(pk=row.pk).exclude(state=State.RUNNING).delete()[0]:
+            raise Conflict(BEING_MADE)
+        quotas.release(files.STORAGE, row.holder)
+        audit.record("job.export_remove", "job", job.pk, pk=job.pk, after={"kind": kind})
+    shutil.rmtree(row.folder(), ignore_errors=True)
+
+
+def _reserve(row: Export, bearer: quotas.Bearer) -> None:
+    """Count what it will take, in place of what it took. Raises: RateLimited, ModelNotFound."""
+    with transaction.atomic():
+        quotas.release(files.STORAGE, row.holder)
+        files.reserve(bearer, row.holder, _expected_bytes(row))
+
+
+def _expected_bytes(row: Export) -> int:
+    """A merged model is as large as its base, a GGUF file has two bytes for each parameter."""
+    base = bases.find(row.job.base)[1].resolve()
+    match row.kind:
+        case Kind.ADAPTER:
+            return _size_bytes(row.job.folder() / contract.RESULT)
+        case Kind.MERGED:
+            return _size_bytes(base)
+    return 2 * facts.read_base(base).parameters
 
 
 # --- in the worker --------------------------------------------------------------------------------
@@ -77,8 +114,10 @@ def turn(stopped: threading.Event) -> None:
 
 
 def _make(row: Export, lock: IO[str], stopped: threading.Event) -> None:
-    Export.objects.filter(pk=row.pk).update(state=State.RUNNING)
+    if not Export.objects.filter(pk=row.pk, state=row.state).update(state=State.RUNNING):
+        return  # it was removed meanwhile
     try:
+        _count(row)
         told = _run(row, lock, stopped)
     except (HubError, OSError) as error:
         words = error.sentence if isinstance(error, HubError) else f"{error.strerror or error}."
@@ -88,8 +127,23 @@ def _make(row: Export, lock: IO[str], stopped: threading.Event) -> None:
     fields: dict[str, Any] = {"state": State.READY, "report": told.get("report")}
     if "error" in told:
         fields = {"state": State.FAILED, "reason": told["error"]}
-    fields |= {"size_bytes": _size_bytes(row.folder()), "ended_at": timezone.now()}
-    Export.objects.filter(pk=row.pk).update(**fields)
+    _ended(row, fields | {"size_bytes": _size_bytes(row.folder()), "ended_at": timezone.now()})
+
+
+def _count(row: Export) -> None:
+    """One that was wanted with the job counts from now on. Raises: RateLimited, ModelNotFound."""
+    if not quotas.is_held(files.STORAGE, row.holder):
+        _reserve(row, quotas.Bearer(row.job.owner_id, row.job.team_id))
+
+
+def _ended(row: Export, fields: dict[str, Any]) -> None:
+    """From now on it counts for what lies on the disk; nothing does where it failed."""
+    with transaction.atomic():
+        Export.objects.filter(pk=row.pk).update(**fields)
+        if fields["state"] == State.READY:
+            quotas.settle(files.STORAGE, row.holder, fields["size_bytes"])
+        else:
+            quotas.release(files.STORAGE, row.holder)
 
 
 def _run(row: Export, lock: IO[str], stopped: threading.Event) -> dict[str, Any] | None:

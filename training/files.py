@@ -37,7 +37,7 @@ def take(
         raise
 
 
-def reserve(who: Principal, holder: str, size_bytes: int) -> None:
+def reserve(who: Principal | quotas.Bearer, holder: str, size_bytes: int) -> None:
     """Raises: RateLimited."""
     try:
         quotas.reserve(who, STORAGE, size_bytes, holder)

@@ -64,6 +64,7 @@ ACTIONS = {
     "identity.add": gettext_lazy("connected a sign-on"),
     "identity.remove": gettext_lazy("took a sign-on apart"),
     "job.export": gettext_lazy("had the result of a training exported"),
+    "job.export_remove": gettext_lazy("removed an export of a training"),
     "job.promote": gettext_lazy("put the result of a training in use"),
     "job.roll_back": gettext_lazy("took the result of a training back"),
     "job.move": gettext_lazy("saw a training come further"),

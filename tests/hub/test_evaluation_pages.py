@@ -94,6 +94,9 @@ def test_a_result_takes_a_name_and_leaves_it(
     browser.post(f"/training/export/{job.pk}/", {"kind": "gguf"})
     assert [one.kind for one in job.made.all()] == ["gguf"]
     assert "is made in the background" in page(browser, place)
+    browser.post(f"/training/unexport/{job.pk}/", {"kind": "gguf"})
+    assert not job.made.exists()
+    assert "The export was removed." in page(browser, place)
 
 
 def test_a_base_leads_to_its_trainings(browser: Client, version: DataSetVersion) -> None:

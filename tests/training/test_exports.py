@@ -13,10 +13,10 @@ from asgiref.sync import sync_to_async
 from django.test import AsyncClient
 from pytest_django import Settings
 
-from accounts import principals, teams
-from accounts.models import Team, User
+from accounts import principals, quotas, teams
+from accounts.models import Limit, Team, User
 from accounts.principals import Principal
-from inference.errors import Conflict, PermissionDenied
+from inference.errors import Conflict, NotFound, PermissionDenied, RateLimited
 from inference.models import Model
 from tests.training import jobs as real
 from training import exports
@@ -111,6 +111,7 @@ def test_what_cannot_be_made_says_why(job: Job, who: Principal) -> None:
     assert row.state == "failed"
     assert row.reason
     assert not row.folder().exists()
+    assert stored(job, who) == {"user": 0, "team": 0}
     with pytest.raises(Conflict, match="failed"):
         exports.find(job, "merged")
 
@@ -123,3 +124,56 @@ def test_only_a_result_of_ones_own_team_is_exported(job: Job, who: Principal) ->
     with pytest.raises(Conflict, match="no result"):
         exports.ask(job, "merged", who)
     assert not Export.objects.exists()
+
+
+# --- they count as storage ------------------------------------------------------------------------
+
+
+def stored(job: Job, who: Principal) -> dict[str, int]:
+    """What the person and the job's team use of their storage."""
+    found = quotas.standing(quotas.Bearer(who.user_id, job.team_id), "storage_bytes")
+    return {one.subject.partition(":")[0]: one.used for one in found}
+
+
+def test_an_export_counts_for_what_lies_on_the_disk_until_it_is_removed(
+    job: Job, who: Principal
+) -> None:
+    exports.ask(job, "adapter", who)
+    assert min(stored(job, who).values()) > 0
+    row = made(job, "adapter", who)
+    assert stored(job, who) == {"user": row.size_bytes, "team": row.size_bytes}
+    stranger = principals.of_user(User.objects.create(username="vic", role="viewer"))
+    with pytest.raises(PermissionDenied):
+        exports.remove(job, "adapter", stranger)
+    exports.remove(job, "adapter", who)
+    assert stored(job, who) == {"user": 0, "team": 0}
+    assert not row.folder().exists()
+    with pytest.raises(NotFound):
+        exports.remove(job, "adapter", who)
+
+
+def test_the_quota_refuses_an_export_before_it_is_made(job: Job, who: Principal) -> None:
+    Limit.objects.create(subject=f"team:{job.team_id}", storage_bytes=1_000)
+    with pytest.raises(RateLimited, match="quota of this team is 1000 bytes"):
+        exports.ask(job, "merged", who)
+    assert not Export.objects.exists()
+
+
+def test_one_that_was_wanted_with_the_job_counts_for_its_owner(job: Job, who: Principal) -> None:
+    Job.objects.filter(pk=job.pk).update(owner_id=who.user_id)
+    Limit.objects.create(subject=f"user:{who.user_id}", storage_bytes=1_000)
+    row = Export.objects.create(job=job, kind="merged")
+    exports.turn(threading.Event())
+    row.refresh_from_db()
+    assert row.state == "failed"
+    assert "quota of this user" in row.reason
+    assert not row.folder().exists()
+    assert stored(job, who) == {"user": 0, "team": 0}
+
+
+def test_one_that_is_being_made_is_not_removed(job: Job, who: Principal) -> None:
+    row = exports.ask(job, "adapter", who)
+    Export.objects.filter(pk=row.pk).update(state=Export.State.RUNNING)
+    with pytest.raises(Conflict, match="made now"):
+        exports.remove(job, "adapter", who)
+    assert stored(job, who)["team"] > 0

@@ -86,7 +86,7 @@ class MakeExport(APIView):
 
 
 class Download(APIView):
-    scopes = {"GET": READ}
+    scopes = {"GET": READ, "DELETE": WRITE}
 
     @extend_schema(responses={(200, "application/octet-stream"): OpenApiTypes.BINARY})
     def get(self, request: Request, key: str, kind: str) -> StreamingHttpResponse:
@@ -99,6 +99,13 @@ class Download(APIView):
             "Content-Disposition": f'attachment; filename="{name}"',
         }
         return StreamingHttpResponse(_stream(blocks), "application/octet-stream", headers=headers)
+
+    @extend_schema(request=None, responses={204: None})
+    def delete(self, request: Request, key: str, kind: str) -> Response:
+        """Remove an export; its bytes no longer count. It can be made again."""
+        who = principal_of(request)
+        exports.remove(jobs.find(key, who), kind, who)
+        return Response(status=204)
 
 
 def _given(kind: type[Strict], request: Request) -> dict[str, Any]:

@@ -37,5 +37,10 @@ class Export(models.Model):
     def __str__(self) -> str:
         return f"{self.job_id} as {self.kind}"
 
+    @property
+    def holder(self) -> str:
+        """What its bytes are called in the quota."""
+        return f"export:{self.job_id}:{self.kind}"
+
     def folder(self) -> Path:
         return self.job.folder() / "exports" / self.kind

@@ -57,6 +57,15 @@ def export(request: HttpRequest, key: str) -> HttpResponse:
     return _done(request, key, act, _("It is made in the background, and compared."))
 
 
+@require_POST
+@guards.needs(trainings.WRITE)
+def remove_export(request: HttpRequest, key: str) -> HttpResponse:
+    """Take an export away; its bytes no longer count."""
+    kind = request.POST.get("kind", "")
+    done = _("The export was removed.")
+    return _done(request, key, lambda job, who: exports.remove(job, kind, who), done)
+
+
 def _done(
     request: HttpRequest, key: str, act: Callable[[Job, Principal], object], done: str
 ) -> HttpResponse:
