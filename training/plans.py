@@ -4,19 +4,33 @@ Called by the API and by pages. Nothing is reserved: the node is only asked.
 """
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 import msgspec
 
 from accounts.principals import Principal
 from inference import catalog, veil, wire
 from inference.errors import Conflict, NodeUnavailable
-from training import claims, jobs, resolving, states
+from training import claims, jobs, rates, resolving, states
 from training.models import Job, JobEvent
+from training.recipes import work
 from training.recipes.recipe import Recipe
 
 FIGURES = ("device", "needed_bytes", "free_bytes", "limit_bytes")
-NO_FIGURE = "unknown until one step is measured: nothing was trained on this base before"
+NO_FIGURE = "nothing was trained on this base before, and this machine is being measured: ask again in a minute"
+BY_RATE = (
+    "by the parameters and the {rate:.0f} GFLOP/s at which a small model was trained on this machine;"
+    " the first step measures it"
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Time:
+    """How long it will compute, and how that is known: from a `job`, or the `machine`'s rate."""
+
+    seconds: float | None
+    source: Literal["job", "machine", "none"]
+    reason: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,8 +41,7 @@ class Plan:
     seed: int
     planned: wire.Planned | None
     tokens: int  # computed over all epochs
-    seconds: float | None
-    seconds_reason: str
+    time: Time
     disk_free_bytes: int
     changes: list[dict[str, Any]]  # of the recipe, with which it would fit
 
@@ -48,14 +61,12 @@ def of(wanted: jobs.Wanted, who: Principal) -> Plan:
         checked.asked, checked.folder, wanted.version, machine, wanted.where
     )
     tokens = _tokens(found)
-    seconds, why = _time(checked.base, checked.asked.training_type, tokens)
     return Plan(
         found=found,
         seed=jobs.seed_of(checked),
         planned=_planned(found, wanted.is_preemptible, who),
         tokens=tokens,
-        seconds=seconds,
-        seconds_reason=why,
+        time=_time(checked.base, checked.asked.training_type, found, tokens),
         disk_free_bytes=resolving.free_disk(),
         changes=[] if found.fits else found.changes(),
     )
@@ -94,14 +105,26 @@ def _tokens(found: resolving.Found) -> int:
     return int(mean * (seen if recipe.max_steps else found.rows.rows * recipe.epochs))
 
 
-def _time(base: str, training_type: str, tokens: int) -> tuple[float | None, str]:
-    """Go by the last job of the same kind on the same base."""
+def _time(base: str, training_type: str, found: resolving.Found, tokens: int) -> Time:
+    """Go by the last job of the same kind on the same base, or else by what is to be computed."""
     rows = JobEvent.objects.filter(type="metrics", job__base=base, job__training_type=training_type)
     last = rows.order_by("-at").first()
     rate = float(last.data.get("tokens_per_s") or 0) if last else 0.0
     if last is None or rate <= 0:
-        return None, NO_FIGURE
-    return round(tokens / rate, 1), f"as job {last.job_id} computed {rate:.0f} tokens/s"
+        return _by_rate(found, tokens)
+    reason = f"as job {last.job_id} computed {rate:.0f} tokens/s"
+    return Time(round(tokens / rate, 1), "job", reason)
+
+
+def _by_rate(found: resolving.Found, tokens: int) -> Time:
+    """Go by what the machine was measured to compute; where it never was, have it measured."""
+    recipe = found.resolved.recipe
+    rate = rates.known(recipe.precision)
+    if rate is None:
+        rates.ask()
+        return Time(None, "none", NO_FIGURE)
+    wanted = work.operations(found.base, recipe, found.rows, tokens)
+    return Time(round(wanted / rate, 1), "machine", BY_RATE.format(rate=rate / 1e9))
 
 
 def shown(plan: Plan) -> dict[str, Any]:
@@ -121,8 +144,9 @@ def shown(plan: Plan) -> dict[str, Any]:
         "wait_s": planned.eta_s if planned else None,
         "steps": plan.found.resolved.steps,
         "tokens": plan.tokens,
-        "seconds": plan.seconds,
-        "seconds_reason": plan.seconds_reason,
+        "seconds": plan.time.seconds,
+        "seconds_source": plan.time.source,
+        "seconds_reason": plan.time.reason,
         "disk": {"needed_bytes": plan.found.disk_bytes, "free_bytes": plan.disk_free_bytes},
         "recipe": msgspec.to_builtins(recipe),
         "reasons": plan.found.resolved.reasons,

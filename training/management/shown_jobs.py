@@ -90,6 +90,10 @@ class PlanView(serializers.Serializer[Any]):
     steps = serializers.IntegerField()
     tokens = serializers.IntegerField(help_text="Computed over all epochs.")
     seconds = serializers.FloatField(allow_null=True, help_text="Null: not known yet.")
+    seconds_source = serializers.ChoiceField(
+        choices=("job", "machine", "none"),
+        help_text="How fast an earlier job was, or this machine with a small model.",
+    )
     seconds_reason = serializers.CharField()
     disk = serializers.DictField(help_text="needed, free.")
     recipe = serializers.DictField(help_text="Every value a number.")

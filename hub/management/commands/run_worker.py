@@ -36,6 +36,7 @@ class Command(HubCommand):
             ingest,
             parts,
             processes,
+            rates,
             supervising,
             trackers,
         )
@@ -56,7 +57,7 @@ class Command(HubCommand):
             tasks.enqueue_arrivals,
             training_tasks.enqueue_validations,
         )
-        rooms = (supervising, trackers, exports)
+        rooms = (supervising, trackers, exports, rates)
         threads = [room.start(stopped) for room in rooms]
         threads.append(processes.looked_after("arrivals", tasks.ask_again, ASK_S, stopped))
         sweeps = (uploads.sweep, files.sweep, parts.sweep, ingest.sweep)
