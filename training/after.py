@@ -14,6 +14,7 @@ from inference.errors import InvalidValue
 from training import contract, gate, stages
 from training.models import DataSetVersion, Export, Job
 
+MOST_CHAMPIONS = 2  # each is measured as the result is
 MOST_PROMPTS, LONGEST_PROMPT = 32, 4_000
 
 
@@ -40,7 +41,20 @@ class After:
 
 def evaluation(job: Job) -> contract.Evaluate:
     """Say what the training process is to measure. Raises: InvalidValue."""
-    return contract.Evaluate(prompts=job.prompts, guard=_guard_path(job))
+    return contract.Evaluate(prompts=job.prompts, guard=_guard_path(job), champions=_champions(job))
+
+
+def _champions(job: Job) -> dict[str, str]:
+    """Give the adapters of this base that aliases of the team lead to now: a result may replace them."""
+    if (job.recipe or {}).get("tuner") == "full":
+        return {}  # an adapter of the base is none of what became of it
+    rows = Job.objects.filter(stage="champion", team=job.team, base=job.base)
+    found = {}
+    for row in rows.order_by("-ended_at")[:MOST_CHAMPIONS]:
+        folder = row.folder().resolve() / contract.RESULT
+        if (folder / "adapter_config.json").is_file():
+            found[row.fine_tuned_model] = str(folder)
+    return found
 
 
 def _guard_path(job: Job) -> str | None:
@@ -58,6 +72,35 @@ def judged(job: Job) -> dict[str, Any]:
     verdict: dict[str, Any] = msgspec.to_builtins(gate.judge(found, gate.read_limits(job.gate)))
     (job.folder() / gate.FILE).write_text(json.dumps(verdict, indent=1))
     return verdict
+
+
+def beside(job: Job, champion: Job) -> list[gate.Check]:
+    """Compare a result with who answers now, where both were measured on the same rows."""
+    verdict = msgspec.convert(job.verdict or {"outcome": "unmeasured"}, gate.Verdict)
+    if checks := verdict.champions.get(champion.fine_tuned_model):
+        return checks
+    own = contract.read_evaluation(job.folder())
+    return gate.beside(own, _kept_figures(job, champion), gate.read_limits(job.gate))
+
+
+def _kept_figures(job: Job, champion: Job) -> dict[str, float]:
+    """Give what was measured of a champion on rows of this job, read alike; losses only of the same base."""
+    kept = contract.read_evaluation(champion.folder())
+    metrics, found = kept.get("metrics") or {}, dict[str, float]()
+    if _reading(job) != _reading(champion):
+        return {}
+    if job.version_id == champion.version_id:
+        found |= {name: metrics[name] for name in gate.SHARES if name in metrics}
+        if job.base == champion.base and kept.get("loss") is not None:
+            found["loss"] = kept["loss"]
+    if job.guard_id and (job.guard_id, job.base) == (champion.guard_id, champion.base):
+        found |= {name: metrics[name] for name in ("guard_loss",) if name in metrics}
+    return found
+
+
+def _reading(job: Job) -> list[Any]:
+    """Give what decides which tokens of a row are learned."""
+    return [(job.recipe or {}).get(name) for name in ("train_on", "max_length", "objective")]
 
 
 def finish(job: Job) -> None:

@@ -58,6 +58,7 @@ class Evaluate(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
 
     prompts: list[str] = []  # answered side by side with the base
     guard: str | None = None  # JSONL of another data set that should not become worse
+    champions: dict[str, str] = {}  # by name: adapters of the same base, measured on the same rows
     answers: Annotated[int, Meta(ge=0, le=10_000)] = (
         16  # held-out rows that are answered for exact match and validity
     )

@@ -12,9 +12,10 @@ from accounts.principals import Principal
 from inference import aliases, sight
 from inference.errors import Conflict, NotFound, PermissionDenied
 from inference.models import Alias, Model
-from training import gate, jobs, stages
+from training import after, gate, jobs, stages
 from training.models import Job
 
+FORCE = "Say `force` to promote it all the same."
 ALIASES = "models:write"  # of an alias that others use, too
 Targets = list[dict[str, object]]
 
@@ -31,8 +32,10 @@ def promote(job: Job, wanted: Wanted, who: Principal) -> Alias:
     """Raises: PermissionDenied, Conflict, InvalidValue."""
     jobs.check_held(job, who)
     _check_model(job)
-    _check_gate(job, force=wanted.force)
     alias = _find(wanted.alias, job, who)
+    if not wanted.force:
+        _check_gate(job)
+        _check_champion(job, alias)
     if alias is None and wanted.percent < 100:
         raise Conflict("There is no such alias whose requests could be shared.", param="percent")
     with transaction.atomic():
@@ -40,8 +43,8 @@ def promote(job: Job, wanted: Wanted, who: Principal) -> Alias:
             alias = _made(job, wanted.alias)
         else:
             alias = aliases.change(alias, aliases.Wanted(targets=_shared(alias, job, wanted)))
-        after = {"alias": alias.name, "percent": wanted.percent, "force": wanted.force}
-        audit.record("job.promote", "job", job.pk, pk=job.pk, after=after)
+        done = {"alias": alias.name, "percent": wanted.percent, "force": wanted.force}
+        audit.record("job.promote", "job", job.pk, pk=job.pk, after=done)
     stages.follow_aliases()
     return alias
 
@@ -75,11 +78,33 @@ def _check_model(job: Job) -> None:
         raise Conflict(f"The job is {job.state}: it has no model that could be promoted.")
 
 
-def _check_gate(job: Job, *, force: bool) -> None:
+def _check_gate(job: Job) -> None:
     """Raises: Conflict."""
     verdict = msgspec.convert(job.verdict or {"outcome": "unmeasured"}, gate.Verdict)
-    if verdict.outcome != "passed" and not force:
-        raise Conflict(f"{verdict.sentence} Say `force` to promote it all the same.", param="force")
+    if verdict.outcome != "passed":
+        raise Conflict(f"{verdict.sentence} {FORCE}", param="force")
+
+
+def _check_champion(job: Job, alias: Alias | None) -> None:
+    """A result is not to be worse than the trained model that answers now. Raises: Conflict."""
+    champion = _champion(alias, job) if alias else None
+    if alias is None or champion is None:
+        return
+    name, checks = champion.fine_tuned_model, after.beside(job, champion)
+    if not checks:
+        words = f"It was not measured beside {name}, which answers for `{alias.name}` now."
+        raise Conflict(f"{words} {FORCE}", param="force")
+    if bad := gate.said([one for one in checks if not one.passed]):
+        words = f"It is worse than {name}, which answers for `{alias.name}` now: {bad}."
+        raise Conflict(f"{words} {FORCE}", param="force")
+
+
+def _champion(alias: Alias, job: Job) -> Job | None:
+    """Give the training whose model answers most of an alias's requests, if one does."""
+    others = _without(aliases.shown_targets(alias), job)
+    most = max(others, key=lambda target: float(str(target["weight"])), default=None)
+    name = most["model"] if most else ""
+    return Job.objects.filter(fine_tuned_model=name).exclude(fine_tuned_model="").first()
 
 
 def _find(name: str, job: Job, who: Principal) -> Alias | None:

@@ -4,6 +4,7 @@ import json
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 
 from tests.training import jobs
@@ -89,3 +90,28 @@ def test_a_job_is_judged_beside_its_base(tmp_path: Path) -> None:
     assert report["samples"].keys() == {"json 1"}
     assert report["samples"]["json 1"].startswith('{"fox": ')
     assert report["base"]["samples"] != ['{"fox": 1}']
+    _the_next_is_judged_beside_it(made, run.output, told[-1].loss, report["metrics"])
+
+
+def _the_next_is_judged_beside_it(
+    before: contract.Job, champion: Path, loss: float, metrics: dict[str, float]
+) -> None:
+    """An adapter that answers now is measured again, on the rows of the next; one that is torn is told."""
+    torn = champion.parent / "torn"
+    torn.mkdir()
+    champions = {"now": str(champion / contract.RESULT), "torn": str(torn)}
+    evaluate = msgspec.structs.replace(before.evaluate, champions=champions)
+    recipe = msgspec.structs.replace(before.recipe, epochs=1, eval_every_steps=0)
+    output = str(champion.parent / "next")
+    run = jobs.finished(
+        msgspec.structs.replace(before, output=output, recipe=recipe, evaluate=evaluate)
+    )
+    report = json.loads((run.output / contract.EVALUATION).read_bytes())
+    assert report["champions"].keys() == {"now"}
+    found = report["champions"]["now"]
+    assert found["loss"] == pytest.approx(loss, rel=1e-3)
+    assert found["guard_loss"] == pytest.approx(metrics["guard_loss"], rel=1e-3)
+    assert found["exact_match"] == metrics["exact_match"]
+    assert report["loss"] > loss
+    codes = [event.code for event in run.events() if isinstance(event, contract.WarningEvent)]
+    assert "champion_unmeasured" in codes

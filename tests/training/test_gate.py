@@ -76,3 +76,42 @@ def test_wrong_limits_are_refused_by_name(wrong: dict[str, Any], param: str) -> 
         gate.read_limits(wrong)
     assert raised.value.param == param
     assert "max_guard_ratio" in raised.value.message
+
+
+# --- beside who answers now -----------------------------------------------------------------------
+
+CHAMPION = {"loss": 1.0, "guard_loss": 1.0, "exact_match": 0.5, "json_valid": 1.0}
+
+
+def test_a_result_as_good_as_the_champion_is_not_worse() -> None:
+    checks = gate.beside(GOOD, CHAMPION, gate.Limits())
+    assert {check.name for check in checks} == {*CHAMPION} - {"loss", "guard_loss"} | {
+        "loss_ratio",
+        "guard_ratio",
+    }
+    assert all(check.passed for check in checks)
+
+
+@pytest.mark.parametrize(
+    ("failed", "champion", "limits"),
+    [
+        ("loss_ratio", {"loss": 0.97}, {}),
+        ("guard_ratio", {"guard_loss": 0.97}, {}),
+        ("exact_match", {"exact_match": 0.61}, {}),
+        ("exact_match", {"exact_match": 0.55}, {"max_champion_drop": 0.0}),
+    ],
+)
+def test_what_is_worse_than_the_champion_is_named(
+    failed: str, champion: dict[str, float], limits: dict[str, float]
+) -> None:
+    checks = gate.beside(GOOD, CHAMPION | champion, gate.read_limits(limits))
+    assert [check.name for check in checks if not check.passed] == [failed]
+
+
+def test_a_verdict_tells_of_each_champion_and_is_not_decided_by_them() -> None:
+    verdict = judged(champions={"other": CHAMPION | {"loss": 0.1}, "blind": {}})
+    assert verdict.outcome == "passed"
+    assert [check.name for check in verdict.champions["other"] if not check.passed] == [
+        "loss_ratio"
+    ]
+    assert verdict.champions["blind"] == []

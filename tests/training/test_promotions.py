@@ -1,5 +1,6 @@
 """A trained model takes an alias, whole or in part, if the gate lets it; MLflow's aliases follow."""
 
+import json
 from typing import Any
 
 import pytest
@@ -11,13 +12,16 @@ from accounts.principals import Principal
 from inference import aliases
 from inference.errors import Conflict, PermissionDenied
 from inference.models import Alias, Model
-from training import promotions, stages
+from training import contract, promotions, stages
 from training.models import DataSet, DataSetVersion, Job
 from training.tracking import bookmark
 
 pytestmark = pytest.mark.django_db(transaction=True)
 PASSED = {"outcome": "passed", "checks": []}
 CHECK = {"name": "guard_ratio", "value": 1.2, "limit": 1.05, "passed": False}
+LEVEL = {"name": "loss_ratio", "value": 1.0, "limit": 1.02, "passed": True}
+BESIDE = PASSED | {"champions": {"one": [LEVEL]}}
+WORSE = PASSED | {"champions": {"one": [LEVEL | {"value": 1.5, "passed": False}]}}
 FAILED = {"outcome": "failed", "checks": [CHECK]}
 
 
@@ -71,7 +75,7 @@ def want(**more: Any) -> promotions.Wanted:
 
 
 def test_an_alias_is_made_switched_and_given_back(team: Team, trainer: Principal) -> None:
-    one, two = trained(team, "one", PASSED), trained(team, "two", PASSED)
+    one, two = trained(team, "one", PASSED), trained(team, "two", BESIDE)
     alias = promotions.promote(one, want(), trainer)
     assert (shares(alias), alias.team, alias.visibility) == ({"one": 1.0}, team, "team")
     assert called()["one"] == ("champion", "champion")
@@ -94,7 +98,7 @@ def test_the_only_one_that_ever_answered_stays(team: Team, trainer: Principal) -
 
 
 def test_a_canary_takes_its_share_and_grows(team: Team, trainer: Principal) -> None:
-    one, two = trained(team, "one", PASSED), trained(team, "two", PASSED)
+    one, two = trained(team, "one", PASSED), trained(team, "two", BESIDE)
     alias = promotions.promote(one, want(), trainer)
     promotions.promote(two, want(percent=10), trainer)
     assert shares(alias) == {"one": 90.0, "two": 10.0}
@@ -160,3 +164,55 @@ def test_a_job_without_a_model_is_not_promoted(team: Team, trainer: Principal) -
     Model.objects.all().delete()
     with pytest.raises(Conflict, match="no model"):
         promotions.promote(job, want(), trainer)
+
+
+# --- beside who answers now -----------------------------------------------------------------------
+
+
+def measured(job: Job, loss: float) -> None:
+    found = {"loss": loss, "metrics": {"base_loss": 9.0}}
+    (job.folder() / contract.EVALUATION).write_text(json.dumps(found))
+
+
+def test_a_worse_one_does_not_take_the_champions_place(team: Team, trainer: Principal) -> None:
+    one, two = trained(team, "one", PASSED), trained(team, "two", WORSE)
+    alias = promotions.promote(one, want(), trainer)
+    for percent in (10.0, 100.0):
+        with pytest.raises(Conflict, match=r"worse than one.*loss_ratio is 1\.5"):
+            promotions.promote(two, want(percent=percent), trainer)
+    assert list(shares(alias)) == ["one"]
+    promotions.promote(two, want(force=True), trainer)
+    assert list(shares(alias)) == ["two"]
+
+
+def test_one_that_was_measured_on_other_rows_is_not_known_to_be_better(
+    team: Team, trainer: Principal
+) -> None:
+    one, two = trained(team, "one", PASSED), trained(team, "two", PASSED)
+    data_set = two.version.data_set
+    other = DataSetVersion.objects.create(data_set=data_set, number=2, address="2")
+    Job.objects.filter(pk=two.pk).update(version=other)
+    two.refresh_from_db()
+    measured(one, 2.0)
+    measured(two, 1.0)
+    promotions.promote(one, want(), trainer)
+    with pytest.raises(Conflict, match="not measured beside one"):
+        promotions.promote(two, want(), trainer)
+
+
+def test_the_same_held_out_rows_compare_two_trainings(team: Team, trainer: Principal) -> None:
+    one, two, three = (trained(team, name, PASSED) for name in ("one", "two", "three"))
+    for job, loss in ((one, 2.0), (two, 1.9), (three, 2.5)):
+        measured(job, loss)
+    alias = promotions.promote(one, want(), trainer)
+    promotions.promote(two, want(), trainer)
+    with pytest.raises(Conflict, match="worse than two"):
+        promotions.promote(three, want(), trainer)
+    assert list(shares(alias)) == ["two"]
+
+
+def test_a_model_that_was_not_trained_here_is_no_champion(team: Team, trainer: Principal) -> None:
+    Model.objects.create(name="plain", kind="llm", engine="fake", path="/m", team=team)
+    alias = lead(team, "helper", "plain")
+    promotions.promote(trained(team, "one", PASSED), want(), trainer)
+    assert list(shares(alias)) == ["one"]

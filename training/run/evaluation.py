@@ -77,23 +77,39 @@ class Evaluation:
 
     def __call__(self, trainer: JobTrainer, final: bool) -> float | None:
         """Tell the held-out loss and the samples; give the loss."""
+        champions = self._champions(trainer) if final else {}
         held_out = self.loss(trainer, "held_out") if self.held_out else None
         step, emit = trainer.state.global_step, trainer.work.spool.emit
         metrics = self._metrics(trainer) if final else {}
         if held_out is not None or metrics:
             told = trainer.progress.loss if held_out is None else held_out
             emit(contract.EvaluationEvent(step=step, loss=told, metrics=metrics, final=final))
-        self._tell_samples(trainer, step, final, held_out, metrics)
+        given = self._tell_samples(trainer, step)
+        if final:
+            report = {"step": step, "loss": held_out, "metrics": metrics, "champions": champions}
+            self._write(report, given)
         return held_out
 
-    def _tell_samples(
-        self,
-        trainer: JobTrainer,
-        step: int,
-        final: bool,
-        held_out: float | None,
-        metrics: dict[str, float],
-    ) -> None:
+    def _champions(self, trainer: JobTrainer) -> dict[str, dict[str, float]]:
+        """Measure those that answer now on the same rows; what cannot be measured is told."""
+        found: dict[str, dict[str, float]] = {}
+        for name, folder in self.job.evaluate.champions.items():
+            try:
+                with trainer.another_adapter(Path(folder)):
+                    found[name] = self._figures(trainer)
+            except (OSError, RuntimeError, ValueError) as error:
+                message = f"{name} could not be measured beside it: {error}"
+                told = contract.WarningEvent(code="champion_unmeasured", message=message)
+                trainer.work.spool.emit(told)
+        return found
+
+    def _figures(self, trainer: JobTrainer) -> dict[str, float]:
+        found = self._metrics(trainer)
+        if self.held_out:
+            found["loss"] = self.loss(trainer, "held_out")
+        return found
+
+    def _tell_samples(self, trainer: JobTrainer, step: int) -> list[str]:
         given = self._samples(trainer)
         for prompt, base, answer in zip(
             self.job.evaluate.prompts, self.base.get("samples", []), given, strict=False
@@ -101,17 +117,13 @@ class Evaluation:
             trainer.work.spool.emit(
                 contract.SampleEvent(step=step, prompt=prompt, base=base, answer=answer)
             )
-        if final:
-            report: dict[str, Any] = {
-                "step": step,
-                "loss": held_out,
-                "metrics": metrics,
-                "base": self.base,
-            }
-            report["samples"] = dict(zip(self.job.evaluate.prompts, given, strict=True))
-            report["cases"] = self.cases
-            target = Path(self.job.output) / contract.EVALUATION
-            target.write_text(json.dumps(report, ensure_ascii=False, indent=1))
+        return given
+
+    def _write(self, report: dict[str, Any], given: list[str]) -> None:
+        samples = dict(zip(self.job.evaluate.prompts, given, strict=True))
+        report |= {"base": self.base, "samples": samples, "cases": self.cases}
+        target = Path(self.job.output) / contract.EVALUATION
+        target.write_text(json.dumps(report, ensure_ascii=False, indent=1))
 
     def _samples(self, trainer: JobTrainer) -> list[str]:
         wanted = self.job.evaluate

@@ -4,7 +4,7 @@ import json
 import math
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, ClassVar
@@ -20,6 +20,8 @@ from training.run.batches import Row
 from training.run.control import ORDER, Control
 from training.run.rendering import IGNORED
 from training.run.spool import Spool
+
+OTHER = "another"  # what an adapter that is not ours is called while it is here
 
 Evaluate = Callable[["JobTrainer", bool], float | None]
 
@@ -110,6 +112,18 @@ class JobTrainer:
 
     def without_adapter(self) -> AbstractContextManager[Any]:
         return self.model.disable_adapter() if self.work_adapts else nullcontext()
+
+    @contextmanager
+    def another_adapter(self, folder: Path) -> Iterator[None]:
+        """Answer with an adapter from a folder for a while. Raises: OSError, RuntimeError, ValueError."""
+        own, device = self.model.active_adapter, str(self.accelerator.device)
+        self.model.load_adapter(str(folder), OTHER, is_trainable=False, torch_device=device)
+        self.model.set_adapter(OTHER)
+        try:
+            yield
+        finally:
+            self.model.set_adapter(own)
+            self.model.delete_adapter(OTHER)
 
     # --- batches ----------------------------------------------------------------------------------
 
