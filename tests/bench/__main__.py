@@ -22,7 +22,15 @@ HUB_BENCHES = (
     "job_kills",
     "facts",
 )
-ENGINE_BENCHES = ("transformers", "adapters", "quant", "training")
+ENGINE_BENCHES = (
+    "transformers",
+    "adapters",
+    "quant",
+    "training",
+    "training_memory",
+    "training_hub",
+    "llamafactory",
+)
 
 
 def main() -> None:

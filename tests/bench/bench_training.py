@@ -1,11 +1,10 @@
-"""Training beside plain TRL: CPU seconds a step, with the same flags, batches and losses; and what preflight
-says of the memory beside the peak of the whole job.
+"""Training beside plain TRL: CPU seconds a step, with the same flags, batches and losses.
+
+CPU seconds, not the clock: other programs of the machine take time, and do not change them much.
 """
 
-import json
 import os
 import statistics
-import subprocess
 import sys
 import tempfile
 import time
@@ -14,75 +13,15 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import msgspec
 import torch
 
 from tests.bench import report
+from tests.bench.trainings import THREADS, job
 from training import contract
-from training.recipes.recipe import Recipe
 
-ROUNDS, STEPS, THREADS = 3, 4, 1
+ROUNDS, STEPS = 3, 4
 GOALS = {"float32": 0.70, "bfloat16": 0.75}
 SAME_LOSS = {"float32": 1e-4, "bfloat16": 2e-2}
-MEMORY_GOAL = 0.10
-WORDS = [
-    "the",
-    "keeper",
-    "of",
-    "the",
-    "old",
-    "lighthouse",
-    "lights",
-    "its",
-    "lamp",
-    "when",
-    "fog",
-    "comes",
-    "over",
-    "the",
-    "northern",
-    "sea",
-]
-CONFIGURATIONS: dict[str, dict[str, Any]] = {
-    "LoRA, batch 4": {},
-    "LoRA, batch 8, bfloat16": {"batch_size": 8, "precision": "bfloat16"},
-    "LoRA, gradient checkpointing": {"gradient_checkpointing": True},
-    "QLoRA": {"quantization": "4bit"},
-    "full": {"tuner": "full", "batch_size": 2},
-    "DoRA, twice accumulated": {"dora": True, "batch_size": 2, "gradient_accumulation": 2},
-}
-
-
-def rows(count: int) -> list[dict[str, Any]]:
-    """Chats as support teams have them: a question of some 60 words, an answer of some 30."""
-    made = []
-    for at in range(count):
-        asked = " ".join(WORDS[(at + word) % len(WORDS)] for word in range(50 + at % 20))
-        said = " ".join(WORDS[(3 * at + word) % len(WORDS)] for word in range(25 + at % 10))
-        turns = [{"role": "user", "content": asked}, {"role": "assistant", "content": said}]
-        made.append({"messages": turns})
-    return made
-
-
-def job(base: Path, folder: Path, name: str, count: int, recipe: dict[str, Any]) -> contract.Job:
-    data = folder / f"{name}.jsonl"
-    data.write_text("".join(json.dumps(row) + "\n" for row in rows(count)))
-    plain = {
-        "target_modules": ["q_proj", "v_proj"],
-        "learning_rate": 2e-4,
-        "save_every_steps": 10_000,
-    }
-    return contract.Job(
-        id=name,
-        base=str(base),
-        output=str(folder / name),
-        data=contract.Data(format="chat", train=str(data)),
-        recipe=msgspec.convert(plain | recipe, Recipe),
-        limits=contract.Limits(threads=THREADS),
-    )
-
-
-# --- CPU seconds a step ---------------------------------------------------------------------------
 
 
 @dataclass(slots=True)
@@ -101,7 +40,7 @@ def compare_steps(
     for at in range(ROUNDS):
         recipe = {"precision": precision, "max_steps": STEPS + 1}
         made = job(base, folder, f"{precision}-{at}", 4 * (STEPS + 1), recipe)
-        sides = [_run(made, plain=plain) for plain in (at % 2 == 0, at % 2 == 1)]
+        sides = [run(made, plain=plain) for plain in (at % 2 == 0, at % 2 == 1)]
         plain_first = at % 2 == 0
         own, peer = (sides[1], sides[0]) if plain_first else (sides[0], sides[1])
         ours.append(statistics.mean(own.seconds))
@@ -110,7 +49,7 @@ def compare_steps(
     return ours, theirs, gap
 
 
-def _run(made: contract.Job, plain: bool) -> Timed:
+def run(made: contract.Job, plain: bool) -> Timed:
     """Train from the same start; `plain`: TRL's own trainer over the same batches."""
     from training.run import libraries, methods  # noqa: PLC0415
     from training.run import rows as data  # noqa: PLC0415
@@ -197,49 +136,15 @@ def step_rows(base: Path, folder: Path) -> Iterator[report.Row]:
         )
 
 
-# --- memory ---------------------------------------------------------------------------------------
-
-
-def memory_rows(base: Path, folder: Path) -> Iterator[report.Row]:
-    """Each in a process of its own, as jobs run."""
-    for name, changes in CONFIGURATIONS.items():
-        recipe = {"max_steps": 5, "batch_size": 4} | changes
-        made = job(base, folder, name.replace(" ", "-"), 24, recipe)
-        estimate, measured, peak = _peaks(made)
-        gap = abs(measured - peak) / peak
-        yield report.Row(
-            f"memory, {name}, GB: preflight beside the job's peak (formula {estimate / 1e9:.2f})",
-            f"{measured / 1e9:.2f}",
-            f"{peak / 1e9:.2f}",
-            f"{measured / peak:.2f}",
-            f"within {MEMORY_GOAL:.0%}",
-            "yes" if gap <= MEMORY_GOAL else "no",
-        )
-
-
-def _peaks(made: contract.Job) -> tuple[int, int, int]:
-    """Give bytes: of the formula, of preflight's step, and of the fullest step of the training."""
-    made.evaluate.answers = 0
-    output = Path(made.output)
-    output.mkdir(parents=True)
-    contract.write_job(made, output / contract.JOB)
-    command = [sys.executable, "-m", "training.run", str(output / contract.JOB)]
-    subprocess.run(command, check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-    plan = json.loads((output / contract.PLAN).read_bytes())
-    steps = [e for e in contract.read_events(output) if isinstance(e, contract.StepEvent)]
-    return plan["estimate_bytes"], plan["peak_bytes"], max(step.peak_bytes for step in steps)
-
-
 def main(base: Path) -> None:
     os.environ.setdefault("OMP_NUM_THREADS", str(THREADS))
     with tempfile.TemporaryDirectory(prefix="training-") as made:
-        folder = Path(made)
-        table = [*step_rows(base, folder), *memory_rows(base, folder)]
+        table = list(step_rows(base, Path(made)))
     notes = [
-        f"SmolLM2-135M, rank 16 on q and v, batch 4 of some 120 tokens of which a third is learned, {THREADS} thread, "
+        f"SmolLM2-135M, rank 16 on q and v, batch 4 of some 120 tokens of which a quarter is learned, {THREADS} thread, "
         "no gradient checkpointing. The peer is TRL's SFTTrainer with the same flags over the same batches, in the "
         f"same process, {ROUNDS} rounds of {STEPS} steps in turn; its loss projects every position and measures "
-        "entropy and accuracy. Ours projects the learned positions."
+        "entropy and accuracy. Ours projects the learned positions. User and system CPU seconds of the process."
     ]
     report.save("2c-training", "Training beside plain TRL", table, notes)
 
