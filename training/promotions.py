@@ -103,7 +103,7 @@ def _champion(alias: Alias, job: Job) -> Job | None:
     """Give the training whose model answers most of an alias's requests, if one does."""
     others = _without(aliases.shown_targets(alias), job)
     most = max(others, key=lambda target: float(str(target["weight"])), default=None)
-    name = most["model"] if most else ""
+    name = str(most["model"]) if most else ""
     return Job.objects.filter(fine_tuned_model=name).exclude(fine_tuned_model="").first()
 
 

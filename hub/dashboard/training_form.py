@@ -56,6 +56,8 @@ LIMITS: "dict[str, _StrPromise]" = {
     "min_exact_match": gettext_lazy("Exact answers, share at least"),
     "min_json_valid": gettext_lazy("Valid JSON, share at least"),
     "min_tool_calls_valid": gettext_lazy("Valid tool calls, share at least"),
+    "max_champion_ratio": gettext_lazy("Loss, at most times that of who answers now"),
+    "max_champion_drop": gettext_lazy("Right answers, share fewer than who answers now, at most"),
 }
 PAIRS = "preference"  # the form of data that DPO alone learns from
 

@@ -27,7 +27,7 @@ def settings_of(arguments: list[str]) -> NodeSettings:
     parser.add_argument("--hang-s", type=float, default=10.0)
     parser.add_argument("--crash-limit", type=int, default=10)
     parser.add_argument("--min-residency-s", type=float, default=1.0)
-    parser.add_argument("--patience-s", type=float, default=20.0)
+    parser.add_argument("--patience-s", type=float, default=40.0)
     return NodeSettings(**vars(parser.parse_args(arguments)))
 
 

@@ -91,7 +91,7 @@ class Limits:
     bytes: Bytes  # what the hub may use of each device
     max_models: int = 0  # 0: as many as fit
     min_residency_s: float = 1.0  # a model that was just loaded serves at least so long
-    patience_s: float = 20.0  # after so long a wait a busy model is drained
+    patience_s: float = 40.0  # after so long a wait a busy model is drained
     quantum_s: float = 15.0  # a swap that will probably be regretted waits so long at most
 
 

@@ -29,7 +29,7 @@ class NodeSettings:
     hang_s: float = 10.0  # how long an engine with work may show no sign of life
     crash_limit: int = 10  # deaths of a model's engine within five minutes, until it is refused
     min_residency_s: float = 1.0
-    patience_s: float = 20.0
+    patience_s: float = 40.0
 
 
 class BadAddress(ValueError):

@@ -25,7 +25,7 @@ GOAL = 0.03
 HYPERPARAMETERS = {"n_epochs": EPOCHS, "batch_size": 4}
 
 
-@dataclass
+@dataclass(eq=False)
 class Meter(threading.Thread):
     """Reads the CPU seconds of every process below the hub's parts, also of those that end meanwhile."""
 
@@ -35,9 +35,6 @@ class Meter(threading.Thread):
 
     def __post_init__(self) -> None:
         super().__init__(daemon=True)
-
-    def __hash__(self) -> int:
-        return id(self)
 
     def run(self) -> None:
         while not self._ended.wait(LOOK_S):

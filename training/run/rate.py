@@ -8,6 +8,7 @@ import json
 import os
 import sys
 import time
+from typing import Any
 
 import torch
 from transformers import LlamaConfig, LlamaModel
@@ -34,16 +35,17 @@ def measure() -> dict[str, object]:
 
 
 def _rate(dtype: torch.dtype, device: torch.device) -> float:
-    model = LlamaModel(LlamaConfig(**SHAPE)).to(device, dtype).requires_grad_(False)
+    shaped: Any = LlamaConfig
+    model: Any = LlamaModel(shaped(**SHAPE)).to(device, dtype).requires_grad_(False)
     rows = torch.randn(ROWS, TOKENS, model.config.hidden_size, device=device, dtype=dtype)
     rows.requires_grad_()
     _step(model, rows)  # warms the libraries up
     best_s = min(_step(model, rows) for _ in range(STEPS))
-    weights = sum(part.numel() for part in model.layers.parameters())
+    weights = sum(int(part.numel()) for part in model.layers.parameters())
     return PASSES * weights * ROWS * TOKENS / best_s
 
 
-def _step(model: LlamaModel, rows: torch.Tensor) -> float:
+def _step(model: Any, rows: torch.Tensor) -> float:
     """Give the seconds of a forward and its backward; on a CPU, those that the process had of it."""
     clock = time.perf_counter if rows.device.type == "cuda" else time.process_time
     began_s = clock()

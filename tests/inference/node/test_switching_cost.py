@@ -9,6 +9,7 @@ from tests.inference.node.traces import BED, MEMORY_GB, generate, recorded
 
 LONGEST_WAIT_S = 60.0
 RATIO = 0.7
+UNSEEN = 12  # a seed of the generator
 
 
 @pytest.fixture(scope="module")
@@ -26,6 +27,13 @@ def test_it_serves_everybody_within_a_bound_and_within_memory(ours: Outcome) -> 
     assert len(ours.waits_s) == len(recorded())
     assert max(ours.waits_s) < LONGEST_WAIT_S
     assert ours.peak <= MEMORY_GB * 1_000
+
+
+def test_nobody_waits_longer_on_a_trace_that_it_was_not_tuned_on() -> None:
+    """Where busy models were drained after 20 s, somebody waited for 121 s here."""
+    found = simulate(generate(UNSEEN))
+    assert found.failed == 0
+    assert max(found.waits_s) < LONGEST_WAIT_S
 
 
 @pytest.mark.parametrize("baseline", [LeastRecentlyUsed, FirstIdle])
