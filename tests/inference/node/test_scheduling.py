@@ -79,7 +79,7 @@ def test_it_waits_for_a_busy_victim_then_drains_it(world: World) -> None:
     busy = world.request(A, 80)
     waiting = world.request(B, 80)
     assert "a is busy with 1" in world.told[waiting].reason
-    world.tick(21.0)
+    world.tick(world.limits.patience_s + 1)
     assert not world.going
     late = world.request(A, 80)
     assert late in world.waiting
