@@ -18,7 +18,7 @@ from tests.bench import bench_training, report, trainings
 from tests.environments import python_of
 from training import contract
 
-ROUNDS, STEPS = 3, 4
+ROUNDS, STEPS = 2, 3
 PEER = Path(__file__).with_name("llamafactory_peer.py")
 TEMPLATE = "smollm2"
 COLUMNS = {
@@ -112,20 +112,25 @@ def compare(base: Path, folder: Path, precision: str) -> tuple[Side, Side]:
         peer.step_s.append(statistics.mean(told["seconds"][1:]))
         peer.peak_gb.append(told["peak_bytes"] / 1e9)
         ours.step_s.append(statistics.mean(bench_training.run(made, plain=False).seconds))
-        job = trainings.job(base, folder, f"{precision}-{at}-job", 4 * (STEPS + 1), recipe)
-        trainings.run(job)
-        peak = max(step.peak_bytes for step in trainings.steps(Path(job.output)))
-        ours.peak_gb.append(peak / 1e9)
+    ours.peak_gb.append(own_peak_gb(base, folder, precision))
     return ours, peer
+
+
+def own_peak_gb(base: Path, folder: Path, precision: str) -> float:
+    """Of a job in a process of its own; memory does not differ from round to round."""
+    recipe = {"precision": precision, "max_steps": 2}
+    made = trainings.job(base, folder, f"{precision}-job", 8, recipe)
+    trainings.run(made)
+    return max(step.peak_bytes for step in trainings.steps(Path(made.output))) / 1e9
 
 
 def rows(base: Path, folder: Path) -> Iterator[report.Row]:
     for precision in ("float32", "bfloat16"):
         ours, peer = compare(base, folder, precision)
         yield report.compare(f"LoRA step, {precision}, CPU s", ours.step_s, peer.step_s, digits=2)
-        yield report.compare(
-            f"memory at its most, {precision}, GB", ours.peak_gb, peer.peak_gb, digits=2
-        )
+        mine, theirs = ours.peak_gb[0], max(peer.peak_gb)
+        what = f"memory at its most, {precision}, GB"
+        yield report.Row(what, f"{mine:.2f}", f"{theirs:.2f}", f"{mine / theirs:.2f}")
 
 
 def main(base: Path) -> None:
@@ -134,7 +139,7 @@ def main(base: Path) -> None:
         table = list(rows(base, Path(made)))
     notes = [
         f"LLaMA-Factory 0.9.5 with its own versions (transformers 5.6, peft 0.18), torch 2.13, {trainings.THREADS} thread. SmolLM2-135M, rank 16 "
-        f"on q and v, batch 4 of some 120 tokens, no gradient checkpointing, {ROUNDS} rounds of {STEPS} steps in turn. Lower is better."
+        f"on q and v, batch 4 of some 120 tokens, no gradient checkpointing, {ROUNDS} rounds of {STEPS} steps in turn. Lower is better. Memory: ours from the first step on, the peer's of its whole life."
     ]
     report.save("2c-training-llamafactory", "Training beside LLaMA-Factory", table, notes)
 

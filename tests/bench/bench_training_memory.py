@@ -9,7 +9,7 @@ from typing import Any
 from tests.bench import report, trainings
 
 GOAL = 0.10
-STEPS = 5
+STEPS = 3
 CONFIGURATIONS: dict[str, dict[str, Any]] = {
     "LoRA, batch 4": {},
     "LoRA, batch 8, bfloat16": {"batch_size": 8, "precision": "bfloat16"},
