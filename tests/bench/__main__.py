@@ -28,7 +28,6 @@ ENGINE_BENCHES = (
     "quant",
     "training",
     "training_memory",
-    "training_hub",
     "llamafactory",
 )
 
