@@ -9,7 +9,16 @@ from django.utils import timezone
 from django.utils.html import escape
 
 from accounts import audit, keys
-from accounts.models import Application, Price, Provider, Role, Team, UsageTotal, User
+from accounts.models import (
+    Application,
+    Membership,
+    Price,
+    Provider,
+    Role,
+    Team,
+    UsageTotal,
+    User,
+)
 from inference import catalog
 from inference.models import Alias, Model
 from tests.accounts.conftest import PASSWORD, MakeUser, session_of
@@ -27,6 +36,19 @@ def hostile(kind: str) -> str:
 
 def _key(root: User) -> None:
     keys.issue(root, hostile("key"), by=session_of(root))
+
+
+def _member(_root: User) -> None:
+    """Named as in the paths, so that the pages about one team and one account are seen too."""
+    team = Team.objects.create(name="x", description=hostile("team"))
+    user = User.objects.create(username=hostile("member"))
+    Membership.objects.create(team=team, user=user, role=hostile("member"))
+
+
+def _account(root: User) -> None:
+    about = {"contact": hostile("contact"), "description": hostile("contact")}
+    bot = User.objects.create(username="x", kind="service", is_hub_wide=True, **about)
+    keys.issue(bot, hostile("contact"), ["inference"], by=session_of(root))
 
 
 def _alias(_root: User) -> None:
@@ -48,6 +70,8 @@ def _usage(root: User) -> None:
 MAKERS: dict[str, Callable[[User], object]] = {
     "user": lambda _: User.objects.create(username=hostile("user")),
     "team": lambda _: Team.objects.create(name=hostile("team"), description=hostile("team")),
+    "member": _member,
+    "contact": _account,
     "role": lambda _: Role.objects.create(name=hostile("role"), scopes=["models:read"]),
     "key": _key,
     "model": lambda _: Model.objects.create(
@@ -80,6 +104,8 @@ def browser(person: MakeUser) -> Client:
 
 def test_every_page_shows_names_as_text(browser: Client) -> None:
     shown = set()
+    for place in ("accounts", "teams"):
+        assert browser.get(f"/access/{place}/about/x/").status_code == 200  # not only "not found"
     for path in READ:
         page = browser.get(path)
         if not page.headers.get("content-type", "").startswith("text/html"):
