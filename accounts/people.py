@@ -33,12 +33,14 @@ def create(
 ) -> User:
     """Make an account with a checked name and password; without `by`, the operator does.
 
-    Raises: PersonRefused, NotAllowed.
+    A team's managers say who comes in, also here. Raises: PersonRefused, NotAllowed.
     """
     held = grants.role_named(role)
     if by is not None:
         grants.check_scope(by, SCOPE)
         grants.check_held(by, held, "role")
+        if team is not None and not team.is_default:
+            grants.check_manages(by, team)
     user = User(username=named(username), role=role, team=team)
     _check("password", validate_password, password, user)
     user.set_password(password)

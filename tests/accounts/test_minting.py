@@ -3,16 +3,19 @@
 import datetime as dt
 
 import pytest
+from django.test import Client
 from django.utils import timezone
 
-from accounts import applications, keys, principals, scopes, service_accounts, teams
+from accounts import applications, keys, people, principals, scopes, service_accounts, teams
 from accounts.applications import AppRefused, Wanted
 from accounts.authentication import authenticate_now
+from accounts.denials import NotAllowed
 from accounts.models import Membership, Role, Team, User
 from tests.accounts.application_cases import register
-from tests.accounts.conftest import MakeUser, session_of
+from tests.accounts.conftest import PASSWORD, MakeUser, session_of
 
 pytestmark = pytest.mark.django_db(transaction=True)
+KEEPS_PEOPLE_ONLY = ["admin:users", *scopes.ROLES["developer"]]
 KEEPS_PEOPLE = [*scopes.WIDE["users:manage"], *scopes.ROLES["developer"]]
 
 
@@ -56,6 +59,46 @@ class TestKeysOfOthers:
         rights = authenticate_now({"x-api-key": plaintext}, None)
         assert rights.allows_in("models:write", red.pk)
         assert not rights.allows_on_hub("models:write")
+
+
+class TestNewPeople:
+    """Who is in a team sees what is private to it: its managers say who comes in."""
+
+    @pytest.fixture
+    def keeper(self, person: MakeUser, red: Team) -> User:
+        """Who keeps people, and is no more than a member of one team."""
+        Role.objects.create(name="hr", scopes=KEEPS_PEOPLE_ONLY)
+        made = person("kay", "hr", PASSWORD)
+        teams.add(red, made, None)
+        return made
+
+    def test_nobody_makes_one_in_a_team_that_they_do_not_manage(
+        self, keeper: User, red: Team
+    ) -> None:
+        by = session_of(keeper)
+        for team in (red, teams.create("blue")):
+            with pytest.raises(NotAllowed):
+                people.create("mole", PASSWORD, "viewer", by=by, team=team)
+        assert people.create("bo", PASSWORD, "viewer", by=by).team == Team.objects.get(
+            is_default=True
+        )
+        Membership.objects.filter(team=red, user=keeper).update(level="manager")
+        assert people.create("cy", PASSWORD, "viewer", by=session_of(keeper), team=red).team == red
+
+    def test_nor_on_the_page(self, keeper: User, client: Client) -> None:
+        teams.create("blue")
+        client.force_login(keeper)
+        wanted = {"username": "mole", "password": PASSWORD, "role": "viewer"}
+        for team in ("red", "blue", "no-such"):
+            assert client.post("/access/people/new/", wanted | {"team": team}).status_code == 400
+        assert not User.objects.filter(username="mole").exists()
+        page = client.get("/access/people/new/").content.decode()
+        assert [name in page for name in ('value="default"', 'value="red"', 'value="blue"')] == [
+            True,
+            False,
+            False,
+        ]
+        assert client.post("/access/people/new/", wanted | {"team": "default"}).status_code == 302
 
 
 class TestApplicationsOfPrograms:

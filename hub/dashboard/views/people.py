@@ -1,9 +1,10 @@
 """Access: people, their role on the hub and the teams they are in."""
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from django.contrib import messages
 from django.core.paginator import Paginator
+from django.db.models import Q
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import get_object_or_404, redirect
 from django.utils.translation import gettext as _
@@ -18,6 +19,9 @@ from accounts.models import Team, User
 from accounts.principals import Principal
 from hub.dashboard import guards
 from hub.dashboard.views import access
+
+if TYPE_CHECKING:
+    from django.db.models import QuerySet
 
 PAGE_ROWS = 50
 PERSON = User.Kind.PERSON
@@ -42,15 +46,14 @@ def new(request: HttpRequest) -> HttpResponse:
     """Show the form, or make the account."""
     if request.method != "POST":
         return _form(request)
-    given, team = request.POST, Team.objects.filter(name=request.POST.get("team", "")).first()
-    who = guards.principal(request)
+    given, who = request.POST, guards.principal(request)
     try:
         made = room.create(
             given.get("username", ""),
             given.get("password", ""),
             given.get("role", ""),
             by=who,
-            team=team,
+            team=_first_team(who, given.get("team", "")),
         )
     except Refusal as error:
         return _form(request, error)
@@ -116,11 +119,26 @@ def _named(username: str) -> User:
     return get_object_or_404(User, username=username, kind=PERSON)
 
 
+def _open_teams(who: Principal) -> "QuerySet[Team]":
+    """Give the teams in which this person may make somebody: the default one and those they keep."""
+    kept = access.kept_teams(who).values("pk")
+    return Team.objects.filter(Q(is_default=True) | Q(pk__in=kept))
+
+
+def _first_team(who: Principal, name: str) -> Team:
+    """Raises: Refusal."""
+    found = _open_teams(who).filter(name=name).first()
+    if found is None:
+        words = _("There is no team named %(name)s, or it is not yours.") % {"name": name[:64]}
+        raise Refusal(words, "team")
+    return found
+
+
 def _form(request: HttpRequest, error: Refusal | None = None) -> HttpResponse:
     context: dict[str, Any] = {
         "error": error,
         "given": request.POST,
         "roles": offered(guards.principal(request)),
-        "teams": Team.objects.all(),
+        "teams": _open_teams(guards.principal(request)),
     }
     return access.show(request, "people_new", _("New person"), context, 400 if error else 200)
