@@ -124,24 +124,27 @@ def own_peak_gb(base: Path, folder: Path, precision: str) -> float:
     return max(step.peak_bytes for step in trainings.steps(Path(made.output))) / 1e9
 
 
-def rows(base: Path, folder: Path) -> Iterator[report.Row]:
-    for precision in ("float32", "bfloat16"):
-        ours, peer = compare(base, folder, precision)
-        yield report.compare(f"LoRA step, {precision}, CPU s", ours.step_s, peer.step_s, digits=2)
-        mine, theirs = ours.peak_gb[0], max(peer.peak_gb)
-        what = f"memory at its most, {precision}, GB"
-        yield report.Row(what, f"{mine:.2f}", f"{theirs:.2f}", f"{mine / theirs:.2f}")
+def rows(base: Path, folder: Path, precision: str) -> Iterator[report.Row]:
+    ours, peer = compare(base, folder, precision)
+    yield report.compare(f"LoRA step, {precision}, CPU s", ours.step_s, peer.step_s, digits=2)
+    mine, theirs = ours.peak_gb[0], max(peer.peak_gb)
+    what = f"memory at its most, {precision}, GB"
+    yield report.Row(what, f"{mine:.2f}", f"{theirs:.2f}", f"{mine / theirs:.2f}")
 
 
 def main(base: Path) -> None:
+    """What was measured is kept after each precision."""
     os.environ.setdefault("OMP_NUM_THREADS", str(trainings.THREADS))
-    with tempfile.TemporaryDirectory(prefix="training-") as made:
-        table = list(rows(base, Path(made)))
     notes = [
         f"LLaMA-Factory 0.9.5 with its own versions (transformers 5.6, peft 0.18), torch 2.13, {trainings.THREADS} thread. SmolLM2-135M, rank 16 "
-        f"on q and v, batch 4 of some 120 tokens, no gradient checkpointing, {ROUNDS} rounds of {STEPS} steps in turn. Lower is better. Memory: ours from the first step on, the peer's of its whole life."
+        f"on q and v, batch 4 of some 120 tokens, no gradient checkpointing, {ROUNDS} rounds of {STEPS} steps in turn. Lower is better. "
+        "Memory: ours from the first step on, the peer's of its whole life."
     ]
-    report.save("2c-training-llamafactory", "Training beside LLaMA-Factory", table, notes)
+    table: list[report.Row] = []
+    with tempfile.TemporaryDirectory(prefix="training-") as made:
+        for precision in ("float32", "bfloat16"):
+            table += rows(base, Path(made), precision)
+            report.save("2c-training-llamafactory", "Training beside LLaMA-Factory", table, notes)
 
 
 if __name__ == "__main__":

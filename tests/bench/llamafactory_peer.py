@@ -29,9 +29,8 @@ class Clock(TrainerCallback):
     def on_step_end(self, *_given: Any, **_more: Any) -> None:
         self.seconds.append(time.process_time() - self.began_s)
 
-    def on_log(
-        self, _args: Any, _state: Any, _control: Any, logs: Any = None, **_more: Any
-    ) -> None:
+    def on_log(self, args: Any, state: Any, control: Any, logs: Any = None, **_more: Any) -> None:
+        del args, state, control
         if logs and "loss" in logs:
             self.losses.append(float(logs["loss"]))
 
