@@ -94,8 +94,8 @@ def beside(
     """Compare with a champion's figures on the same rows: `loss`, and metrics by name."""
     metrics = evaluation.get("metrics") or {}
     losses = (
-        ("loss_ratio", evaluation.get("loss"), champion.get("loss")),
-        ("guard_ratio", metrics.get("guard_loss"), champion.get("guard_loss")),
+        ("champion_loss_ratio", evaluation.get("loss"), champion.get("loss")),
+        ("champion_guard_ratio", metrics.get("guard_loss"), champion.get("guard_loss")),
     )
     most, drop = limits.max_champion_ratio, limits.max_champion_drop
     checks = [*_ratios((name, own, theirs, most) for name, own, theirs in losses)]

@@ -19,6 +19,8 @@ METRICS: "dict[str, _StrPromise]" = {
     "guard_base_loss": _("Loss of the base on the guard set"),
     "loss_ratio": _("Validation loss, of the base's"),
     "guard_ratio": _("Loss on the guard set, of the base's"),
+    "champion_loss_ratio": _("Validation loss, of its"),
+    "champion_guard_ratio": _("Loss on the guard set, of its"),
     "exact_match": _("Exact answers"),
     "json_valid": _("Valid JSON"),
     "tool_calls_valid": _("Valid tool calls"),

@@ -86,8 +86,8 @@ CHAMPION = {"loss": 1.0, "guard_loss": 1.0, "exact_match": 0.5, "json_valid": 1.
 def test_a_result_as_good_as_the_champion_is_not_worse() -> None:
     checks = gate.beside(GOOD, CHAMPION, gate.Limits())
     assert {check.name for check in checks} == {*CHAMPION} - {"loss", "guard_loss"} | {
-        "loss_ratio",
-        "guard_ratio",
+        "champion_loss_ratio",
+        "champion_guard_ratio",
     }
     assert all(check.passed for check in checks)
 
@@ -95,8 +95,8 @@ def test_a_result_as_good_as_the_champion_is_not_worse() -> None:
 @pytest.mark.parametrize(
     ("failed", "champion", "limits"),
     [
-        ("loss_ratio", {"loss": 0.97}, {}),
-        ("guard_ratio", {"guard_loss": 0.97}, {}),
+        ("champion_loss_ratio", {"loss": 0.97}, {}),
+        ("champion_guard_ratio", {"guard_loss": 0.97}, {}),
         ("exact_match", {"exact_match": 0.61}, {}),
         ("exact_match", {"exact_match": 0.55}, {"max_champion_drop": 0.0}),
     ],
@@ -112,6 +112,6 @@ def test_a_verdict_tells_of_each_champion_and_is_not_decided_by_them() -> None:
     verdict = judged(champions={"other": CHAMPION | {"loss": 0.1}, "blind": {}})
     assert verdict.outcome == "passed"
     assert [check.name for check in verdict.champions["other"] if not check.passed] == [
-        "loss_ratio"
+        "champion_loss_ratio"
     ]
     assert verdict.champions["blind"] == []

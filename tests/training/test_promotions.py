@@ -19,7 +19,7 @@ from training.tracking import bookmark
 pytestmark = pytest.mark.django_db(transaction=True)
 PASSED = {"outcome": "passed", "checks": []}
 CHECK = {"name": "guard_ratio", "value": 1.2, "limit": 1.05, "passed": False}
-LEVEL = {"name": "loss_ratio", "value": 1.0, "limit": 1.02, "passed": True}
+LEVEL = {"name": "champion_loss_ratio", "value": 1.0, "limit": 1.02, "passed": True}
 BESIDE = PASSED | {"champions": {"one": [LEVEL]}}
 WORSE = PASSED | {"champions": {"one": [LEVEL | {"value": 1.5, "passed": False}]}}
 FAILED = {"outcome": "failed", "checks": [CHECK]}
@@ -178,7 +178,7 @@ def test_a_worse_one_does_not_take_the_champions_place(team: Team, trainer: Prin
     one, two = trained(team, "one", PASSED), trained(team, "two", WORSE)
     alias = promotions.promote(one, want(), trainer)
     for percent in (10.0, 100.0):
-        with pytest.raises(Conflict, match=r"worse than one.*loss_ratio is 1\.5"):
+        with pytest.raises(Conflict, match=r"worse than one.*champion_loss_ratio is 1\.5"):
             promotions.promote(two, want(percent=percent), trainer)
     assert list(shares(alias)) == ["one"]
     promotions.promote(two, want(force=True), trainer)
