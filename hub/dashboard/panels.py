@@ -28,6 +28,7 @@ PANELS = {
         Panel("summary", "status:read", "stack"),
         Panel("figures", "status:read"),
         Panel("memory", "status:read"),
+        Panel("held", "status:read"),
         Panel("activity", "status:read"),
         Panel("traffic", "status:read"),
         Panel("decisions", "status:read"),

@@ -38,6 +38,9 @@ def test_it_names_each_gpu_and_why_one_is_taken(client: Client) -> None:
     catalog.invalidate()
     page = client.get("/scheduler/", {"model": "house"}).content.decode()
     assert "Where it could go" in page
+    place = page.index('data-panel="held"')  # what is in memory changes under one's eyes
+    assert page.index("0 models in memory.") > place
+    assert page.count("<h1") == 1
     assert page.index("<strong>cuda:0</strong>") < page.index("<strong>cuda:1</strong>")
     assert page.count('<span class="soft">taken</span>') == 1
     assert "cuda:0: most memory is left free there" in page

@@ -13,7 +13,7 @@ from inference import catalog, router, sight, veil, wire
 from inference.errors import HubError
 from inference.models import Model
 
-PANELS = ["queue", "memory", "decisions", "rules"]
+PANELS = ["held", "queue", "memory", "decisions", "rules"]
 MAX_NAMES = 1000
 
 
