@@ -120,7 +120,7 @@ class LoraFile:
             with self._open() as file:
                 for key, modules in self._by_key().items():
                     made.deltas[key] = self._delta(file, modules, device)
-        except (OSError, SafetensorError) as error:
+        except (NotAttachable, OSError, SafetensorError) as error:
             raise _refused(self._adapter, error) from error
         return made
 
@@ -138,14 +138,20 @@ class LoraFile:
         return found
 
     def _delta(self, file: Any, modules: Sequence[str], device: torch.device) -> Delta:
-        """Lay the modules of one projection together: one product instead of one for each."""
+        """Lay the modules of one projection together: one product instead of one for each.
+
+        Raises: NotAttachable.
+        """
         downs, ups = [], []
         for module in modules:
             pair, place, rank = self._pairs[module], self._places[module], self._ranks[module]
-            downs.append(file.get_tensor(pair.a).to(self._dtype))
+            down = file.get_tensor(pair.a).to(self._dtype)
             up = torch.zeros((rank, place.width), dtype=self._dtype)
             scaled = file.get_tensor(pair.b).float() * self._rules.scale(module, rank)
             up[:, place.offset : place.offset + place.outputs] = scaled.T
+            if not (down.isfinite().all() and up.isfinite().all()):
+                raise NotAttachable(f"its matrices of {module} hold what is no finite number")
+            downs.append(down)
             ups.append(up)
         return Delta(torch.cat(downs).to(device), torch.cat(ups).to(device))
 

@@ -10,9 +10,11 @@ import sys
 from pathlib import Path
 
 from peft import PeftModel
+from safetensors import safe_open
 from transformers import AutoModelForCausalLM
 from transformers.utils import logging as transformers_logging
 
+from inference.engines import lora_file
 from inference.engines.appearing import appearing
 from inference.engines.convert import SHARD_BYTES
 
@@ -39,12 +41,22 @@ def _write(base: Path, adapter: Path, folder: Path) -> None:
     model = AutoModelForCausalLM.from_pretrained(
         base, dtype="auto", use_safetensors=True, local_files_only=True, trust_remote_code=False
     )
+    _check_places(adapter, {name for name, _ in model.named_modules()})
     adapted = PeftModel.from_pretrained(model, str(adapter), is_trainable=False)
     merged = adapted.merge_and_unload(safe_merge=True)
     merged.save_pretrained(folder, max_shard_size=SHARD_BYTES)
     for pattern in KEPT:
         for file in base.glob(pattern):
             shutil.copyfile(file, folder / file.name)
+
+
+def _check_places(adapter: Path, modules: set[str]) -> None:
+    """What its base has no place for would be left out without a word. Raises: MergeFailed."""
+    with safe_open(adapter / lora_file.WEIGHTS, framework="pt") as file:
+        parts = [lora_file.NAME.fullmatch(name) for name in file.keys()]  # noqa: SIM118 (no dict)
+    strange = sorted({part[1] for part in parts if part} - modules)
+    if strange:
+        raise MergeFailed(f"the adapter does not fit its base, which has no {strange[0]}")
 
 
 def main(arguments: list[str]) -> int:

@@ -9,6 +9,7 @@ import pytest
 import torch
 import transformers
 from pytest_django import Settings
+from safetensors.torch import load_file, save_file
 
 from inference import arrivals, attachable, catalog, changes, entries
 from inference.engines.lora_file import NotAttachable
@@ -119,6 +120,17 @@ def test_it_is_merged_where_it_cannot_be_attached(files: Path, base: Model, tmp_
     added("far", settings={"priority": -1})
     far = catalog.resolve_now("far").spec
     assert (far.engine, far.priority, far.adapter) == ("llm_vllm", -1, None)
+
+
+def test_one_for_a_deeper_base_is_refused(files: Path, base: Model) -> None:
+    deep = Path(shutil.copytree(files / "adapter", files / "deep"))
+    weights = load_file(deep / "adapter_model.safetensors")
+    moved = {name.replace("layers.1.", "layers.9."): one for name, one in weights.items()}
+    assert moved.keys() != weights.keys()
+    save_file(moved, deep / "adapter_model.safetensors")
+    row = added("deep", path="deep")
+    assert row.state == "failed"
+    assert "does not fit its base, which has no model.layers.9." in row.state_reason
 
 
 def test_vllm_attaches_what_it_was_told_to_make_room_for(files: Path, base: Model) -> None:

@@ -266,6 +266,8 @@ REFUSED: dict[str, tuple[Callable[[Path], None], str]] = {
         with_weights(moved),
         "its base has no model.layers.9",
     ),
+    "no number": (with_weights(lambda w: w[FIRST][0].fill_(float("nan"))), "no finite number"),
+    "without end": (with_weights(lambda w: w[FIRST][0].fill_(float("inf"))), "no finite number"),
     "an odd name": (with_weights(lambda w: renamed(w, "os.system")), "os.system"),
     "a head": (with_weights(lambda w: renamed(w, HEAD)), "lm_head"),
 }
