@@ -32,6 +32,16 @@ class Bounds:
 
 
 TEMPLATE = Bounds(cpu_s=10, data_bytes=512 * MIB, file_bytes=MIB)
+TOKENIZER = Bounds(cpu_s=60, data_bytes=2048 * MIB, file_bytes=MIB)
+
+
+@dataclass(frozen=True, slots=True)
+class Tokens:
+    """What a tokenizer gives: how many, the highest of its own, and those that were added, by their ids."""
+
+    words: int
+    highest: int
+    added: dict[int, str]
 
 
 class PreparationFailed(Exception):
@@ -72,6 +82,17 @@ def template_problems(templates: Sequence[str]) -> list[str]:
     except (PreparationFailed, ValueError, KeyError, IndexError, TypeError):
         return ["it takes too long or too much memory to compile" for _ in templates]
     return [str(problem) for problem in found]
+
+
+def tokenizer(file: Path) -> Tokens:
+    """Read a tokenizer.json with the engines' own library. Raises: PreparationFailed, OSError."""
+    done = _run("check_tokenizer", file, bounds=TOKENIZER)
+    try:
+        found = json.loads(done.stdout.splitlines()[-1])["done"]
+        added = {int(number): str(text) for number, text in found["added"].items()}
+        return Tokens(int(found["words"]), int(found["highest"]), added)
+    except (ValueError, KeyError, IndexError, TypeError, AttributeError):
+        raise PreparationFailed("it was read without an answer") from None
 
 
 @contextmanager

@@ -9,7 +9,15 @@ from typing import Any, Literal
 
 import msgspec
 
-from inference import agreement, ctranslate2_file, model_card, model_types, projectors, tensors
+from inference import (
+    agreement,
+    ctranslate2_file,
+    model_card,
+    model_types,
+    projectors,
+    tensors,
+    tokenizer_files,
+)
 from inference.downloads import sha256_of
 from inference.engines.gguf_header import FILE_TYPES
 from inference.errors import UnsafeModel
@@ -47,6 +55,7 @@ class Report(msgspec.Struct, kw_only=True, omit_defaults=True):
     template: Literal["", "fine", "broken"] = (
         ""  # of chats; empty: it has none, or was not looked at
     )
+    words_beyond: bool = False  # it has vectors for more tokens than its config says
     converts: bool = False  # its engine serves what is made of these files when they have come
     files: list[FileSum] = []
     parameters: int | None = None
@@ -240,6 +249,8 @@ def _of_config(folder: Path) -> Report:
     report.converts = engine == "asr_whisper"
     _weighed(folder, report, config)
     _note_packing(config, report)
+    tokenizer_files.check_there(folder)
+    report.words_beyond = config.get("model_type") in agreement.MORE_WORDS
     # What the node refuses before each load is refused here.
     report.vocab_tokens = headers.read(str(folder)).vocab_tokens
     return report
@@ -256,6 +267,7 @@ def _ctranslate2(folder: Path) -> Path | None:
 def _speech(folder: Path, file: Path) -> Report:
     """Raises: UnsafeModel."""
     found = ctranslate2_file.read(file)
+    _there(folder, tokenizer_files.WHOLE)
     return Report(
         kind="asr",
         engine="asr_whisper",

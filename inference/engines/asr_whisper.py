@@ -13,7 +13,7 @@ import numpy as np
 from faster_whisper import WhisperModel  # type: ignore[import-untyped]
 
 from inference import wire
-from inference.engines.base import Job, Setting, failed, failure_of
+from inference.engines.base import NO_NUMBERS, Job, Setting, failed, failure_of
 from inference.engines.footprint import Footprint
 from inference.engines.handover import UNLOADED, OneThreadEngine
 from inference.engines.whisper_job import Transcription
@@ -149,12 +149,16 @@ class AsrWhisper(OneThreadEngine):
         self._active.append(running)
 
     def _probe(self) -> None:
-        """Encode one silent window and decode one token from it."""
+        """Encode one silent window and decode one token from it. Raises: LoadFailed."""
         model = self._model
         frames = model.feature_extractor.nb_max_frames
         window = np.zeros((model.feature_extractor.mel_filters.shape[0], frames), np.float32)
         start = model.hf_tokenizer.token_to_id("<|startoftranscript|>")
-        model.model.generate(model.encode(window), [[start]], max_length=2, beam_size=1)
+        (found,) = model.model.generate(
+            model.encode(window), [[start]], max_length=2, beam_size=1, return_scores=True
+        )
+        if not np.isfinite(found.scores).all():
+            raise LoadFailed(NO_NUMBERS)
         self._counters.steps += 1
 
 

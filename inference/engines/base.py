@@ -14,6 +14,10 @@ from dataclasses import dataclass
 from inference import wire
 from inference.errors import NO_MEMORY, EngineFailed, EngineOutOfMemory, HubError
 
+NO_NUMBERS = (
+    "the model computed what is no number (NaN or infinity): its weights are damaged, or its `dtype`"
+    " is too narrow for them"
+)
 WITHOUT_MEMORY = (*NO_MEMORY, "out of memory", "can't start new thread")  # Python, of its stack
 
 

@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 
 from inference import wire
-from inference.engines.base import failed, failure_of
+from inference.engines.base import NO_NUMBERS, failed, failure_of
 from inference.engines.choice import Choice, Computing, Request, shared
 from inference.engines.decoder import Decode, Decoder, Prefill
 from inference.engines.kv_cache import NoRoom, Stage
@@ -309,8 +309,11 @@ class Batch:
         self._waiting.appendleft(Computing(choice.request, [choice], tokens))
 
     def _say(self, choice: Choice, chosen: Chosen) -> None:
+        """Raises: EngineFailed."""
         if choice.finished or choice.request.ended:
             return
+        if not chosen.sound:
+            raise EngineFailed(NO_NUMBERS)
         self.counters.completion_tokens += 1
         if not choice.take(chosen, self._vocabulary, self._ends):
             return

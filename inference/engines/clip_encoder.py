@@ -13,10 +13,11 @@ from PIL import Image
 from torch import Tensor
 
 from inference import images, wire
-from inference.engines.embed_loop import Matrix
+from inference.engines.embed_loop import Matrix, check_sound
 from inference.engines.text_limit import refuse_hopeless
-from inference.errors import ContextLengthExceeded
+from inference.errors import ContextLengthExceeded, LoadFailed
 
+PROBE_SIZE = (80, 60)
 DEFAULT_IMAGE_COST = 50  # tokens, of a vision tower that has no patches
 
 
@@ -105,6 +106,16 @@ class ClipEncoder(ABC):
             found = self.text_features(rows)
         unit: Matrix = torch.nn.functional.normalize(found.float(), dim=-1).cpu().numpy()
         return unit
+
+    def probe(self) -> int:
+        """Compute a text and a picture, and give their dimensions. Raises: LoadFailed."""
+        grey = Picture(wire.Image(b""), 1, self.pixels(Image.new("RGB", PROBE_SIZE, "grey")))
+        found = [self.vectors(rows) for rows in ([self.tokens("probe")], [grey])]
+        if found[0].shape != found[1].shape:
+            raise LoadFailed("the model makes vectors of texts and of images of different sizes")
+        for vectors in found:
+            check_sound(vectors)
+        return int(found[0].shape[1])
 
     @torch.inference_mode()
     def probabilities(self, inputs: Matrix, labels: Matrix) -> Matrix:

@@ -37,7 +37,7 @@ class HfClip(ClipEncoder):
         self._full = config.model_type in FULL_WIDTH
         positions = int(config.text_config.max_position_embeddings)
         self.window_tokens = min(positions, self._tokenizer.max_tokens)
-        self.dimensions = len(self.vectors([self.tokens("probe")])[0])
+        self.dimensions = self.probe()
 
     def tokens(self, text: str) -> list[int]:
         return self._tokenizer.encode([text], self._vocabulary)[0]

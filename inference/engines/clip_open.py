@@ -55,7 +55,7 @@ class OpenClip(ClipEncoder):
         self.model.eval().to(DTYPES.get(dtype, torch.float32))
         self._special = _special_tokens(self._tokenizer)
         self.window_tokens = int(self._tokenizer.context_length)
-        self.dimensions = len(self.vectors([self.tokens("probe")])[0])
+        self.dimensions = self.probe()
 
     def tokens(self, text: str) -> list[int]:
         plain = self._special.sub(lambda found: " ".join(found.group()), text)

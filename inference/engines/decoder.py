@@ -14,6 +14,8 @@ from inference.engines.kv_cache import Layout, Stage, Table
 from inference.engines.lora import Lora, Place
 from inference.engines.lora_file import NotAttachable
 
+FIRST_IMAGE = 1 << 40  # of the numbers that stand for images; no vocabulary has so many tokens
+
 
 @dataclass(frozen=True, slots=True)
 class Places:

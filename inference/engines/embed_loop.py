@@ -14,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from inference import wire
-from inference.engines.base import Job, failed, failure_of
+from inference.engines.base import NO_NUMBERS, Job, failed, failure_of
 from inference.engines.embed_queue import Item, Request, Row, cut_batches, take_window
 from inference.engines.handover import UNLOADED, OneThreadEngine
 from inference.errors import EngineFailed, HubError, InvalidValue, LoadFailed
@@ -216,9 +216,17 @@ class EmbedLoop(OneThreadEngine):
         self._counters.tokens += sum(len(item.row) for item in batch)
         for item, vector in zip(batch, vectors, strict=True):
             item.request.vectors[item.index] = vector.astype("<f4").tobytes()
+        self._fail_unsound(batch, vectors)
         for request in {id(item.request): item.request for item in batch}.values():
-            if request.finished:
+            if request.finished and not request.ended:
                 self._deliver(self._running[request.stream])
+
+    def _fail_unsound(self, batch: list[Item], vectors: Matrix) -> None:
+        """What is no number is nobody's vector; it may be one input's own fault."""
+        for item, is_sound in zip(batch, np.isfinite(vectors).all(1), strict=True):
+            if not (is_sound or item.request.ended):
+                failure = failure_of(EngineFailed(NO_NUMBERS))
+                self._end(self._running[item.request.stream], failure)
 
     def _fail_batch(self, batch: list[Item], error: Exception) -> None:
         failure = failure_of(failed(error, "this input"))
@@ -234,6 +242,12 @@ class EmbedLoop(OneThreadEngine):
         running.request.ended = True
         del self._running[running.job.stream]
         running.job.emit(last)
+
+
+def check_sound(vectors: Matrix) -> None:
+    """Raises: LoadFailed."""
+    if not np.isfinite(vectors).all():
+        raise LoadFailed(NO_NUMBERS)
 
 
 def pack(running: Running, own: int) -> wire.Vectors:

@@ -8,7 +8,7 @@ import torch
 from inference import wire
 from inference.engines import encoder_folder
 from inference.engines.base import Setting
-from inference.engines.embed_loop import EmbedLoop, Matrix, batch_tokens
+from inference.engines.embed_loop import EmbedLoop, Matrix, batch_tokens, check_sound
 from inference.engines.embed_queue import Row
 from inference.engines.footprint import Footprint
 from inference.engines.sentence_encoder import SentenceEncoder
@@ -24,7 +24,7 @@ class EmbedText(EmbedLoop):
         total_bytes = sum(file.stat().st_size for file in folder.path.glob("*.safetensors"))
         setting.progress(0, total_bytes)
         self._encoder = SentenceEncoder(folder, setting.device, spec.dtype, spec.context_tokens)
-        self._encoder.vectors(self._encoder.encode(["warm up"]))
+        check_sound(self._encoder.vectors(self._encoder.encode(["warm up"])).numpy())
         setting.progress(total_bytes, total_bytes)
         self._start(self._encoder.dimensions, batch_tokens(spec, setting.device))
         return wire.Loaded(

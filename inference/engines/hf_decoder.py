@@ -14,10 +14,12 @@ from transformers.cache_utils import Cache, DynamicLayer
 from transformers.pytorch_utils import Conv1D
 
 from inference.engines import quantized
+from inference.engines.base import NO_NUMBERS
 from inference.engines.decoder import Decode, DecodeIndex, Decoder, Prefill, PrefillIndex
 from inference.engines.kv_cache import KvPool, Layout, Stage
 from inference.engines.lora import Group, Lora, Place, groups
 from inference.engines.lora_file import NotAttachable
+from inference.engines.sampling import sound
 from inference.errors import LoadFailed
 
 TOLERANCE = {torch.float32: 1e-3, torch.float16: 5e-2, torch.bfloat16: 2e-1}  # of the logits' scale
@@ -245,6 +247,8 @@ class HfDecoder(Decoder):
         vocab = self.vocab_tokens
         sequences = [[token % vocab for token in sequence] for sequence in sequences]
         expected = torch.stack([self._plain(sequence) for sequence in sequences])
+        if not sound(expected).all():
+            raise LoadFailed(NO_NUMBERS)
         for together in (True, False) if self.together else (False,):
             self.together = together
             if close(self._decoded(sequences), expected, self.layout.dtype):

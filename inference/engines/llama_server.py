@@ -19,6 +19,7 @@ from typing import Any
 import msgspec
 import xllamacpp
 
+from inference.engines.base import NO_NUMBERS
 from inference.engines.confine import narrow_stacks
 from inference.engines.llama_lanes import Lane
 from inference.errors import ContextLengthExceeded, EngineFailed, HubError, LoadFailed
@@ -70,8 +71,15 @@ class Chunk(msgspec.Struct):
 
 class Alternative(msgspec.Struct):
     id: int
-    logprob: float
+    found: float | None = msgspec.field(name="logprob")  # null for what is no number
     bytes: list[int] = []
+
+    @property
+    def logprob(self) -> float:
+        """Raises: EngineFailed."""
+        if self.found is None:
+            raise EngineFailed(NO_NUMBERS)
+        return self.found
 
 
 class Chosen(Alternative):
@@ -111,6 +119,7 @@ class _Content(msgspec.Struct):
     content: str
 
 
+FIRST_TOKEN = {"prompt": [0], "n_predict": 1, "n_probs": 1, "cache_prompt": False}
 _chunks = msgspec.json.Decoder(Chunk)
 _steps = msgspec.json.Decoder(Step)
 _events = msgspec.json.Decoder(_Event)
@@ -132,6 +141,16 @@ class LlamaServer:
             shutil.rmtree(self._folder, ignore_errors=True)
             name = Path(settings.path).name
             raise LoadFailed(f"{name} cannot be loaded by llama.cpp: {error}") from error
+        self._try_out()
+
+    def _try_out(self) -> None:
+        """Compute one token: llama.cpp says nothing of weights that are no numbers. Raises: LoadFailed."""
+        try:
+            for told in self.step(FIRST_TOKEN).completion_probabilities:
+                _ = told.logprob
+        except HubError as error:
+            self.close()
+            raise LoadFailed(f"the first token failed: {error.message}") from error
 
     def close(self) -> None:
         """Only when no call is running."""

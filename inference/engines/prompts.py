@@ -294,6 +294,15 @@ def check_tokens(tokens: Sequence[int], vocab_tokens: int) -> list[int]:
     return list(tokens)
 
 
+def check_vectors(tokens: Sequence[int], vocab_tokens: int, param: str) -> None:
+    """A tokenizer may give more than its model has vectors for. Raises: InvalidValue."""
+    if (highest := max(tokens, default=0)) >= vocab_tokens:
+        raise InvalidValue(
+            f"the text holds token {highest}, and this model has vectors for {vocab_tokens} tokens only",
+            param=param,
+        )
+
+
 def check_context(
     prompt_tokens: int, max_tokens: int | None, context: int, param: str = "messages"
 ) -> int:

@@ -79,6 +79,7 @@ class Chosen:
     """A token; with log probabilities where they were asked for (natural, of the raw logits)."""
 
     token: int
+    sound: bool = True  # its logits were numbers
     logprob: float | None = None
     top: list[tuple[int, float]] = field(default_factory=list)
 
@@ -86,20 +87,25 @@ class Chosen:
 @torch.inference_mode()
 def choose(logits: Tensor, samplers: Sequence[Sampler]) -> list[Chosen]:
     """Choose a token for each row of `logits` (N, V)."""
+    raw = logits.float()  # the argmax of bf16 takes three times as long
     if all(sampler.plain for sampler in samplers):
-        tokens: list[int] = (
-            logits.float().argmax(-1).tolist()
-        )  # bf16's own takes three times as long
-        return [Chosen(token) for token in tokens]
-    raw = logits.float()
+        return _read(raw, raw.argmax(-1))
     tokens_of = _tokens(_adjust(raw, samplers), samplers)
     for sampler, token in zip(samplers, tokens_of.unbind(0), strict=True):
         if sampler.adjusted:
             _note_on_device(sampler, token)
     wanted = [at for at, sampler in enumerate(samplers) if sampler.logprobs is not None]
-    if not wanted:
-        return [Chosen(token) for token in tokens_of.tolist()]
-    return _with_logprobs(raw, tokens_of, samplers, wanted)
+    return _with_logprobs(raw, tokens_of, samplers, wanted) if wanted else _read(raw, tokens_of)
+
+
+def sound(raw: Tensor) -> Tensor:
+    """Tell of each row whether it holds numbers: a model may forbid tokens, but not all, (N,)."""
+    return raw.amax(-1).isfinite()
+
+
+def _read(raw: Tensor, tokens: Tensor) -> list[Chosen]:
+    rows = torch.stack((tokens, sound(raw).long()), -1).tolist()
+    return [Chosen(token, sound=bool(is_sound)) for token, is_sound in rows]
 
 
 def _note_on_device(sampler: Sampler, token: Tensor) -> None:
@@ -218,7 +224,8 @@ def _draw(probabilities: Tensor, uniform: Sequence[float]) -> Tensor:
     rows = torch.arange(len(blocks), device=blocks.device)
     inner = blocks[rows, block[:, 0]].double().cumsum(-1)
     level = (level - before).minimum(inner[:, -1:] * LAST_LEVEL)
-    return (block * BLOCK_TOKENS + torch.searchsorted(inner, level, right=True))[:, 0]
+    found = (block * BLOCK_TOKENS + torch.searchsorted(inner, level, right=True))[:, 0]
+    return found.clamp(max=probabilities.shape[-1] - 1)  # of what is no number, any
 
 
 # --- log probabilities ------------------------------------------------------------------------------
@@ -230,11 +237,11 @@ def _with_logprobs(
     index = torch.tensor(wanted, device=raw.device)
     most = max(samplers[at].logprobs or 0 for at in wanted)
     table = logprob_table(raw[index], tokens[index], most)
-    packed = torch.cat((tokens.double(), table.flatten())).tolist()
-    chosen = [Chosen(int(token)) for token in packed[: len(samplers)]]
-    width = table.shape[1]
+    packed = torch.cat((tokens.double(), sound(raw).double(), table.flatten())).tolist()
+    count, width = len(samplers), table.shape[1]
+    chosen = [Chosen(int(packed[at]), sound=bool(packed[count + at])) for at in range(count)]
     for row, at in enumerate(wanted):
-        begin = len(samplers) + row * width
+        begin = 2 * count + row * width
         read_logprobs(chosen[at], packed[begin : begin + width], samplers[at].logprobs or 0)
     return chosen
 

@@ -6,6 +6,7 @@ import torch
 from transformers import AutoModel, AutoTokenizer
 
 from inference.engines.encoder_folder import EncoderFolder
+from inference.engines.prompts import check_vectors
 from inference.engines.text_limit import refuse_hopeless
 from inference.errors import ContextLengthExceeded, InvalidValue, LoadFailed
 
@@ -49,6 +50,8 @@ class Tokenizer:
         ]
         if not all(rows):
             raise InvalidValue("an input is empty", param="input")
+        for row in rows:
+            check_vectors(row, vocabulary, "input")
         return rows
 
     def refuse_hopeless(self, text: str, window: int, number: int) -> None:

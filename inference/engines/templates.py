@@ -9,7 +9,7 @@ import logging
 import re
 import sys
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
 from functools import reduce
 from types import FrameType
@@ -23,10 +23,26 @@ from jinja2.runtime import Context
 from jinja2.sandbox import ImmutableSandboxedEnvironment
 from jinja2.visitor import NodeTransformer
 
+from inference.engines.template_bounds import (
+    FILTERS,
+    METHODS,
+    OUTPUT_LIMIT_CHARS,
+    bounded,
+    check_operands,
+    checked,
+    refuse_over,
+    same,
+    weight,
+)
 from inference.errors import InvalidRequest, LoadFailed
 
 TIME_LIMIT_S = 2.0
-OUTPUT_LIMIT_CHARS = 32 * 1024 * 1024
+SAME = "as_written"  # a filter of ours
+MAX_PATTERN_CHARS, MAX_INDENT = 256, 100
+# Filters that no chat template needs, and whose time or text has no bound.
+DROPPED = (
+    *("batch", "center", "format", "pprint", "slice", "striptags", "urlize", "wordwrap", "xmlattr"),
+)
 FILENAME = "<template>"  # what jinja calls code that comes from a string
 # Methods and filters that make long text from a short template, and that no chat template needs.
 GROWING = frozenset(
@@ -59,22 +75,38 @@ class _Generation(Extension):
         return nodes.Scope(body, lineno=line)
 
 
-class _BoundedConcat(NodeTransformer):
-    """Turn `a ~ b` into `a|string + b|string`, so that the operator's limit holds for it too."""
+class _Bounded(NodeTransformer):
+    """Let the limits hold for what jinja makes by itself.
+
+    `a ~ b` becomes `a|string + b|string`; what is written as a list, a tuple or an object is checked.
+    """
 
     def visit_Concat(self, node: nodes.Concat) -> nodes.Node:  # noqa: N802 (jinja's name)
         self.generic_visit(node)
-        texts: list[nodes.Expr] = [
-            nodes.Filter(part, "string", [], [], None, None, lineno=node.lineno)
-            for part in node.nodes
-        ]
+        texts: list[nodes.Expr] = [_filtered(part, "string") for part in node.nodes]
         return reduce(lambda left, right: nodes.Add(left, right, lineno=node.lineno), texts)
+
+    def visit_List(self, node: nodes.List) -> nodes.Node:  # noqa: N802
+        self.generic_visit(node)
+        return _filtered(node, SAME)
+
+    def visit_Dict(self, node: nodes.Dict) -> nodes.Node:  # noqa: N802
+        self.generic_visit(node)
+        return _filtered(node, SAME)
+
+    def visit_Tuple(self, node: nodes.Tuple) -> nodes.Node:  # noqa: N802
+        self.generic_visit(node)
+        return _filtered(node, SAME) if node.ctx == "load" else node
+
+
+def _filtered(node: nodes.Expr, name: str) -> nodes.Filter:
+    return nodes.Filter(node, name, [], [], None, None, lineno=node.lineno)
 
 
 class _Sandbox(ImmutableSandboxedEnvironment):
-    """No attribute access to internals, no mutation, and no result over the output limit."""
+    """No attribute access to internals, no mutation, and no result over the limits."""
 
-    intercepted_binops = frozenset({"+", "*", "**", "%"})
+    intercepted_binops = frozenset({"+", "-", "*", "/", "//", "**", "%"})
 
     def _generate(
         self,
@@ -83,73 +115,27 @@ class _Sandbox(ImmutableSandboxedEnvironment):
         filename: str | None,
         defer_init: bool = False,
     ) -> str:
-        bounded = _BoundedConcat().visit(source)
+        bounded = _Bounded().visit(source)
         return super()._generate(bounded, name, filename, defer_init=defer_init)
 
     def call_binop(self, context: Context, operator: str, left: Any, right: Any) -> Any:
         if operator == "%" and isinstance(left, str) and re.search(r"[0-9*]", left):
             raise SecurityError("the template formats with a width, which is not allowed")
-        _refuse_over(_size(operator, left, right))
+        check_operands(operator, left, right)
         return super().call_binop(context, operator, left, right)
 
     def is_safe_attribute(self, obj: Any, attr: str, value: Any) -> bool:
         if isinstance(obj, str | bytes) and attr in GROWING:
             return False
-        return super().is_safe_attribute(obj, attr, value)
+        return not isinstance(obj, int | float) and super().is_safe_attribute(obj, attr, value)
 
     def call(self, context: Context, obj: Any, *args: Any, **kwargs: Any) -> Any:
-        """Call and refuse a result that is too large, before it is made where that can be known."""
+        """Call and refuse what is too large, before it is made where that can be known."""
+        weight([*args, *kwargs.values()])
         owner, name = getattr(obj, "__self__", None), getattr(obj, "__name__", "")
-        if isinstance(owner, str) and name in BOUNDED:
-            return BOUNDED[name](owner, *args, **kwargs)
-        result = super().call(context, obj, *args, **kwargs)
-        if isinstance(result, str):
-            _refuse_over(len(result))
-        return result
-
-
-def _size(operator: str, left: Any, right: Any) -> float:
-    """Estimate the size of a result in characters, items or bits, before it is made."""
-    sized = isinstance(left, str | list | tuple), isinstance(right, str | list | tuple)
-    match operator, sized:
-        case "+", (True, True):
-            return len(left) + len(right)
-        case "*", (True, False):
-            return len(left) * float(right)
-        case "*", (False, True):
-            return len(right) * float(left)
-        case "**", _:
-            return abs(float(right)) * abs(float(left)).as_integer_ratio()[0].bit_length()
-    return 0
-
-
-def _refuse_over(size: float) -> None:
-    if size > OUTPUT_LIMIT_CHARS:
-        raise SecurityError("the template makes a value that is too large")
-
-
-def _replace(text: str, old: str, new: str, count: int = -1) -> str:
-    times = text.count(old) if count < 0 else min(count, text.count(old))
-    _refuse_over(len(text) + times * len(new))
-    return text.replace(old, new, times)
-
-
-def _join(text: str, parts: Iterable[str]) -> str:
-    parts = list(parts)
-    _refuse_over(len(parts) * len(text) + sum(map(len, parts)))
-    return text.join(parts)
-
-
-def _replace_filter(value: Any, old: str, new: str, count: int | None = None) -> str:
-    return _replace(str(value), str(old), str(new), -1 if count is None else count)
-
-
-def _join_filter(value: Iterable[Any], d: str = "", attribute: str | None = None) -> str:
-    parts = value if attribute is None else (item[attribute] for item in value)
-    return _join(str(d), (str(part) for part in parts))
-
-
-BOUNDED: dict[str, Callable[..., str]] = {"replace": _replace, "join": _join}
+        if isinstance(owner, str) and name in METHODS:
+            return METHODS[name](owner, *args, **kwargs)
+        return checked(super().call(context, obj, *args, **kwargs))
 
 
 def _raise(message: str) -> None:
@@ -157,6 +143,7 @@ def _raise(message: str) -> None:
 
 
 def _now(pattern: str) -> str:
+    refuse_over(len(pattern), MAX_PATTERN_CHARS)
     return datetime.now().astimezone().strftime(pattern)
 
 
@@ -167,6 +154,7 @@ def _tojson(
     separators: tuple[str, str] | None = None,
     sort_keys: bool = False,
 ) -> str:
+    refuse_over(indent or 0, MAX_INDENT)
     return json.dumps(
         value,
         ensure_ascii=ensure_ascii,
@@ -180,12 +168,13 @@ def _environment() -> _Sandbox:
     environment = _Sandbox(
         trim_blocks=True, lstrip_blocks=True, extensions=[_Generation, loopcontrols]
     )
-    environment.filters |= {"tojson": _tojson, "replace": _replace_filter, "join": _join_filter}
+    filters = environment.filters | FILTERS | {"tojson": _tojson, SAME: same}
+    environment.filters = {
+        name: bounded(made) for name, made in filters.items() if name not in DROPPED
+    }
     environment.globals["raise_exception"] = _raise
     environment.globals["strftime_now"] = _now
     environment.globals.pop("lipsum", None)
-    for name in ("center", "wordwrap", "format", "pprint", "xmlattr"):
-        environment.filters.pop(name, None)
     return environment
 
 
@@ -194,16 +183,20 @@ class _TimedOut(BaseException):
 
 
 def _deadline(limit_s: float) -> Trace:
-    """Trace the lines of template code (and of nothing else) and stop it at its deadline."""
-    end = time.monotonic() + limit_s
+    """Trace the lines of template code, and the calls that filters make, and stop them at a deadline.
+
+    It is one of this thread's own time: a machine that is busy with others ends no template.
+    """
+    end = time.thread_time() + limit_s
 
     def on_line(_frame: FrameType, _event: str, _value: Any) -> Trace:
-        if time.monotonic() > end:
+        if time.thread_time() > end:
             raise _TimedOut
         return on_line
 
-    def on_call(frame: FrameType, _event: str, _value: Any) -> Trace | None:
-        return on_line if frame.f_code.co_filename == FILENAME else None
+    def on_call(frame: FrameType, event: str, value: Any) -> Trace | None:
+        traced = on_line(frame, event, value)
+        return traced if frame.f_code.co_filename == FILENAME else None
 
     return on_call
 
@@ -217,7 +210,7 @@ class ChatTemplate:
         self._limit_s = limit_s
         try:
             self._template = _environment().from_string(source)
-        except (TemplateError, RecursionError, SyntaxError) as error:
+        except (TemplateError, RecursionError, SyntaxError, ValueError, MemoryError) as error:
             raise LoadFailed(f"the model's chat template does not compile: {error}") from error
 
     def render(self, messages: Sequence[Mapping[str, Any]], variables: Mapping[str, Any]) -> str:

@@ -20,13 +20,13 @@ from inference.engines.base import Engine, Job, Setting, failure_of
 from inference.engines.batching import Batch, Limits
 from inference.engines.checkpoint import Checkpoint, choose_dtype
 from inference.engines.choice import MAX_CHOICES, Request, room_for
-from inference.engines.decoder import Decoder
+from inference.engines.decoder import FIRST_IMAGE, Decoder
 from inference.engines.footprint import Footprint
 from inference.engines.kv_cache import KvPool, capacities
 from inference.engines.kv_memory import KvMemory
 from inference.engines.lora import Lora, LoraFile
 from inference.engines.prefix_cache import PrefixCache
-from inference.engines.prompts import PromptEncoder, param_of
+from inference.engines.prompts import PromptEncoder, check_vectors, param_of
 from inference.engines.sampling import Sampler, make_sampler
 from inference.engines.vocabulary import Vocabulary
 from inference.errors import (
@@ -279,7 +279,8 @@ class TokenEngine(Engine):
         prompt, held = self._prompt(body)
         room = room_for(body, prompt, self._context, param_of(body.prompt))
         vocab = self._decoder.vocab_tokens
-        words = [token for token in prompt if token < vocab]  # an image has none
+        words = [token for token in prompt if token < FIRST_IMAGE]
+        check_vectors(words, vocab, param_of(body.prompt))
         samplers = [make_sampler(body, at, words, vocab, self._device) for at in range(body.n)]
         places = self._decoder.places(prompt)
         return Ready(Request(job, body, prompt, room, silent, held, lora, places), samplers)

@@ -13,12 +13,11 @@ from weakref import WeakValueDictionary
 import torch
 from torch import Tensor
 
-from inference.engines.decoder import Places, Prefill
+from inference.engines.decoder import FIRST_IMAGE, Places, Prefill
 from inference.engines.hf_decoder import HfDecoder, close
 from inference.engines.kv_cache import Stage
 from inference.errors import LoadFailed
 
-FIRST = 1 << 40  # of the numbers that stand for images; no vocabulary has so many tokens
 POSITIONS = 1 << 20  # numbers of one image
 POSITION_DIMENSIONS = 3  # time, height and width; rows; tokens
 
@@ -34,7 +33,7 @@ class Seen:
 
     @property
     def tokens(self) -> range:
-        begin = FIRST + self.number * POSITIONS
+        begin = FIRST_IMAGE + self.number * POSITIONS
         return range(begin, begin + len(self.vectors))
 
     @property
@@ -104,13 +103,13 @@ class VisionDecoder(HfDecoder):
     # --- computing --------------------------------------------------------------------------------
 
     def _inputs(self, tokens: Sequence[int]) -> dict[str, Tensor]:
-        if max(tokens) < FIRST:
+        if max(tokens) < FIRST_IMAGE:
             return super()._inputs(tokens)
-        words = [token if token < FIRST else 0 for token in tokens]
+        words = [token if token < FIRST_IMAGE else 0 for token in tokens]
         vectors = self._embed(torch.tensor([words], device=self._device))
         at = 0
         while at < len(tokens):
-            if tokens[at] < FIRST:
+            if tokens[at] < FIRST_IMAGE:
                 at += 1
                 continue
             piece = self._piece(tokens, at)
@@ -121,25 +120,25 @@ class VisionDecoder(HfDecoder):
 
     def _piece(self, tokens: Sequence[int], at: int) -> Tensor:
         """Give the vectors of one image from here to its end, or to the end of these tokens."""
-        number, position = divmod(tokens[at] - FIRST, POSITIONS)
+        number, position = divmod(tokens[at] - FIRST_IMAGE, POSITIONS)
         with self._lock:
             vectors = self._seen[number].vectors
         return vectors[position : position + len(tokens) - at]
 
     def _deep(self, tokens: Sequence[int]) -> dict[str, Any] | None:
         """Give what models of the kind of Qwen3-VL add to the tokens of images in their first layers."""
-        seen = [divmod(token - FIRST, POSITIONS) for token in tokens if token >= FIRST]
+        seen = [divmod(token - FIRST_IMAGE, POSITIONS) for token in tokens if token >= FIRST_IMAGE]
         with self._lock:
             found = [(self._seen[number].deep, position) for number, position in seen]
         if not found[0][0]:
             return None
         layers = range(len(found[0][0]))
-        mask = torch.tensor([[token >= FIRST for token in tokens]], device=self._device)
+        mask = torch.tensor([[token >= FIRST_IMAGE for token in tokens]], device=self._device)
         added = [torch.stack([deep[layer][at] for deep, at in found]) for layer in layers]
         return {"visual_pos_masks": mask, "deepstack_visual_embeds": added}
 
     def places(self, prompt: Sequence[int]) -> Places | None:
-        if max(prompt) < FIRST:
+        if max(prompt) < FIRST_IMAGE:
             return None
         parts: list[Tensor] = []
         own, at, begin = False, 0, 0  # a token's index, and its position
@@ -153,10 +152,10 @@ class VisionDecoder(HfDecoder):
 
     def _places_of(self, token: int) -> Tensor | None:
         """Give the places of the image that begins here."""
-        if token < FIRST:
+        if token < FIRST_IMAGE:
             return None
         with self._lock:
-            return self._seen[(token - FIRST) // POSITIONS].places
+            return self._seen[(token - FIRST_IMAGE) // POSITIONS].places
 
     # --- what the model is like -------------------------------------------------------------------
 

@@ -30,7 +30,6 @@ MODEL = tiny_files.files(vocab_size=2**16)
 WEIGHTS = MODEL["model.safetensors"]
 REPOSITORY = {
     **MODEL,
-    "tokenizer.json": b"{}",
     "pytorch_model.bin": b"\x80\x04pickle",
     "modeling.py": b"import os",
 }

@@ -95,11 +95,11 @@ def test_it_counts_the_vocabulary_and_sums_every_file(tmp_path: Path) -> None:
     folder = tiny_files.folder(tmp_path / "m", vocab_size=4)
     assert reading.inspect(folder).vocab_tokens == 4
     before = reading.sums(folder)
-    assert {file.path for file in before} == {"config.json", "model.safetensors"}
+    assert {file.path for file in before} == {"config.json", "model.safetensors", "tokenizer.json"}
     (folder / "config.json").write_bytes(tiny_files.config(vocab_size=5))
     after = reading.sums(folder)
     assert reading.fingerprint(before) != reading.fingerprint(after)
-    assert [a == b for a, b in zip(before, after, strict=True)] == [False, True]
+    assert [a == b for a, b in zip(before, after, strict=True)] == [False, True, True]
 
 
 @pytest.mark.models
@@ -113,3 +113,92 @@ def test_it_reads_the_table_of_ctranslate2s_files(tmp_path: Path) -> None:
         file.truncate(70_000_000)
     with pytest.raises(UnsafeModel, match="cut off"):
         reading.inspect(tmp_path / "cut")
+
+
+# --- tokenizers -------------------------------------------------------------------------------------
+
+BROKEN = {
+    "cut off": tiny_files.tokenizer("a", "b")[:-9],
+    "empty": b"",
+    "no object": b"[]",
+    "an object of nothing": b"{}",
+    "another type of model": tiny_files.tokenizer("a").replace(b"WordLevel", b"Novel"),
+    "a vocabulary that is a list": tiny_files.tokenizer("a").replace(b'{"a": 0}', b'["a"]'),
+    "ids that are texts": tiny_files.tokenizer("a").replace(b'"a": 0', b'"a": "0"'),
+    "ids below zero": tiny_files.tokenizer("a").replace(b'"a": 0', b'"a": -1'),
+    "ids beyond 32 bits": tiny_files.tokenizer("a").replace(b'"a": 0', b'"a": 4294967296'),
+    "merges of no words": json.dumps(
+        {"model": {"type": "BPE", "vocab": {"a": 0}, "merges": ["b c"]}}
+    ).encode(),
+    "nesting": b"[" * 200_000,
+    "bytes that are no text": b"\xff\xfe{}",
+}
+
+NO_WORDS = json.dumps({"model": {"type": "BPE", "vocab": {}, "merges": []}}).encode()
+
+
+def judged(folder: Path, content: bytes) -> reading.Report:
+    (folder / "tokenizer.json").write_bytes(content)
+    return inspection.inspect(folder)
+
+
+@pytest.mark.parametrize("what", BROKEN)
+def test_a_tokenizer_that_cannot_be_read_is_refused(tmp_path: Path, what: str) -> None:
+    folder = tiny_files.folder(tmp_path / "m")
+    with pytest.raises(UnsafeModel, match=r"tokenizer\.json is no tokenizer"):
+        judged(folder, BROKEN[what])
+
+
+def test_a_tokenizer_without_words_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(UnsafeModel, match="knows no tokens"):
+        judged(tiny_files.folder(tmp_path / "m"), NO_WORDS)
+
+
+def test_a_tokenizer_has_no_more_than_its_bounds(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    few = Bounds(cpu_s=10, data_bytes=64 * 2**20, file_bytes=2**20)
+    monkeypatch.setattr(preparation, "TOKENIZER", few)
+    many = tiny_files.tokenizer(*(f"word{number}" for number in range(300_000)))
+    with pytest.raises(UnsafeModel, match=r"tokenizer\.json is no tokenizer"):
+        judged(tiny_files.folder(tmp_path / "m"), many)
+
+
+def test_a_token_without_a_vector_is_refused(tmp_path: Path) -> None:
+    folder = tiny_files.folder(tmp_path / "m", vocab_size=4)
+    assert judged(folder, tiny_files.tokenizer("a", "b", "c", "d")).warnings == []
+    with pytest.raises(UnsafeModel, match="gives token 4, but the model has vectors for 4 tokens"):
+        judged(folder, tiny_files.tokenizer("a", "b", "c", "d", "e"))
+
+
+def test_an_added_token_without_a_vector_is_told(tmp_path: Path) -> None:
+    """As Gemma 3 of one billion parameters has it: the token for an image, which it cannot see."""
+    made = json.loads(tiny_files.tokenizer("a", "b", "c", "d"))
+    flags = dict.fromkeys(("single_word", "lstrip", "rstrip", "normalized"), False)
+    made["added_tokens"] = [{"id": 4, "content": "<image>", "special": True, **flags}]
+    report = judged(tiny_files.folder(tmp_path / "m"), json.dumps(made).encode())
+    assert report.warnings == [
+        "the model has no vector for '<image>': a request with one is refused"
+    ]
+
+
+@pytest.mark.parametrize(
+    ("there", "word"),
+    [
+        ([], "tokenizer.json is missing"),
+        (["vocab.json"], "tokenizer.json is missing"),
+        (["tokenizer.model"], "tokenizer.model alone is not read"),
+        (["vocab.json", "merges.txt"], ""),
+        (["vocab.txt"], ""),
+    ],
+)
+def test_a_model_of_text_needs_a_tokenizer(tmp_path: Path, there: list[str], word: str) -> None:
+    folder = tiny_files.folder(tmp_path / "m")
+    (folder / "tokenizer.json").unlink()
+    for name in there:
+        (folder / name).write_text("{}")
+    if not word:
+        assert reading.inspect(folder).kind == "llm"
+        return
+    with pytest.raises(UnsafeModel, match=word):
+        reading.inspect(folder)

@@ -38,7 +38,7 @@ def test_it_says_of_a_hubs_model_what_it_says_of_the_folder(
         after.size_bytes,
         after.fit,
     )
-    assert (before.licence, before.files) == ("apache-2.0", 3)
+    assert (before.licence, before.files) == ("apache-2.0", 4)
     assert before.fit
     assert before.fit["verdict"] == "fits"
 

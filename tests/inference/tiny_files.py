@@ -55,8 +55,18 @@ def safetensors(**changes: Any) -> bytes:
     return header(tensors) + bytes(data_bytes(tensors))
 
 
+def tokenizer(*words: str) -> bytes:
+    vocabulary = {word: number for number, word in enumerate(words)}
+    model = {"type": "WordLevel", "vocab": vocabulary, "unk_token": words[0] if words else "?"}
+    return json.dumps({"version": "1.0", "added_tokens": [], "model": model}).encode()
+
+
 def files(**changes: Any) -> dict[str, bytes]:
-    return {"model.safetensors": safetensors(**changes), "config.json": config(**changes)}
+    return {
+        "model.safetensors": safetensors(**changes),
+        "config.json": config(**changes),
+        "tokenizer.json": tokenizer("a", "b"),
+    }
 
 
 def folder(place: Path, **changes: Any) -> Path:

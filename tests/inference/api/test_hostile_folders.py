@@ -198,6 +198,7 @@ BOMBS = {
     "loop": "{% for i in range(10**9) %}{% for j in range(10**9) %}{% endfor %}{% endfor %}",
     "text": "{{ 'x' * 10**12 }}",
     "number": "{{ 10 ** (10 ** 10) }}",
+    "digits": "{{ 1.5 | round(10 ** 9, 'ceil') }}",
     "way out": "{{ ''.__class__.__mro__[1].__subclasses__() }}",
     "itself": "{% macro m() %}{{ m() }}{% endmacro %}{{ m() }}",
 }

@@ -8,11 +8,13 @@ from tokenizers import AddedToken
 
 from inference import wire
 from inference.engines import infilling
+from inference.engines.llm_gguf import LlmGguf
 from inference.engines.vocabulary import Vocabulary
 from inference.errors import ContextLengthExceeded, UnsupportedParameter
 
-from . import small_tokenizers, tiny_models
-from .generating import deltas_of, drive, shown, text_of
+from . import small_tokenizers, tiny_gguf, tiny_models
+from .driving import Driver
+from .generating import deltas_of, drive, shown, text_of, usage_of
 
 CODE_LLAMA = ("\u2581<PRE>", "\u2581<SUF>", "\u2581<MID>", "\u2581<EOT>")
 QWEN = ("<|fim_prefix|>", "<|fim_suffix|>", "<|fim_middle|>", "<|fim_pad|>")
@@ -110,5 +112,44 @@ def test_what_is_filled_in_ends_at_its_own_token(tmp_path: Path) -> None:
         forced = wire.Sampling(max_tokens=8, temperature=0.0, logit_bias={end: 100.0})
         answer = driver.ask(wire.Generate(prompt=prompt, sampling=forced))
         assert (text_of(answer), deltas_of(answer)[-1].finish_reason) == ("", "stop")
+    finally:
+        driver.engine.close()
+
+
+# --- GGUF -------------------------------------------------------------------------------------------
+
+
+def gguf(folder: Path, names: tuple[str, ...]) -> tuple[Driver, tiny_models.Reference]:
+    """Load a GGUF whose vocabulary has these tokens; give what transformers says, too."""
+    words = vocabulary(small_tokenizers.byte_level, names).hf
+    saved = tiny_models.make(folder / "hf", "llama", vocab_size=len(words))
+    file = tiny_gguf.make(folder / "m.gguf", saved, words)
+    spec = wire.ModelSpec(name="m", kind="llm", engine="llm_gguf", path=str(file))
+    return Driver(LlmGguf(), spec), tiny_models.Reference(saved)
+
+
+def test_a_gguf_fills_in_what_stands_between(tmp_path: Path) -> None:
+    driver, reference = gguf(tmp_path, QWEN)
+    words = vocabulary(small_tokenizers.byte_level, QWEN)
+    behind = f"{BEHIND}<|fim_middle|>"  # of a user it is text
+    prompt = wire.TextPrompt(text=BEFORE, suffix=behind)
+    try:
+        tokens = words.prompt_encoder().encode(prompt)
+        expected = shown(words, reference.greedy(tokens, 8))
+        rules = wire.Sampling(max_tokens=8, temperature=0.0, ignore_eos=True)
+        answer = driver.ask(wire.Generate(prompt=prompt, sampling=rules))
+        assert (text_of(answer), usage_of(answer).prompt_tokens) == (expected, len(tokens))
+    finally:
+        driver.engine.close()
+
+
+def test_a_gguf_without_such_tokens_refuses_a_suffix(tmp_path: Path) -> None:
+    driver, _reference = gguf(tmp_path, ())
+    try:
+        failure = driver.failure(wire.Generate(prompt=wire.TextPrompt(text=BEFORE, suffix=BEHIND)))
+        assert (failure.code, failure.param) == ("unsupported_parameter", "suffix")
+        assert isinstance(
+            driver.ask(wire.Generate(prompt=wire.TextPrompt(text=BEFORE))).wait(), wire.Done
+        )
     finally:
         driver.engine.close()

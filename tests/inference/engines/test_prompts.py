@@ -127,9 +127,38 @@ def test_it_renders_a_transcript_without_a_template() -> None:
     assert text_of(None, ("system", "be kind"), ("user", "hi")) == plain(messages)
 
 
+NESTED = (
+    "{% set n = namespace(a=(1,), b=(1,)) %}{% for i in range(40) %}"
+    "{% set n.a = MORE(n.a) %}{% set n.b = MORE(n.b) %}{% endfor %}"
+)
+
+
+def nested(use: str, first: str, last: str) -> str:
+    """Make two values that hold themselves a billion times, and use them."""
+    a, b = (f"{first}{name}, {name}{last}" for name in ("n.a", "n.b"))
+    return NESTED.replace("MORE(n.a)", a).replace("MORE(n.b)", b) + use
+
+
 @pytest.mark.parametrize(
     "source",
     [
+        "{{ 1.5 | round(10 ** 9, 'ceil') }}",
+        "{{ (2 ** 3000000) // (3 ** 900000) }}",
+        "{% set n = namespace(x=3) %}{% for i in range(60) %}{% set n.x = n.x * n.x %}{% endfor %}",
+        nested("{{ n.a == n.b }}", "[", "]"),
+        nested("{{ {n.a: 1} | length }}", "(", ")"),
+        nested("{{ n.a | string | length }}", "[", "]"),
+        nested("{{ n.a | tojson | length }}", "[", "]"),
+        nested("{{ n.a == n.b }}", "{'x': n.a, 'y': [", "]}"),
+        "{% macro m() %}{{ m(varargs, varargs) }}{% endmacro %}{{ m(1) }}",
+        "{% set n = namespace(a=1) %}{% for i in range(40) %}"
+        "{% set n.a = range(2) | map('attr', 'q') | map('default', n.a) | list %}{% endfor %}"
+        "{{ n.a | string | length }}",
+        "{% set s = 'b' * 3000000 %}{{ range(1000) | map('string') | map('replace', '1', s) | list }}",
+        "{{ ('a\n' * 1000) | indent(10 ** 9) }}",
+        "{{ [1] | tojson(indent=10 ** 9) }}",
+        "{{ (1).to_bytes(10 ** 9, 'big') }}",
+        "{{ strftime_now('%Y' * 10 ** 6) }}",
         "{% for a in range(90000) %}{% for b in range(90000) %}{% endfor %}{% endfor %}",
         "{% set x = 'a' * 10 ** 10 %}{{ x }}",
         "{% set n = namespace(x='aa') %}{% for i in range(60) %}{% set n.x = n.x ~ n.x %}{% endfor %}",

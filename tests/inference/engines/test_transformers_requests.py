@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from tokenizers import AddedToken
 
 from inference import wire
 from inference.engines.base import Job
@@ -283,3 +284,21 @@ def test_an_open_answer_ends_where_limits_leave_no_more(driver: Driver) -> None:
 def test_a_prompt_that_limits_leave_no_answer_to_is_refused(driver: Driver) -> None:
     refused = driver.ask(ask_tokens(PROMPT, 9, budget=len(PROMPT))).wait()
     assert (refused.code, refused.prompt_tokens) == ("token_budget_exceeded", len(PROMPT))
+
+
+def test_a_token_without_a_vector_is_its_own_requests_fault(tmp_path: Path) -> None:
+    """The step of others goes on: it was one request's token that ended all of them."""
+    folder = tiny_models.make(tmp_path, "llama")
+    tokenizer = small_tokenizers.byte_level.__wrapped__()
+    tokenizer.add_tokens([AddedToken("<image>", special=True, normalized=False)])
+    tokenizer.save_pretrained(folder)
+    driver = drive(folder)
+    try:
+        good = driver.start(ask_tokens([1, 2, 3], 40))
+        good.wait_for(lambda: good.frames)
+        failure = driver.failure(ask_tokens([tiny_models.VOCAB], 4))
+        assert (failure.code, failure.param) == ("invalid_value", "prompt")
+        assert f"vectors for {tiny_models.VOCAB} tokens only" in failure.message
+        assert isinstance(good.wait(), wire.Done)
+    finally:
+        driver.engine.close()
