@@ -8,7 +8,7 @@ import re
 from collections.abc import Collection, Iterable, Mapping
 from typing import Any
 
-from inference import config_values, layouts
+from inference import config_values, layouts, towers
 from inference.errors import UnsafeModel
 from inference.layouts import Family, Sizes
 from inference.node.headers import whole
@@ -38,7 +38,9 @@ SHARED = frozenset({"albert", "hrm_text"})  # one layer's weights serve for all
 MORE_WORDS = frozenset(
     {"mllama", "molmo2", "moshi", "musicgen", "musicgen_melody"}
 )  # than its config says
-CONFIG, HEADER = "config.json", "its header"
+CONFIG, HEADER, OPEN_CLIP = "config.json", "its header", "open_clip_config.json"
+SIDES, CT2_EMBEDDING = ("encoder", "decoder"), "decoder/embeddings/weight"
+CT2_LAYER = re.compile(r"(encoder|decoder)/layer_(\d{1,4})/")
 
 
 def check(config: Mapping[str, Any], shapes: Shapes, *, writes: bool) -> None:
@@ -48,6 +50,8 @@ def check(config: Mapping[str, Any], shapes: Shapes, *, writes: bool) -> None:
     packed = config.get("quantization_config")
     if family is None or (packed and method(packed) not in KEEPING):
         _check_roughly(config, shapes)
+        if not writes and not packed and config.get("model_type") in towers.ENCODERS:
+            _fit_all(towers.encoder(config, shapes), shapes, CONFIG)
     else:
         _check_family(config, family, shapes, writes=writes)
 
@@ -70,6 +74,31 @@ def check_gguf(values: Mapping[str, Any], shapes: Shapes, words: int) -> None:
         _compare([("output.weight", "hv")], known, shapes, HEADER)
     layers = {int(found[1]) for found in map(GGUF_LAYER.search, shapes) if found}
     _check_layers(layers, known["n"], HEADER)
+
+
+def check_towers(kind: str, config: Mapping[str, Any], shapes: Shapes) -> None:
+    """Compare a model of images and texts, or of speech. Raises: UnsafeModel naming tensor or key."""
+    if kind == "open_clip":
+        _fit_all(towers.open_clip(config), shapes, OPEN_CLIP)
+    elif known := towers.BY_TYPE.get(str(config.get("model_type"))):
+        config_values.check(config)
+        _fit_all(known(config), shapes, CONFIG)
+
+
+def check_ctranslate2(shapes: Shapes, words: int) -> None:
+    """`words`: in its vocabulary. Raises: UnsafeModel naming the variable."""
+    embedding = shapes.get(CT2_EMBEDDING, ("", [0, 0]))[1]
+    width = embedding[1] if len(embedding) == 2 else 0
+    found = [match for match in map(CT2_LAYER.match, shapes) if match]
+    layers = {
+        side: 1 + max((int(m[2]) for m in found if m[1] == side), default=0) for side in SIDES
+    }
+    _fit_all(towers.whisper_ctranslate2(words, width, layers), shapes, "its vocabulary")
+
+
+def _fit_all(expected: towers.Expected, shapes: Shapes, where: str) -> None:
+    for name, wanted in expected:
+        _fit(name, wanted, shapes, where)
 
 
 def _check_family(
@@ -108,20 +137,22 @@ def _compare(
 ) -> None:
     """A size that is not known is believed."""
     for name, letters in expected:
-        if name not in shapes:
-            raise UnsafeModel(f"its weights lack {name}, which {where} describes")
-        kind, shape = shapes[name]
-        if packed and kind in PACKED_TYPES:
-            continue
-        wanted = [known[letter] for letter in letters]
-        fits = len(wanted) == len(shape) and all(
-            want in {0, size} for want, size in zip(wanted, shape, strict=True)
+        if not (packed and name in shapes and shapes[name][0] in PACKED_TYPES):
+            _fit(name, [known[letter] for letter in letters], shapes, where)
+
+
+def _fit(name: str, wanted: list[int], shapes: Shapes, where: str) -> None:
+    """Raises: UnsafeModel."""
+    if name not in shapes:
+        raise UnsafeModel(f"its weights lack {name}, which {where} describes")
+    shape = shapes[name][1]
+    if len(wanted) != len(shape) or any(
+        want not in {0, size} for want, size in zip(wanted, shape, strict=True)
+    ):
+        raise UnsafeModel(
+            f"{name} is {_product(shape)}, but {where} makes it {_product(wanted)};"
+            " take files that belong together"
         )
-        if not fits:
-            raise UnsafeModel(
-                f"{name} is {_product(shape)}, but {where} makes it {_product(wanted)};"
-                " take files that belong together"
-            )
 
 
 def _product(shape: Collection[int]) -> str:

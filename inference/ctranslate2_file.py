@@ -40,11 +40,27 @@ def read(file: Path) -> Tensors:
                 raise UnsafeModel(f"{file.name} claims {count} variables")
             for _ in range(count):
                 _add(found, stream, file)
+            if stream.tell() > size:
+                raise UnsafeModel(f"{file.name} is cut off: {size} bytes of {stream.tell()}")
+            _check_other_names(found, stream, file)
         except (struct.error, UnicodeDecodeError) as error:
             raise UnsafeModel(f"the table of {file.name} is broken or cut off") from error
-        if stream.tell() > size:
-            raise UnsafeModel(f"{file.name} is cut off: {size} bytes of {stream.tell()}")
+        if stream.tell() != size:
+            raise UnsafeModel(
+                f"{file.name} holds more than its table: {size - stream.tell()} bytes"
+            )
     return found
+
+
+def _check_other_names(found: Tensors, stream: BinaryIO, file: Path) -> None:
+    """Behind the variables are further names of some. Raises: UnsafeModel, struct.error."""
+    (count,) = struct.unpack("<I", stream.read(4))
+    if count > MAX_VARIABLES:
+        raise UnsafeModel(f"{file.name} claims {count} further names")
+    for _ in range(count):
+        _text(stream)
+        if (name := _text(stream)) not in found.shapes:
+            raise UnsafeModel(f"{file.name} names {name[:100]!a} again, which it does not hold")
 
 
 def _add(found: Tensors, stream: BinaryIO, file: Path) -> None:
@@ -53,11 +69,13 @@ def _add(found: Tensors, stream: BinaryIO, file: Path) -> None:
     (rank,) = struct.unpack("<B", stream.read(1))
     if rank > MAX_DIMENSIONS:
         raise UnsafeModel(f"{file.name}: {name[:100]!a} has {rank} dimensions")
-    elements = math.prod(struct.unpack(f"<{rank}I", stream.read(4 * rank)))
+    shape = [*struct.unpack(f"<{rank}I", stream.read(4 * rank))]
+    elements = math.prod(shape)
     kind, size = struct.unpack("<BI", stream.read(5))
     if kind >= len(TYPES) or elements * TYPES[kind][1] != size:
         raise UnsafeModel(f"{file.name}: the size of {name[:100]!a} does not fit its shape")
     stream.seek(size, 1)
+    found.shapes[name] = (TYPES[kind][0], shape)
     if rank and not name.endswith("_scale"):  # the others are settings, and scales of integers
         found.parameters += elements
         found.types[TYPES[kind][0]] += elements
@@ -65,4 +83,7 @@ def _add(found: Tensors, stream: BinaryIO, file: Path) -> None:
 
 def _text(stream: BinaryIO) -> str:
     (length,) = struct.unpack("<H", stream.read(2))
-    return stream.read(length).rstrip(b"\0").decode()
+    raw = stream.read(length)
+    if len(raw) < length:
+        raise struct.error("a text is cut off")
+    return raw.rstrip(b"\0").decode()

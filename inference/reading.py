@@ -234,7 +234,8 @@ def _of_config(folder: Path) -> Report:
         found = tensors.safetensors(_there(folder, "adapter_model.safetensors"))
         return Report(kind="adapter", engine="llm_transformers", parameters=found.parameters)
     if (folder / OPEN_CLIP).is_file() and not (folder / "config.json").is_file():
-        return _weighed(folder, Report(kind="clip", engine="embed_clip", architecture="open_clip"))
+        report = Report(kind="clip", engine="embed_clip", architecture="open_clip")
+        return _weighed(folder, report, _config(folder / OPEN_CLIP))
     config = _config(folder / "config.json")
     if "auto_map" in config:
         raise UnsafeModel("config.json asks for code of its own (auto_map), which is never run")
@@ -268,13 +269,17 @@ def _speech(folder: Path, file: Path) -> Report:
     """Raises: UnsafeModel."""
     found = ctranslate2_file.read(file)
     _there(folder, tokenizer_files.WHOLE)
+    words = _words_in(folder)
+    if found.shapes:
+        listed = (folder / "vocabulary.json").is_file()  # of lines a token may be two
+        agreement.check_ctranslate2(found.shapes, words if listed else 0)
     return Report(
         kind="asr",
         engine="asr_whisper",
         architecture="whisper (CTranslate2)",
         parameters=found.parameters or None,
         quantization=found.main_type,
-        vocab_tokens=_words_in(folder),
+        vocab_tokens=words,
     )
 
 
@@ -306,6 +311,8 @@ def _weighed(folder: Path, report: Report, config: dict[str, Any] | None = None)
             raise UnsafeModel(f"the index finds {name[:100]!a} in {shard}, which does not hold it")
     if config is not None and report.kind in {"llm", "embed", "vlm"}:
         agreement.check(config, found.shapes, writes=report.kind == "llm")
+    elif config is not None:
+        agreement.check_towers(report.architecture, config, found.shapes)
     report.parameters, report.quantization = found.parameters, found.main_type
     return report
 

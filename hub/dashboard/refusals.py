@@ -150,6 +150,25 @@ SENTENCES = {
     r"(?P<name>.+) is a link that leaves the folder": _(
         "%(name)s is a link that leaves the folder"
     ),
+    r"tokenizer\.json is missing: nothing turns text into the model's tokens"
+    r"(; (?P<packed>\S+) alone is not read: save it as tokenizer\.json with transformers)?": _(
+        "tokenizer.json is missing: nothing turns text into the model's tokens"
+    ),
+    r"tokenizer\.json is no tokenizer that can be read: (?P<why>.+)": _(
+        "tokenizer.json is no tokenizer that can be read: %(why)s"
+    ),
+    r"tokenizer\.json knows no tokens": _("tokenizer.json knows no tokens"),
+    r"tokenizer\.json gives token (?P<n>\d+), but the model has vectors for (?P<rows>\d+) tokens: "
+    r"they do not belong together": _(
+        "tokenizer.json gives token %(n)s, but the model has vectors for %(rows)s tokens: they do not belong together"
+    ),
+    r"the model has no vector for (?P<names>.+): a request with one is refused": _(
+        "the model has no vector for %(names)s: a request with one is refused"
+    ),
+    r"(the first token failed: )?the model computed what is no number \(NaN or infinity\): its weights "
+    r"are damaged, or its `dtype` is too narrow for them": _(
+        "the model computed what is no number (NaN or infinity): its weights are damaged, or its `dtype` is too narrow for them"
+    ),
     r"config\.json asks for code of its own \(auto_map\), which is never run": _(
         "config.json asks for code of its own (auto_map), which is never run"
     ),

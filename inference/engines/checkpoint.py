@@ -21,7 +21,7 @@ from transformers import (
     PreTrainedConfig,
 )
 
-from inference.engines import llama_decoder, quantized
+from inference.engines import complete, llama_decoder, quantized
 from inference.engines.build import Build
 from inference.engines.decoder import Decoder
 from inference.engines.hf_decoder import HfDecoder
@@ -142,15 +142,13 @@ class Checkpoint:
     def _model(
         self, auto: Any, dtype: torch.dtype, device: torch.device, attention: str | None = None
     ) -> Any:
-        return auto.from_pretrained(
+        return complete.load(
+            auto,
             self.folder,
             config=self.config,
             dtype=dtype,
             attn_implementation=attention,
             device_map={"": device},
-            local_files_only=True,
-            use_safetensors=True,
-            trust_remote_code=False,
         )
 
 

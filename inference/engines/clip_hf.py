@@ -8,6 +8,7 @@ from PIL import Image
 from torch import Tensor
 from transformers import AutoImageProcessor, AutoModel
 
+from inference.engines import complete
 from inference.engines.clip_encoder import ClipEncoder, padded
 from inference.engines.encoder_folder import EncoderFolder
 from inference.engines.sentence_encoder import DTYPES, Tokenizer
@@ -73,10 +74,6 @@ def _pooled(out: Any) -> Tensor:
 def _model(folder: Path, dtype: str) -> Any:
     if dtype not in {"auto", *DTYPES}:
         raise LoadFailed(f"dtype {dtype!r} is not one of auto, {', '.join(DTYPES)}")
-    return AutoModel.from_pretrained(
-        folder,
-        dtype=torch.float32 if dtype == "auto" else DTYPES[dtype],
-        use_safetensors=True,
-        local_files_only=True,
-        trust_remote_code=False,
+    return complete.load(
+        AutoModel, folder, dtype=torch.float32 if dtype == "auto" else DTYPES[dtype]
     )

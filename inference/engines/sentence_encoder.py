@@ -5,6 +5,7 @@ from typing import Any
 import torch
 from transformers import AutoModel, AutoTokenizer
 
+from inference.engines import complete
 from inference.engines.encoder_folder import EncoderFolder
 from inference.engines.prompts import check_vectors
 from inference.engines.text_limit import refuse_hopeless
@@ -145,12 +146,8 @@ def _load(folder: EncoderFolder, device: torch.device, dtype: str) -> Any:
         raise LoadFailed(f"dtype {dtype!r} is not one of auto, {', '.join(DTYPES)}")
     own = "auto" if device.type == "cuda" else torch.float32  # CPUs are slow in half precision
     try:
-        model = AutoModel.from_pretrained(
-            folder.path,
-            dtype=own if dtype == "auto" else DTYPES[dtype],
-            use_safetensors=True,
-            local_files_only=True,
-            trust_remote_code=False,
+        model = complete.load(
+            AutoModel, folder.path, dtype=own if dtype == "auto" else DTYPES[dtype]
         )
     except (OSError, ValueError, RuntimeError) as error:
         raise LoadFailed(f"{folder.path.name} cannot be loaded: {error}") from error

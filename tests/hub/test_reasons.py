@@ -57,6 +57,13 @@ KNOWN = [
     "config.json has rope_theta 0: it is a number above zero",
     "config.json has hidden_act 'nope', which no engine knows: gelu, relu",
     "x is a link that leaves the folder",
+    "tokenizer.json is missing: nothing turns text into the model's tokens",
+    "tokenizer.json is no tokenizer that can be read: expected value at line 1 column 1",
+    "tokenizer.json knows no tokens",
+    "tokenizer.json gives token 9, but the model has vectors for 8 tokens: they do not belong together",
+    "the model has no vector for '<image>': a request with one is refused",
+    "the model computed what is no number (NaN or infinity): its weights are damaged, or its `dtype` is "
+    "too narrow for them",
     "its weights lack lm_head.weight, which config.json describes",
     "its weights hold layer 1, but config.json says that it has 1",
     "the weights of layer 2 are missing; its header counts 3",

@@ -41,6 +41,7 @@ def written(folder: Path, tensors: Tensors, config: bytes) -> Path:
     header = tiny_files.header(tensors) + bytes(tiny_files.data_bytes(tensors))
     (folder / "model.safetensors").write_bytes(header)
     (folder / "config.json").write_bytes(config)
+    (folder / "tokenizer.json").write_bytes(tiny_files.tokenizer("a"))
     return folder
 
 

@@ -15,6 +15,7 @@ def test_it_says_that_a_model_is_too_large_before_it_is_loaded(
     folder.mkdir()
     giant = {"hidden_size": 2**15, "intermediate_size": 2**18, "num_hidden_layers": 64}
     (folder / "config.json").write_bytes(tiny_files.config(**giant))
+    (folder / "tokenizer.json").write_bytes(tiny_files.tokenizer("a"))
     tensors = tiny_files.shapes(**giant)
     with (folder / "model.safetensors").open("wb") as file:
         file.write(tiny_files.header(tensors))

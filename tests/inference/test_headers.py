@@ -21,6 +21,7 @@ from tests.inference import tiny_files
 from tests.inference.engines import tiny_gguf_vision
 
 WIDTH, WORDS = 8, 2
+BOTH: dict[str, Any] = {"vision_config": {}, "text_config": {}}
 SIZES = layouts.gguf_sizes(
     {
         "llama.embedding_length": WIDTH,
@@ -89,8 +90,8 @@ def test_it_knows_the_models_at_hand() -> None:
             },
             "vlm_transformers",
         ),
-        ({"architectures": ["CLIPModel"], "model_type": "clip"}, "embed_clip"),
-        ({"architectures": ["MPNetModel"], "model_type": "mpnet"}, "embed_text"),
+        ({"architectures": ["AlignModel"], "model_type": "align", **BOTH}, "embed_clip"),
+        ({"architectures": ["EsmModel"], "model_type": "esm"}, "embed_text"),
     ],
 )
 def test_it_names_the_engine(tmp_path: Path, config: dict[str, Any], engine: str) -> None:

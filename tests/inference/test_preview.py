@@ -64,6 +64,7 @@ def test_it_judges_what_no_disk_could_hold() -> None:
     heads = [
         Head("model.safetensors", len(header) + size, header),
         Head("config.json", len(config), config),
+        Head("tokenizer.json", 2**20),
     ]
     found = preview.of_heads(heads, STATE)
     assert found.size_bytes > size > 2**38

@@ -33,6 +33,6 @@ def test_open_clip_weights_that_are_pickled_are_refused(tmp_path: Path) -> None:
 
 def test_a_sentence_encoder_is_none_of_them(tmp_path: Path) -> None:
     folder = tiny_files.folder(tmp_path / "m")
-    bert = tiny_files.config(architectures=["BertModel"], model_type="bert")
+    bert = tiny_files.config(architectures=["EsmModel"], model_type="esm")
     (folder / "config.json").write_bytes(bert)
     assert reading.inspect(folder).engine == "embed_text"

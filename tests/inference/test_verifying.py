@@ -37,13 +37,13 @@ def test_it_finds_every_difference(row: Model) -> None:
     (folder / "README.md").unlink()
     with (folder / "model.safetensors").open("ab") as file:
         file.write(b"x")
-    (folder / "tokenizer.json").write_bytes(b"{}")
+    (folder / "special.json").write_bytes(b"{}")
     assert sorted(verifying.verify(row)) == [
         "README.md is missing",
         "config.json has another content than when it came",
         f"model.safetensors has {len(tiny_files.safetensors()) + 1} bytes, "
         f"not {len(tiny_files.safetensors())}",
-        "tokenizer.json was not there when it came",
+        "special.json was not there when it came",
     ]
     row.refresh_from_db()
     assert len(row.damage) == 4
