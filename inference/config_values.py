@@ -23,6 +23,7 @@ DTYPES = frozenset({"auto", "float64", "float32", "float16", "bfloat16"})
 ACTIVATION_KEYS = ("hidden_act", "hidden_activation", "activation_function")
 CONTEXT_KEYS = ("max_position_embeddings", "n_positions", "max_seq_len", "max_sequence_length")
 POSITIVE_KEYS = ("rope_theta", "rms_norm_eps", "layer_norm_eps", "layer_norm_epsilon")
+TOKEN_KEYS = ("bos_token_id", "eos_token_id", "pad_token_id")
 MOST_PARTS, MOST = 100, 2**63
 
 
@@ -38,6 +39,8 @@ def check(config: Mapping[str, Any]) -> None:
         for key in ("dtype", "torch_dtype"):
             _check_known(key, _plain(part.get(key)), DTYPES)
         _check_rope(part)
+        for key in TOKEN_KEYS:
+            _check_tokens(key, part.get(key))
 
 
 def _parts(config: Mapping[str, Any]) -> Iterator[Mapping[str, Any]]:
@@ -55,6 +58,12 @@ def _check_whole(key: str, value: object) -> None:
 def _check_positive(key: str, value: object) -> None:
     if value is not None and not isinstance(value, dict | list) and not _positive(value):
         raise UnsafeModel(f"config.json has {key} {_shown(value)}: it is a number above zero")
+
+
+def _check_tokens(key: str, value: object) -> None:
+    tokens = value if isinstance(value, list) else [value]
+    if any(type(token) is not int for token in tokens if token is not None):
+        raise UnsafeModel(f"config.json has {key} {_shown(value)}: it is a token's number")
 
 
 def _check_known(key: str, value: object, known: frozenset[str]) -> None:

@@ -143,7 +143,7 @@ def _file(file: Path) -> Report:
         parameters=found.parameters,
         context_tokens=shape.context_tokens,
         vocab_tokens=shape.vocab_tokens,
-        licence=str(values.get("general.license", ""))[:64],
+        licence=_shown(str(values.get("general.license", "")), 64),
         size_bytes=shape.weights_bytes,
     )
 
@@ -245,7 +245,7 @@ def _of_config(folder: Path) -> Report:
     if refusal := model_types.refusal(kind, config.get("model_type")):
         raise UnsafeModel(refusal)
     names = headers.architectures(config) or [""]
-    report = Report(kind=kind, engine=engine, architecture=names[0][:100])
+    report = Report(kind=kind, engine=engine, architecture=_shown(names[0], 100))
     report.context_tokens = _context(config)
     report.converts = engine == "asr_whisper"
     _weighed(folder, report, config)
@@ -255,6 +255,11 @@ def _of_config(folder: Path) -> Report:
     # What the node refuses before each load is refused here.
     report.vocab_tokens = headers.read(str(folder)).vocab_tokens
     return report
+
+
+def _shown(text: str, most: int) -> str:
+    """A database takes no character that cannot be printed."""
+    return "".join(filter(str.isprintable, text))[:most]
 
 
 def _ctranslate2(folder: Path) -> Path | None:
@@ -300,8 +305,8 @@ def _weighed(folder: Path, report: Report, config: dict[str, Any] | None = None)
     named = _index(folder)
     files = {file.name: tensors.safetensors(file) for file in sorted(folder.glob("*.safetensors"))}
     found = tensors.Tensors()
-    for one in files.values():
-        found.add(one)
+    for file in headers.weight_files(folder):
+        found.add(files[file.name])
     if not found.parameters:
         bad = [file.name for file in folder.iterdir() if FORBIDDEN.fullmatch(file.name.lower())]
         only = f"; {bad[0]} is a pickle, which is never loaded" if bad else ""

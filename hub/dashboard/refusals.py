@@ -143,6 +143,9 @@ SENTENCES = {
     r"config\.json has (?P<key>\S+) (?P<value>.+): it is a number above zero": _(
         "config.json has %(key)s %(value)s: it is a number above zero"
     ),
+    r"config\.json has (?P<key>\S+) (?P<value>.+): it is a token's number": _(
+        "config.json has %(key)s %(value)s: it is a token's number"
+    ),
     r"config\.json has (?P<key>\S+) (?P<value>.+), which no engine knows: (?P<known>.+)": _(
         "config.json has %(key)s %(value)s, which no engine knows: %(known)s"
     ),

@@ -33,6 +33,7 @@ DTYPES = {
     "bfloat16": torch.bfloat16,
     "float16": torch.float16,
 }
+WHOLE = "model.safetensors"
 # What the libraries raise for a folder that is not what it says.
 BROKEN = (OSError, ValueError, KeyError, TypeError, ImportError, SafetensorError)
 BF16_CUDA_CAPABILITY = (8, 0)  # Ampere
@@ -184,6 +185,8 @@ def _weight_files(folder: Path) -> list[Path]:
     index = folder / "model.safetensors.index.json"
     if not index.is_file():
         found = sorted(folder.glob("*.safetensors"))
+        if folder / WHOLE in found:  # others repeat it in another layout
+            return [folder / WHOLE]
         if not found:
             raise LoadFailed(
                 f"{folder.name} has no safetensors weights; pickled weights are never loaded"

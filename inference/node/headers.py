@@ -39,6 +39,7 @@ OLD_NAMES = {  # Source: `attribute_map` of GPT2Config and BloomConfig
     "hidden_size": "n_embd",
 }
 OPEN_CLIP = "open_clip_config.json"
+INDEX = "model.safetensors.index.json"
 PLAIN = re.compile(r"embed|lm_head|wte|wpe")
 
 
@@ -82,7 +83,7 @@ def bounded_json(data: bytes, pairs: Callable[[list[tuple[str, Any]]], Any] | No
     if sum(data.count(mark) for mark in b",[{") > MAX_JSON_ITEMS:
         raise ValueError("it holds too many items")
     try:
-        return json.loads(data, object_pairs_hook=pairs)
+        return json.loads(data.decode(), object_pairs_hook=pairs)  # as every library reads it
     except RecursionError:
         raise ValueError("it is nested too deeply") from None
 
@@ -149,10 +150,21 @@ def _span(begin: object, end: object) -> int:
     return end - begin
 
 
+def weight_files(folder: Path) -> list[Path]:
+    """Give the files that are loaded: others repeat them in another layout or number format."""
+    there = sorted(folder.glob("*.safetensors"))
+    named = config_of(folder / INDEX).get("weight_map")
+    if isinstance(named, dict) and (shards := {str(name) for name in named.values()}):
+        return [file for file in there if file.name in shards]
+    first = ("model.safetensors", "open_clip_model.safetensors")
+    for name in first if (folder / "config.json").is_file() else first[::-1]:
+        if folder / name in there:
+            return [folder / name]
+    return there
+
+
 def _folder(folder: Path) -> Shape:
-    files = sorted(folder.glob("*.safetensors"))  # open_clip's file repeats the library's
-    files = [file for file in files if not file.name.startswith("open_clip")] or files
-    sizes = sum((safetensors_sizes(file) for file in files), Sizes())
+    sizes = sum((safetensors_sizes(file) for file in weight_files(folder)), Sizes())
     weights = sizes.total_bytes or sum(file.stat().st_size for file in folder.glob("*.bin"))
     if not weights:
         raise UnreadableModel(f"{folder.name} holds neither *.safetensors nor model.bin")

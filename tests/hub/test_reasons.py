@@ -55,6 +55,7 @@ KNOWN = [
     "x.jinja is no plain file",
     "config.json has max_position_embeddings -1: it is a whole number above zero",
     "config.json has rope_theta 0: it is a number above zero",
+    "config.json has eos_token_id '</s>': it is a token's number",
     "config.json has hidden_act 'nope', which no engine knows: gelu, relu",
     "x is a link that leaves the folder",
     "tokenizer.json is missing: nothing turns text into the model's tokens",

@@ -105,6 +105,8 @@ def test_each_tensor_of_a_family_is_looked_for(tmp_path: Path, kind: str) -> Non
         ({"rope_theta": 0}, "rope_theta 0: it is a number above zero"),
         ({"rope_parameters": {"rope_theta": float("nan")}}, "rope_parameters.rope_theta nan"),
         ({"rope_scaling": {"type": "zzz"}}, "rope_scaling.rope_type 'zzz', which no engine knows"),
+        ({"eos_token_id": "</s>"}, "eos_token_id '</s>': it is a token's number"),
+        ({"pad_token_id": [0, 1.5]}, "pad_token_id [0, 1.5]: it is a token's number"),
         ({"hidden_act": "nope"}, "hidden_act 'nope', which no engine knows: gelu"),
         ({"torch_dtype": "os.system"}, "torch_dtype 'os.system', which no engine knows"),
         ({"text_config": {"hidden_act": ["x"]}}, "hidden_act ['x']"),
