@@ -50,7 +50,7 @@ def test_it_judges_before_the_download_and_shows_its_progress(
     hit.get_by_role("button", name="Look into org/tiny").click()
     expect(page.locator("#preview")).to_contain_text("It fits beside what is loaded now.")
     expect(page.get_by_text("LlamaForCausalLM")).to_be_visible()
-    expect(page.get_by_text("2 files, 4.20 MB")).to_be_visible()
+    expect(page.get_by_text("3 files, 4.20 MB")).to_be_visible()
     assert axe(page) == []
 
     page.get_by_label("8 bits").check()

@@ -16,12 +16,15 @@ from inference.uploads import KEPT, PART_BYTES
 from tests import servers
 from tests.inference import tiny_files
 
-WEIGHTS, CONFIG = tiny_files.files(vocab_size=PART_BYTES // tiny_files.WORD_BYTES).values()
-FILES = [
-    {"path": "model.safetensors", "size_bytes": len(WEIGHTS)},
-    {"path": "config.json", "size_bytes": len(CONFIG)},
-]
-PARTS = {(0, 0): WEIGHTS[:PART_BYTES], (0, 1): WEIGHTS[PART_BYTES:], (1, 0): CONFIG}
+MODEL = tiny_files.files(vocab_size=PART_BYTES // tiny_files.WORD_BYTES)
+WEIGHTS, CONFIG, TOKENIZER = MODEL.values()
+FILES = [{"path": name, "size_bytes": len(content)} for name, content in MODEL.items()]
+PARTS = {
+    (0, 0): WEIGHTS[:PART_BYTES],
+    (0, 1): WEIGHTS[PART_BYTES:],
+    (1, 0): CONFIG,
+    (2, 0): TOKENIZER,
+}
 
 
 @pytest.fixture(scope="module")
@@ -67,7 +70,7 @@ def arrived(api: httpx.Client, name: str) -> dict[str, Any]:
 
 
 def test_it_takes_parts_in_any_order_over_a_restart(hub: servers.Hub, api: httpx.Client) -> None:
-    digests = [hashlib.sha256(WEIGHTS).hexdigest(), hashlib.sha256(CONFIG).hexdigest()]
+    digests = [hashlib.sha256(content).hexdigest() for content in MODEL.values()]
     files = [{**file, "sha256": digest} for file, digest in zip(FILES, digests, strict=True)]
     key = begin(api, "sent", files)
     assert put(api, key, 0, 1, PARTS[0, 1]).status_code == 204
@@ -78,8 +81,8 @@ def test_it_takes_parts_in_any_order_over_a_restart(hub: servers.Hub, api: httpx
     hub.processes["web"].wait()
     servers.start(hub, "web", "serve_web")
     servers._wait_ready(hub)
-    assert api.get(f"/uploads/{key}").json()["missing"] == [[0], [0]]
-    for place in ((1, 0), (0, 0)):
+    assert api.get(f"/uploads/{key}").json()["missing"] == [[0], [0], [0]]
+    for place in ((1, 0), (0, 0), (2, 0)):
         assert put(api, key, *place, PARTS[place]).status_code == 204
     assert api.get("/models/sent").json()["state"] == "uploading"
     assert api.post(f"/uploads/{key}/complete").status_code == 202
@@ -106,13 +109,13 @@ def test_it_checks_each_part(api: httpx.Client) -> None:
     assert put(api, key, 1, 0, b"x" * (len(CONFIG) + 1)).status_code == 400
     assert put(api, key, 0, 0, b"x" * (PART_BYTES + 1)).status_code == 413
     assert put(api, key, 0, 2, b"x").status_code == 404
-    assert put(api, key, 2, 0, b"x").status_code == 404
+    assert put(api, key, 3, 0, b"x").status_code == 404
     headers = {"x-part-sha256": "0" * 64, "content-type": "application/octet-stream"}
     wrong = api.put(f"/uploads/{key}/1/0", content=CONFIG, headers=headers)
     assert (wrong.status_code, wrong.json()["error"]["param"]) == (400, "sha256")
     as_json = {"x-part-sha256": "0" * 64}
     assert api.put(f"/uploads/{key}/1/0", json={}, headers=as_json).status_code == 415
-    assert api.get(f"/uploads/{key}").json()["missing"] == [[0, 1], [0]]
+    assert api.get(f"/uploads/{key}").json()["missing"] == [[0, 1], [0], [0]]
 
 
 @pytest.mark.parametrize(
@@ -152,10 +155,11 @@ def test_a_stopped_one_goes_on_with_what_had_come(hub: servers.Hub, api: httpx.C
     assert put(api, key, 1, 0, CONFIG).status_code == 204
     assert api.post("/models/paused/cancel").json()["state"] == "cancelled"
     resumed = api.post(f"/uploads/{key}/resume").json()
-    assert resumed["missing"] == [[0, 1], []]
+    assert resumed["missing"] == [[0, 1], [], [0]]
     assert api.get("/models/paused").json()["state"] == "uploading"
     for number, part in enumerate((WEIGHTS[:PART_BYTES], WEIGHTS[PART_BYTES:])):
         assert put(api, key, 0, number, part).status_code == 204
+    assert put(api, key, 2, 0, TOKENIZER).status_code == 204
     assert api.post(f"/uploads/{key}/complete").status_code == 202
     assert api.post(f"/uploads/{key}/resume").status_code == 404
     assert arrived(api, "paused")["state"] == "available"
