@@ -20,6 +20,7 @@ HUB_BENCHES = (
     "kills",
     "swapping",
     "job_kills",
+    "job_disk",
     "facts",
 )
 ENGINE_BENCHES = (

@@ -90,9 +90,11 @@ def _say(words: str) -> None:
 # --- what is left ---------------------------------------------------------------------------------
 
 
-def faults(hub: servers.Hub, client: openai.OpenAI, job_id: str, undisturbed: bytes) -> list[str]:
-    """Name all that is not as if nothing had been."""
-    steps = [*range(1, STEPS + 1)]
+def faults(
+    hub: servers.Hub, client: openai.OpenAI, job_id: str, undisturbed: bytes, count: int = STEPS
+) -> list[str]:
+    """Name all that is not as if nothing had been, of so many steps."""
+    steps = [*range(1, count + 1)]
     in_time: dict[str, Callable[[], bool]] = {
         "a reservation is left": lambda: not _reservations(hub),
         "a process trains": lambda: not job_hubs.trainings(job_id),
