@@ -223,8 +223,8 @@ class EmbedLoop(OneThreadEngine):
 
     def _fail_unsound(self, batch: list[Item], vectors: Matrix) -> None:
         """What is no number is nobody's vector; it may be one input's own fault."""
-        for item, is_sound in zip(batch, np.isfinite(vectors).all(axis=1), strict=True):
-            if not (is_sound or item.request.ended):
+        for item, vector in zip(batch, vectors, strict=True):
+            if not (np.isfinite(vector).all() or item.request.ended):
                 failure = failure_of(EngineFailed(NO_NUMBERS))
                 self._end(self._running[item.request.stream], failure)
 

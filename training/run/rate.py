@@ -6,7 +6,6 @@ precision. A forward has two of them for each weight and token, a backward throu
 
 import json
 import os
-import sys
 import time
 from typing import Any
 
@@ -36,7 +35,8 @@ def measure() -> dict[str, object]:
 
 def _rate(dtype: torch.dtype, device: torch.device) -> float:
     shaped: Any = LlamaConfig
-    model: Any = LlamaModel(shaped(**SHAPE)).to(device, dtype).requires_grad_(False)
+    made: Any = LlamaModel(shaped(**SHAPE))
+    model = made.to(device, dtype).requires_grad_(False)
     rows = torch.randn(ROWS, TOKENS, model.config.hidden_size, device=device, dtype=dtype)
     rows.requires_grad_()
     _step(model, rows)  # warms the libraries up
@@ -62,4 +62,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    main()

@@ -236,6 +236,13 @@ def renamed(weights: dict[str, torch.Tensor], name: str) -> None:
     weights[name] = weights.pop(FIRST)
 
 
+def filled(number: str) -> Callable[[dict[str, torch.Tensor]], None]:
+    def change(weights: dict[str, torch.Tensor]) -> None:
+        weights[FIRST][0].fill_(float(number))
+
+    return change
+
+
 def halved(weights: dict[str, torch.Tensor]) -> None:
     del weights[FIRST]
 
@@ -266,8 +273,8 @@ REFUSED: dict[str, tuple[Callable[[Path], None], str]] = {
         with_weights(moved),
         "its base has no model.layers.9",
     ),
-    "no number": (with_weights(lambda w: w[FIRST][0].fill_(float("nan"))), "no finite number"),
-    "without end": (with_weights(lambda w: w[FIRST][0].fill_(float("inf"))), "no finite number"),
+    "no number": (with_weights(filled("nan")), "no finite number"),
+    "without end": (with_weights(filled("inf")), "no finite number"),
     "an odd name": (with_weights(lambda w: renamed(w, "os.system")), "os.system"),
     "a head": (with_weights(lambda w: renamed(w, HEAD)), "lm_head"),
 }

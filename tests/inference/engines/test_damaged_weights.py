@@ -3,6 +3,7 @@
 import shutil
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -122,6 +123,8 @@ def test_one_input_that_is_no_number_leaves_others_their_vectors(tmp_path: Path)
 
 def test_a_gguf(tmp_path: Path) -> None:
     folder, words = tiny_models.make(tmp_path / "hf", "llama"), small_tokenizers.byte_level()
-    weights = {"model.layers.1.mlp.up_proj.weight": np.full((48, 32), NAN, np.float32)}
+    weights: dict[str, Any] = {
+        "model.layers.1.mlp.up_proj.weight": np.full((48, 32), NAN, np.float32)
+    }
     file = tiny_gguf.make(tmp_path / "m.gguf", folder, words, **weights)
     refused(file, "llm", "llm_gguf")
