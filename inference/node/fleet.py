@@ -85,11 +85,13 @@ class Fleet:
 
     def stop(self, running: Running) -> None:
         """Close its socket; `on_exit` follows. Before its process is there, `_start` sees to it."""
-        if not running.stopping:
-            self.learn(running, self.alone(running, {}))
-        running.stopping = True
+        is_first, running.stopping = not running.stopping, True
         if running.process:
-            self._task(running.process.stop())
+            self._task(
+                running.process.stop()
+            )  # begins after this call: what it holds is still read
+        if is_first:
+            self.learn(running, self.alone(running, {}))
 
     async def gone(self, running: Running) -> None:
         """Wait until the process has ended: then its memory is back."""

@@ -4,11 +4,14 @@ Written by the fleet, read by `memory`. Sizes leave out keys and values: those a
 """
 
 import json
+import logging
 from pathlib import Path
 
 from inference import wire
 
 NOTICEABLE = 0.01  # a smaller change is not worth a write
+
+log = logging.getLogger(__name__)
 
 
 class Peaks:
@@ -20,6 +23,7 @@ class Peaks:
     def __init__(self, file: Path) -> None:
         self._file = file
         self._known = _load(file)
+        self._is_unwritten = False  # said once, until it can be written again
 
     def get(self, spec: wire.ModelSpec, device: str) -> int:
         return self._known.get(_key(spec, device), 0)
@@ -50,10 +54,18 @@ class Peaks:
             self._write({key: size})
 
     def _write(self, sizes: dict[str, int]) -> None:
+        """A disk that is full costs the memory of it after a restart; the next write has it all."""
         self._known |= sizes
         draft = self._file.with_suffix(".new")
-        draft.write_text(json.dumps(self._known, indent=1, sort_keys=True))
-        draft.replace(self._file)
+        try:
+            draft.write_text(json.dumps(self._known, indent=1, sort_keys=True))
+            draft.replace(self._file)
+        except OSError as error:
+            if not self._is_unwritten:
+                log.warning("what models need cannot be written: %s", error)
+            self._is_unwritten = True
+        else:
+            self._is_unwritten = False
 
 
 def _key(spec: wire.ModelSpec, device: str, what: str = "fixed") -> str:
