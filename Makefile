@@ -23,7 +23,7 @@ models: tools
 	@AI_HUB_DATA="$(CACHE)/data" $(TESTS) $(VENV) manage.py fetch_models --all
 
 test: models
-	@$(TESTS) $(VENV) -m pytest -n $(WORKERS) --dist loadgroup
+	@$(TESTS) $(VENV) -m tests -n $(WORKERS) --dist loadgroup
 
 e2e: models
 	@$(TESTS) $(VENV) -m pytest tests/e2e
