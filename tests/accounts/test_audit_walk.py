@@ -17,6 +17,7 @@ from hub import keyring
 from inference.models import Alias, Model
 from tests.accounts.conftest import PASSWORD, MakeUser, session_of
 from tests.accounts.test_every_route import paths
+from training import files, store
 
 SAFE = {"GET", "HEAD", "OPTIONS", "TRACE"}
 # The verbs of a noun, wherever they are called, write rows of these families.
@@ -45,6 +46,7 @@ FAMILIES: dict[str, set[str]] = {
     "roles": {"role"},
     "service_accounts": {"service_account", "user"},
     "datasets": {"dataset"},
+    "files": {"file"},
     "training": {"training", "job"},
     "evaluations": {"evaluation"},
     "mlflow": {"mlflow"},
@@ -139,6 +141,12 @@ class World:
         answer = self.send("POST", "uploads", {"name": "up", "files": [FILE]})
         return str(answer.json()["id"])
 
+    def file(self) -> str:
+        by = of(self.other.owner)
+        with store.Incoming() as incoming:
+            incoming.write(b"{}")
+            return str(files.take(incoming, by, "plum.jsonl", "batch").pk)
+
 
 def of(user: User) -> Any:
     return session_of(user)
@@ -197,6 +205,7 @@ ACTS: dict[str, tuple[str, Act]] = {
         "key.revoke",
         lambda w: w.post(f"/keys/{w.other.public_id}/revoke/"),
     ),
+    "page: remove a file": ("file.remove", lambda w: w.post(f"/files/remove/{w.file()}/")),
     "page: sign out": ("login.end", lambda w: w.post("/logout/")),
 }
 
