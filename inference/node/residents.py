@@ -88,6 +88,7 @@ class Instance:
     stopping: bool = False
     why: str = ""
     asked: str = ""  # who wanted it loaded
+    is_held: bool = False  # until somebody has finished whose memory it waits for
     unasked: bool = False  # fetched for its company, as a replica, or because it is expected
     lineage: dict[int, None] = field(
         default_factory=dict

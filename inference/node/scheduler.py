@@ -345,6 +345,7 @@ class Scheduler(Reserving):
 
     def _start_if_free(self, instance: Instance, now: float, out: list[Effect]) -> None:
         """Start a committed load once the memory of those who left for it is really back."""
+        instance.is_held = self.is_finishing()
         there = [i for i in self.instances.values() if i.has_process]
         rest = self.rest(self.occupants(), instance.spec.engine)
         limit = self.policy.limits.max_models

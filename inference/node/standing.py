@@ -45,6 +45,11 @@ class Standing:
         leases = [lease for lease in self.leases.values() if lease.is_out]
         return [*(i for i in self.instances.values() if i.has_process), *leases]
 
+    def is_finishing(self) -> bool:
+        """Tell whether somebody who leaves is not done yet: nobody knows how long that takes."""
+        is_busy = any(i.in_flight and not i.stays for i in self.instances.values())
+        return is_busy or any(lease.state == "yielding" for lease in self.leases.values())
+
     def idle_left_s(self, model: Model, now: float) -> float | None:
         """Seconds until the model is unloaded for idleness; None: not now, or never."""
         if not model.instances:

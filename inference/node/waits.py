@@ -30,7 +30,9 @@ def progress(model: Model, position: int, now: float) -> wire.Progress:
         eta_s = round(queue_eta_s(model, position), 1) or None
         return wire.Progress(state="queued", position=position, reason=reason, eta_s=eta_s)
     reason = model.reason or f"{model.name} is about to be loaded"
-    return wire.Progress(state="queued", position=position, reason=reason)
+    is_next = instance is not None and instance.state == "committed" and not instance.is_held
+    eta_s = round(model.expected_load_s(), 1) if is_next else None
+    return wire.Progress(state="queued", position=position, reason=reason, eta_s=eta_s)
 
 
 def rank(ticket: Ticket) -> tuple[int, float, int]:
