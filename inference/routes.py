@@ -14,7 +14,10 @@ import msgspec
 PASSED_ON = frozenset(
     {
         "engine_failed",
+        "out_of_memory",
+        "model_crashing",
         "model_load_failed",
+        "model_not_found",  # removed while the request waited
         "insufficient_memory",
         "model_loading_timeout",
         "node_unavailable",

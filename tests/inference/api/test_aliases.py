@@ -12,6 +12,18 @@ from tests.inference.api.conftest import Nodes, chat, events
 from tests.inference.scripted_node import Line, Script
 
 FIRST, SECOND = "chat", "org/deep/name"
+PASSED_ON = (
+    "engine_failed",
+    "insufficient_memory",
+    "model_crashing",
+    "model_load_failed",
+    "model_loading_timeout",
+    "model_not_found",
+    "node_unavailable",
+    "out_of_memory",
+    "queue_full",
+    "service_unavailable",
+)
 SAYS = (wire.Delta(text="x", tokens=1, finish_reason="stop"), wire.Done())
 
 
@@ -61,7 +73,7 @@ async def test_it_makes_changes_rolls_back_and_removes(api: httpx.AsyncClient) -
 
 
 @pytest.mark.parametrize("stream", [False, True])
-@pytest.mark.parametrize("code", ["model_load_failed", "queue_full", "insufficient_memory"])
+@pytest.mark.parametrize("code", PASSED_ON)
 async def test_a_target_that_fails_is_followed_by_the_next(
     api: httpx.AsyncClient, client: httpx.AsyncClient, node: Nodes, stream: bool, code: str
 ) -> None:
@@ -96,17 +108,32 @@ async def test_an_answer_that_has_begun_is_not_begun_again(
     assert len(started.submitted) == 1
 
 
+@pytest.mark.parametrize(
+    ("code", "status"),
+    [("insufficient_memory", 503), ("out_of_memory", 503), ("model_not_found", 404)],
+)
 async def test_when_all_fail_the_last_reason_is_told(
-    api: httpx.AsyncClient, client: httpx.AsyncClient, node: Nodes
+    api: httpx.AsyncClient, client: httpx.AsyncClient, node: Nodes, code: str, status: int
 ) -> None:
-    async def script(line: Line, _question: wire.Any) -> None:
-        await line.send(wire.Failure(code="insufficient_memory", message="too large"))
+    async def script(line: Line, question: wire.Any) -> None:
+        await line.send(wire.Failure(code=code, message=f"no {question.spec.name}"))
 
-    await make(api, "t-e", FIRST, SECOND)
+    await make(api, "t-e", FIRST, {"model": SECOND, "weight": 0})
     async with node(script) as started:
         answer = await client.post("/chat/completions", json=chat(model="t-e"))
-    assert (answer.status_code, answer.json()["error"]["code"]) == (503, "insufficient_memory")
-    assert {submit.spec.name for submit in started.submitted} == {FIRST, SECOND}
+    error = answer.json()["error"]
+    assert (answer.status_code, error["code"]) == (status, code)
+    assert SECOND in error["message"]
+    assert [submit.spec.name for submit in started.submitted] == [FIRST, SECOND]
+
+
+async def test_a_name_that_nothing_has_is_asked_of_nobody(
+    client: httpx.AsyncClient, node: Nodes
+) -> None:
+    async with node(failing("nobody", "")) as started:
+        answer = await client.post("/chat/completions", json=chat(model="t-nothing"))
+    assert (answer.status_code, answer.json()["error"]["code"]) == (404, "model_not_found")
+    assert not started.submitted
 
 
 async def test_defaults_and_system_prompt_reach_the_engine(
