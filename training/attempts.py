@@ -15,7 +15,7 @@ from django.db import transaction
 from django.utils import timezone
 
 from inference import wire
-from inference.errors import HubError
+from inference.errors import HubError, InvalidValue
 from training import after, bases, claims, contract, diary, oom, processes, states, trackers
 from training.models import Attempt, Job
 from training.recipes.recipe import Recipe
@@ -150,7 +150,7 @@ def _job_file(job: Job, granted: wire.Granted) -> contract.Job:
             validation=str(held.resolve()) if held else None,
             sha256=version.sha256,
         ),
-        recipe=msgspec.convert(job.recipe, Recipe),
+        recipe=_recipe(job),
         seed=job.seed,
         attempt=job.attempts.count() + 1,
         device="cuda" if granted.device.startswith("cuda") else "cpu",
@@ -158,6 +158,14 @@ def _job_file(job: Job, granted: wire.Granted) -> contract.Job:
         evaluate=after.evaluation(job),
         tags=trackers.tags(job),
     )
+
+
+def _recipe(job: Job) -> Recipe:
+    """Raises: InvalidValue, where what was kept is none any more."""
+    try:
+        return msgspec.convert(job.recipe, Recipe)
+    except msgspec.ValidationError as error:
+        raise InvalidValue(f"Its recipe cannot be read: {error}. Submit it anew.") from error
 
 
 def _popen(folder: Path, lock: IO[str], device: str) -> Process:

@@ -185,8 +185,9 @@ def prepare(job: Job) -> None:
         _refuse_other_format(shapes.read(job.training_type, job.config), job.version)
         found = _resolved(job, machine)
         resolving.refuse_too_large(found)
-    except HubError as error:
-        fields = {"error_code": error.code, "error_message": error.sentence}
+    except (HubError, OSError, ValueError) as error:
+        told = error if isinstance(error, HubError) else _unread(error)
+        fields = {"error_code": told.code, "error_message": told.sentence}
         states.move(job, {State.VALIDATING}, State.FAILED, **fields)
         return
     fields_now = {
@@ -198,6 +199,12 @@ def prepare(job: Job) -> None:
         "reason": "",
     }
     states.move(job, {State.VALIDATING}, State.QUEUED, **fields_now)
+
+
+def _unread(error: OSError | ValueError) -> HubError:
+    """Say so without the path."""
+    why = error.strerror if isinstance(error, OSError) else error
+    return InvalidValue(f"What was kept of its data cannot be read: {why}.")
 
 
 def _resolved(job: Job, machine: facts.Machine) -> resolving.Found:

@@ -61,9 +61,18 @@ def machine_now() -> facts.Machine:
         return facts.Machine(device="cuda" if settings.HUB_DEVICE == "cuda" else "cpu")
 
 
+def read_base(folder: Path) -> facts.Base:
+    """Raises: InvalidValue, where its files went away or are not whole."""
+    try:
+        return facts.read_base(folder)
+    except (OSError, ValueError) as error:
+        why = error.strerror if isinstance(error, OSError) else error
+        raise InvalidValue(f"The base cannot be read: {why}.", param="base") from error
+
+
 def at_least(asked: shapes.Asked, folder: Path, machine: facts.Machine, where: str) -> Found:
     """Resolve before the data is known, as if it were next to nothing. Raises: InvalidValue."""
-    return _found(asked, facts.read_base(folder), LEAST, LEAST, machine, where)
+    return _found(asked, read_base(folder), LEAST, LEAST, machine, where)
 
 
 def of_version(
@@ -74,7 +83,7 @@ def of_version(
     where: str = "training_config",
 ) -> Found:
     """Resolve for data that has been checked. Raises: InvalidValue."""
-    base = facts.read_base(folder)
+    base = read_base(folder)
     surely, probably = _rows(version, base)
     return _found(asked, base, surely, probably, machine, where)
 

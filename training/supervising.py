@@ -14,7 +14,7 @@ from django.db import connections
 from inference.errors import HubError, NodeUnavailable
 from training import attempts, bases, jobs, processes, resolving, settling, states
 from training.models import Job
-from training.recipes import facts, memory
+from training.recipes import memory
 from training.recipes.recipe import Recipe
 
 log = logging.getLogger(__name__)
@@ -67,6 +67,9 @@ def _prepare(job: Job) -> None:
     except NodeUnavailable as error:
         rows = Job.objects.filter(pk=job.pk, state=State.VALIDATING)
         rows.update(reason=f"Its memory cannot be planned yet: {error.sentence}")
+    # Whatever it is: the jobs behind it are not to wait for it.
+    except Exception:
+        log.exception("a job could not be prepared", extra={"job": job.pk})
 
 
 def _look_after(job_id: str, stopped: threading.Event) -> None:
@@ -88,10 +91,10 @@ def _resume_for_disk() -> None:
 def _disk_bytes(job: Job) -> int:
     """What cannot be told any more is told by the attempt that finds it missing."""
     try:
-        base = facts.read_base(bases.find(job.base)[1])
-    except (HubError, OSError):
+        base = resolving.read_base(bases.find(job.base)[1])
+        return memory.disk_bytes(base, msgspec.convert(job.recipe, Recipe))
+    except (HubError, msgspec.ValidationError):
         return 0
-    return memory.disk_bytes(base, msgspec.convert(job.recipe, Recipe))
 
 
 def supervise(job_id: str, stopped: threading.Event) -> None:
