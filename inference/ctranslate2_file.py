@@ -13,6 +13,8 @@ from inference.plain_files import open_plain
 from inference.tensors import Tensors
 
 VERSIONS = range(1, 16)  # Source: CTranslate2 4 writes 6
+VERSION_BYTES = 4
+WITHOUT_TABLE = (1).to_bytes(VERSION_BYTES, "little")  # how a file of the first version begins
 TABLED = 4  # the first version whose variables name their type and size
 TYPES = (("F32", 4), ("I8", 1), ("I16", 2), ("I32", 4), ("F16", 2), ("BF16", 2))
 MAX_VARIABLES = 100_000
@@ -22,7 +24,11 @@ MAX_DIMENSIONS = 8
 def version(file: Path) -> int:
     """Give the version that the file begins with; 0 where it is none of CTranslate2's."""
     with open_plain(file) as stream:
-        found = int.from_bytes(stream.read(4), "little")
+        return version_in(stream.read(VERSION_BYTES))
+
+
+def version_in(begin: bytes) -> int:
+    found = int.from_bytes(begin[:VERSION_BYTES], "little")
     return found if found in VERSIONS else 0
 
 

@@ -1,6 +1,6 @@
 """The protocol of the Hugging Face hub, as far as a download needs it; any server that speaks it.
 
-Only files that can be served are taken: safetensors, GGUF, tokenizers and configurations.
+Only files that can be served are taken: safetensors, GGUF, CTranslate2, tokenizers and configurations.
 """
 
 import fnmatch
@@ -17,6 +17,7 @@ import msgspec
 
 from inference import downloads, projectors
 from inference.downloads import DownloadFailed, Refused, Source
+from inference.node import headers
 from inference.safe_address import public_addresses
 
 TAKEN = re.compile(
@@ -27,6 +28,7 @@ TAKEN = re.compile(
 MAX_FILES = 2000
 MAX_ANSWER_BYTES = 16 * 2**20
 COMMIT = re.compile(r"[0-9a-f]{40}")
+CTRANSLATE2 = "model.bin"  # as pickles are called too: what it is, the inspection finds out
 QUANTIZED_FIRST = ("Q4_K_M", "Q4_0", "Q5_K_M", "Q8_0", "Q4_1")  # of a hub's many GGUF files, one
 
 
@@ -88,7 +90,7 @@ class Hub:
         if not COMMIT.fullmatch(found.sha):
             raise DownloadFailed(f"{model_id}: the hub names no commit")
         there = [_file(sibling) for sibling in found.siblings[:MAX_FILES]]
-        files = chosen(there, patterns)
+        files = chosen(there, patterns, self._shards(model_id, found.sha, there))
         if not files:
             raise DownloadFailed(
                 f"{model_id} holds no safetensors or GGUF file"
@@ -97,6 +99,14 @@ class Hub:
         licence = str((found.cardData or {}).get("license") or "")[:64]
         others = [f for f in there if _is_weights(f) and TAKEN.fullmatch(f.name) and f not in files]
         return Listing(found.sha, licence, tuple(files), tuple(others))
+
+    def _shards(self, model_id: str, commit: str, there: list[HubFile]) -> frozenset[str]:
+        """Give the files that the index names; none without one. Raises: DownloadFailed."""
+        index = next((file for file in there if file.name == headers.INDEX), None)
+        if index is None:
+            return frozenset()
+        data = self.peek(model_id, commit, index, lambda _: headers.MAX_CONFIG_BYTES + 1)
+        return headers.shards(headers.object_in(data))
 
     def fetch(
         self, model_id: str, commit: str, file: HubFile, target: Path, progress: downloads.Progress
@@ -115,12 +125,12 @@ class Hub:
         """Give a file's beginning, as long as `more` wants by what has come. Raises: DownloadFailed."""
         url = self._place(model_id, commit, file)
         # A compressed body would not begin with the file's own bytes.
-        headers = {**self.headers, "accept-encoding": "identity"}
+        asked = {**self.headers, "accept-encoding": "identity"}
         begin = b""
         try:
             with (
                 downloads.open_client(self.door) as client,
-                client.stream("GET", url, headers=headers) as answer,
+                client.stream("GET", url, headers=asked) as answer,
             ):
                 if answer.status_code != httpx.codes.OK:
                     raise DownloadFailed(f"{file.name}: the hub answers {answer.status_code}")
@@ -148,18 +158,38 @@ class Hub:
         return {"authorization": f"Bearer {self.token}"} if self.token else {}
 
 
-def chosen(files: list[HubFile], patterns: Sequence[str]) -> list[HubFile]:
-    """Take what can be served; of several GGUF files one, unless patterns say which."""
-    usable = [file for file in files if TAKEN.fullmatch(file.name)]
+def chosen(
+    files: list[HubFile], patterns: Sequence[str], shards: frozenset[str] = frozenset()
+) -> list[HubFile]:
+    """Take what is served, each weight once; of several GGUF models one. `patterns` say which instead.
+
+    `shards`: the files that the index names.
+    """
+    usable = [file for file in files if TAKEN.fullmatch(file.name)] + _ctranslate2(files)
     if patterns:
         weights = [file for file in usable if _is_weights(file)]
         wanted = [f for f in weights if any(fnmatch.fnmatchcase(f.name, p) for p in patterns)]
     else:
-        wanted = _usual_weights(usable)
+        wanted = _usual_weights(usable, shards)
     if not wanted:
         return []
     wanted += _projectors(wanted, usable)
-    return wanted + [file for file in usable if not _is_weights(file)]
+    return wanted + _beside(wanted, usable)
+
+
+def _ctranslate2(files: list[HubFile]) -> list[HubFile]:
+    """Give CTranslate2's weights, which it keeps beside a config and a vocabulary."""
+    names = {file.name for file in files}
+    if "config.json" not in names or not fnmatch.filter(names, "vocabulary.*"):
+        return []
+    return [file for file in files if file.name == CTRANSLATE2]
+
+
+def _beside(wanted: list[HubFile], usable: list[HubFile]) -> list[HubFile]:
+    """Give what is no weights, without the index of weights that are not taken."""
+    left = any(_is_tensors(file) and file not in wanted for file in usable)
+    rest = [file for file in usable if not _is_weights(file)]
+    return [file for file in rest if not (left and _is_other_index(file))]
 
 
 def _projectors(wanted: list[HubFile], usable: list[HubFile]) -> list[HubFile]:
@@ -171,20 +201,43 @@ def _projectors(wanted: list[HubFile], usable: list[HubFile]) -> list[HubFile]:
     return [file for file in usable if file.name == chosen]
 
 
-def _usual_weights(files: list[HubFile]) -> list[HubFile]:
-    top = [file for file in files if "/" not in file.name]
-    if tensors := [file for file in top if file.name.lower().endswith(".safetensors")]:
-        return tensors
+def _usual_weights(files: list[HubFile], shards: frozenset[str]) -> list[HubFile]:
+    if tensors := [file for file in files if _is_tensors(file)]:
+        return _loaded(tensors, {file.name for file in files}, shards)
     ggufs = [file for file in files if file.name.lower().endswith(".gguf")]
     ggufs = [file for file in ggufs if not projectors.is_one(file.name)]
     for kind in QUANTIZED_FIRST:
         if found := [file for file in ggufs if kind in file.name.upper()]:
-            return found
-    return ggufs[:1]
+            return _first_model(found)
+    return _first_model(ggufs) or [file for file in files if file.name == CTRANSLATE2]
+
+
+def _loaded(tensors: list[HubFile], names: set[str], shards: frozenset[str]) -> list[HubFile]:
+    """Choose as the engines do. What an index names and is not there, the inspection tells."""
+    counted = headers.loaded([f.name for f in tensors], shards, plain="config.json" in names)
+    return [file for file in tensors if file.name in counted] or tensors
+
+
+def _first_model(ggufs: list[HubFile]) -> list[HubFile]:
+    """Give one file, or all parts of it."""
+    first = min((file.name for file in ggufs), default="")
+    split = headers.SPLIT.fullmatch(first)
+    if split is None:
+        return [file for file in ggufs if file.name == first]
+    found = [(file, headers.SPLIT.fullmatch(file.name)) for file in ggufs]
+    return [file for file, part in found if part and part.group(1, 3) == split.group(1, 3)]
+
+
+def _is_tensors(file: HubFile) -> bool:
+    return "/" not in file.name and file.name.lower().endswith(".safetensors")
+
+
+def _is_other_index(file: HubFile) -> bool:
+    return file.name.endswith(".safetensors.index.json") and file.name != headers.INDEX
 
 
 def _is_weights(file: HubFile) -> bool:
-    return file.name.lower().endswith((".safetensors", ".gguf"))
+    return file.name.lower().endswith((".safetensors", ".gguf")) or file.name == CTRANSLATE2
 
 
 def _asked(client: httpx.Client, place: str, headers: dict[str, str], model_id: str) -> _Answer:

@@ -15,6 +15,7 @@ from typing import Any, cast
 
 from inference import (
     chat_templates,
+    ctranslate2_file,
     fit,
     hub_protocol,
     hubs,
@@ -34,6 +35,8 @@ READ_WHOLE = frozenset(
         "adapter_config.json",
         "modules.json",
         "README.md",
+        "vocabulary.json",
+        "vocabulary.txt",
         reading.OPEN_CLIP,
         *chat_templates.CONFIGS,
         "chat_template.jinja",
@@ -136,8 +139,10 @@ def wanted_bytes(name: str, begin: bytes) -> int:
             min(8 + int.from_bytes(begin[:8], "little"), MAX_HEAD_BYTES) if len(begin) >= 8 else 8
         )
     if lower.endswith(".gguf"):
-        part = reading.SPLIT.fullmatch(lower)
+        part = headers.SPLIT.fullmatch(lower)
         return GGUF_PART_BYTES if part and int(part[2]) > 1 else GGUF_HEAD_BYTES
+    if name == hub_protocol.CTRANSLATE2:
+        return ctranslate2_file.VERSION_BYTES
     is_telling = name in READ_WHOLE or lower.endswith(".safetensors.index.json")
     return MAX_SMALL_BYTES if is_telling else 0
 
@@ -190,9 +195,16 @@ def _skeleton(heads: list[Head]) -> Iterator[Path]:
         for head in heads:
             file = places.safe_path(folder, head.name)
             file.parent.mkdir(parents=True, exist_ok=True)
-            file.write_bytes(head.data[: head.size_bytes])
+            file.write_bytes(_begin(head)[: head.size_bytes])
             os.truncate(file, head.size_bytes)
         yield folder
+
+
+def _begin(head: Head) -> bytes:
+    """The table of CTranslate2's file lies between its weights: it is read as one that has none."""
+    if head.name == hub_protocol.CTRANSLATE2 and ctranslate2_file.version_in(head.data):
+        return ctranslate2_file.WITHOUT_TABLE
+    return head.data
 
 
 def _check_gguf(folder: Path, heads: list[Head]) -> None:

@@ -28,7 +28,6 @@ OPEN_CLIP = "open_clip_config.json"
 MAX_SHARDS = 1000
 MAX_SUMS = 2000  # files whose sums the catalog keeps; all of them count in the one of the model
 SHARD = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]*\.safetensors")
-SPLIT = re.compile(r"(.*)-(\d{5})-of-(\d{5})\.gguf")
 VLLM_METHODS = frozenset(
     {"awq", "compressed-tensors", "fbgemm_fp8", "fp8", "gptq", "modelopt", "mxfp4"}
 )  # Source: vLLM's own list, of what is packed in safetensors
@@ -161,7 +160,7 @@ def _gguf_tensors(parts: list[Path]) -> tensors.Tensors:
 
 def _gguf_parts(file: Path) -> list[Path]:
     """A split file names its number and how many there are. Raises: UnsafeModel."""
-    split = SPLIT.fullmatch(file.name)
+    split = headers.SPLIT.fullmatch(file.name)
     if split is None:
         return [file]
     count = int(split[3])

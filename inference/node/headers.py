@@ -40,6 +40,7 @@ OLD_NAMES = {  # Source: `attribute_map` of GPT2Config and BloomConfig
 }
 OPEN_CLIP = "open_clip_config.json"
 INDEX = "model.safetensors.index.json"
+SPLIT = re.compile(r"(.*)-(\d{5})-of-(\d{5})\.gguf")
 PLAIN = re.compile(r"embed|lm_head|wte|wpe")
 
 
@@ -153,14 +154,24 @@ def _span(begin: object, end: object) -> int:
 def weight_files(folder: Path) -> list[Path]:
     """Give the files that are loaded: others repeat them in another layout or number format."""
     there = sorted(folder.glob("*.safetensors"))
-    named = config_of(folder / INDEX).get("weight_map")
-    if isinstance(named, dict) and (shards := {str(name) for name in named.values()}):
-        return [file for file in there if file.name in shards]
+    plain = (folder / "config.json").is_file()
+    taken = loaded([file.name for file in there], shards(config_of(folder / INDEX)), plain=plain)
+    return [file for file in there if file.name in taken]
+
+
+def shards(index: dict[str, Any]) -> frozenset[str]:
+    """Give the files that an index names; none where it is no index."""
+    named = index.get("weight_map")
+    return frozenset(map(str, named.values())) if isinstance(named, dict) else frozenset()
+
+
+def loaded(names: list[str], indexed: frozenset[str], *, plain: bool) -> list[str]:
+    """Of a folder's safetensors files, give those that count. `plain`: it has a config.json."""
+    if indexed:
+        return [name for name in names if name in indexed]
     first = ("model.safetensors", "open_clip_model.safetensors")
-    for name in first if (folder / "config.json").is_file() else first[::-1]:
-        if folder / name in there:
-            return [folder / name]
-    return there
+    found = [name for name in (first if plain else first[::-1]) if name in names]
+    return found[:1] or names
 
 
 def _folder(folder: Path) -> Shape:
@@ -195,11 +206,18 @@ def config_of(file: Path) -> dict[str, Any]:
     """Give the object in a JSON file; what is none, or too large, is as if it were not there."""
     try:
         with open_plain(file) as stream:
-            data = stream.read(MAX_CONFIG_BYTES + 1)
-        loaded = bounded_json(data) if len(data) <= MAX_CONFIG_BYTES else None
-    except (OSError, ValueError):
+            return object_in(stream.read(MAX_CONFIG_BYTES + 1))
+    except OSError:
         return {}
-    return loaded if isinstance(loaded, dict) else {}
+
+
+def object_in(data: bytes) -> dict[str, Any]:
+    """Give a JSON object; what is none, or too large, is an empty one."""
+    try:
+        found = bounded_json(data) if len(data) <= MAX_CONFIG_BYTES else None
+    except ValueError:
+        return {}
+    return found if isinstance(found, dict) else {}
 
 
 def _config(file: Path) -> dict[str, Any]:

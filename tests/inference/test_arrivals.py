@@ -1,6 +1,7 @@
 """Models come from a hub: pinned, resumed, checked, cancelled; over a real server and processes."""
 
 import errno
+import json
 import os
 import signal
 import subprocess
@@ -17,11 +18,23 @@ from pytest_django import Settings
 
 from accounts.models import AuditRow
 from hub.dashboard import reasons
-from inference import arrivals, catalog, entries, exclusive, hub_protocol, places, tasks, vault
+from inference import (
+    arrivals,
+    catalog,
+    entries,
+    exclusive,
+    hub_protocol,
+    places,
+    preparation,
+    preview,
+    tasks,
+    vault,
+)
 from inference.errors import Conflict, DiskFull, Unavailable
 from inference.hub_protocol import HubFile
 from inference.models import Model
 from tests.inference import hub_server, tiny_files
+from tests.inference.engines import tiny_whisper
 from tests.inference.hub_server import COMMIT, Behaviour
 from tests.inference.test_headers import gguf_file
 
@@ -210,6 +223,86 @@ def test_of_many_gguf_files_it_takes_one() -> None:
     taken = [file.name for file in hub_protocol.chosen(files, ["*Q8*"])]
     assert taken == ["a.Q8_0.gguf", "README.md"]
     assert hub_protocol.chosen(files, ["*Q2*"]) == []
+
+
+def taken(names: list[str], shards: frozenset[str] = frozenset()) -> list[str]:
+    files = [HubFile(name, 1, "", "") for name in names]
+    return [file.name for file in hub_protocol.chosen(files, (), shards)]
+
+
+def test_it_takes_all_parts_of_a_split_gguf_file_of_any_kind() -> None:
+    parts = [f"a.Q3_K_L-{n:05}-of-00003.gguf" for n in (2, 1, 3)]
+    others = ["a.Q6_K.gguf", "b.Q3_K_L-00001-of-00002.gguf"]
+    assert taken([*parts, *others]) == parts
+
+
+def test_of_several_files_of_the_usual_kind_it_takes_one() -> None:
+    assert taken(["b.Q4_K_M.gguf", "a.Q4_K_M.gguf"]) == ["a.Q4_K_M.gguf"]
+
+
+def test_weights_that_lie_there_twice_come_once(hub: Behaviour) -> None:
+    """Those of the index count, as in a folder; another index would miss its shards."""
+    index = json.dumps({"weight_map": dict.fromkeys(tiny_files.shapes(), "part-1.safetensors")})
+    copies = ["consolidated.safetensors", "model.safetensors", "part-1.fp16.safetensors"]
+    hub.models["org/tiny"] = {
+        **dict.fromkeys([*copies, "part-1.safetensors"], WEIGHTS),
+        **{name: content for name, content in MODEL.items() if name.endswith(".json")},
+        "model.safetensors.index.json": index.encode(),
+        "consolidated.safetensors.index.json": index.replace("part-1", "consolidated-1").encode(),
+    }
+    row = brought(wanted())
+    assert (row.state, row.state_reason) == ("available", "")
+    files = {file.name for file in Path(row.path).iterdir()}
+    named = {"part-1.safetensors", "model.safetensors.index.json"}
+    assert files == {"config.json", "tokenizer.json", *named}
+    assert row.total_bytes == row.size_bytes < 2 * len(WEIGHTS)
+
+
+def test_without_an_index_the_plain_file_is_taken() -> None:
+    copies = ["consolidated.safetensors", "model.fp16.safetensors"]
+    index = "model.fp16.safetensors.index.json"
+    names = ["config.json", "model.safetensors"]
+    assert taken([*names, *copies, index]) == ["model.safetensors", "config.json"]
+    assert taken([*copies, "config.json", index]) == [*copies, "config.json", index]
+
+
+def test_an_index_of_what_is_not_there_leaves_the_choice_to_the_inspection() -> None:
+    names = ["a.safetensors", "b.safetensors"]
+    assert taken(names, frozenset({"c.safetensors"})) == names
+
+
+@pytest.fixture(scope="module")
+def speech(tmp_path_factory: pytest.TempPathFactory) -> dict[str, bytes]:
+    """What a repository of CTranslate2's holds."""
+    place = tmp_path_factory.mktemp("speech")
+    preparation.to_ctranslate2(tiny_whisper.make(place / "whisper"), place / "ct2")
+    return {file.name: file.read_bytes() for file in (place / "ct2").iterdir()}
+
+
+def test_it_brings_a_model_of_ctranslate2(hub: Behaviour, speech: dict[str, bytes]) -> None:
+    hub.models["org/tiny"] = {**speech, "pytorch_model.bin": b"\x80\x04pickle"}
+    seen = preview.of_hub("org/tiny", "main", [], None)
+    row = brought(wanted())
+    assert (row.state, row.state_reason) == ("available", "")
+    assert {file.name for file in Path(row.path).iterdir()} == speech.keys()
+    assert (
+        (row.kind, row.engine) == (seen.report.kind, seen.report.engine) == ("asr", "asr_whisper")
+    )
+    assert (row.size_bytes, row.report["vocab_tokens"]) == (
+        seen.size_bytes,
+        seen.report.vocab_tokens,
+    )
+
+
+def test_a_pickle_named_like_ctranslate2s_file_is_refused(
+    hub: Behaviour, speech: dict[str, bytes]
+) -> None:
+    hub.models["org/tiny"] = {**speech, "model.bin": b"\x80\x04\x95pickle"}
+    row = brought(wanted())
+    assert row.state == "failed"
+    assert "no engine serves" in row.state_reason
+    hub.models["org/tiny"] = {"model.bin": speech["model.bin"], "config.json": b"{}"}
+    assert "holds no safetensors" in brought(wanted()).state_reason
 
 
 @pytest.mark.parametrize("patterns", [(), ("*Q4_K_M*",)])
