@@ -67,7 +67,6 @@ class _Vllm(msgspec.Struct, omit_defaults=True, forbid_unknown_fields=True):
     pipeline_parallel_size: Annotated[int, Meta(ge=1, le=64)] | None = None
     max_num_seqs: Count | None = None
     kv_cache_bytes: Annotated[int, Meta(ge=0, le=2**50)] | None = None
-    kv_cache_dtype: Literal["auto", "fp8", "fp8_e4m3", "fp8_e5m2"] | None = None
     enforce_eager: bool | None = None
     max_loras: Annotated[int, Meta(ge=0, le=64)] | None = None
     max_lora_rank: Literal["8", "16", "32", "64", "128", "256"] | None = None

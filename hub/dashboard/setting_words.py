@@ -46,15 +46,17 @@ OF = {
     "device": Words(_("Device"), _("Where it is loaded; auto takes a GPU where there is one.")),
     "options.quantization": Words(
         _("Weights in memory"),
-        _("int8 takes about half of 16 bits, nf4 about a quarter; answers get a little worse."),
+        _("int8 takes about half of 16 bits, nf4 about a quarter; answers get a little worse; not "
+          "measured on a GPU by us yet."),
     ),
     "options.attention": Words(
         _("Attention"),
-        _("auto is the fastest that is exact here; flash_attention_2 needs CUDA; eager is for "
-          "comparison."),
+        _("auto is the fastest that is exact here; eager is for comparison; flash_attention_2 needs "
+          "CUDA, and is not measured on a GPU by us yet."),
     ),
     "options.torch_compile": Words(
-        _("Compile"), _("Answers faster on CUDA; the first ones take minutes.")
+        _("Compile"),
+        _("For CUDA; the first answers take minutes; not measured on a GPU by us yet."),
     ),
     "options.prefix_cache_bytes": Words(
         _("Kept prompts in bytes"),
@@ -90,9 +92,6 @@ OF = {
     ),
     "options.kv_cache_bytes": Words(
         _("KV cache in bytes"), _("Set aside when it is loaded; more holds more conversations.")
-    ),
-    "options.kv_cache_dtype": Words(
-        _("Keys and values"), _("fp8 takes half the memory, for a little accuracy.")
     ),
     "options.enforce_eager": Words(
         _("Without CUDA graphs"), _("It loads faster and takes less memory, and answers slower.")

@@ -37,7 +37,6 @@ class Options(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     enforce_eager: bool = False
     max_loras: Annotated[int, msgspec.Meta(ge=0, le=64)] = 0  # at once in a batch; 0: none at all
     max_lora_rank: Literal["8", "16", "32", "64", "128", "256"] = "16"
-    kv_cache_dtype: Literal["auto", "fp8", "fp8_e4m3", "fp8_e5m2"] = "auto"
 
     @classmethod
     def of(cls, spec: wire.ModelSpec) -> "Options":
@@ -56,7 +55,6 @@ def command(
     words += ["--dtype", spec.dtype, "--max-num-seqs", str(options.max_num_seqs)]
     words += ["--tensor-parallel-size", str(options.tensor_parallel_size)]
     words += ["--pipeline-parallel-size", str(options.pipeline_parallel_size)]
-    words += ["--kv-cache-dtype", options.kv_cache_dtype]
     words += ["--generation-config", "vllm"]  # a request says what it wants; no hidden defaults
     if spec.context_tokens:
         words += ["--max-model-len", str(spec.context_tokens)]

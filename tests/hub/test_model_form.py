@@ -31,6 +31,12 @@ def test_every_setting_and_option_has_a_field_with_its_effect(engine: str) -> No
     assert all(setting_words.OF[name].effect for name in names)
 
 
+def test_what_no_gpu_has_shown_says_so() -> None:
+    for name in ("quantization", "attention", "torch_compile"):
+        effect = str(setting_words.OF[f"options.{name}"].effect)
+        assert effect.endswith("not measured on a GPU by us yet.")
+
+
 def test_what_is_kept_is_what_stands_there() -> None:
     kept = {
         "pinned": True,

@@ -42,6 +42,7 @@ def test_a_wrong_value_names_the_field_and_the_choices(
         ("llm_gguf", "quantization"),
         ("vlm_transformers", "quantization"),
         ("asr_whisper", "kv_type"),
+        ("llm_vllm", "kv_cache_dtype"),  # nothing shows that answers stay right in fp8
     ],
 )
 def test_an_option_of_another_engine_is_refused(engine: str, option: str) -> None:
