@@ -46,8 +46,10 @@ OF = {
     "device": Words(_("Device"), _("Where it is loaded; auto takes a GPU where there is one.")),
     "options.quantization": Words(
         _("Weights in memory"),
-        _("int8 takes about half of 16 bits, nf4 about a quarter; answers get a little worse; not "
-          "measured on a GPU by us yet."),
+        _("int8 takes about half of 16 bits, nf4 about a quarter; embeddings stay. SmolLM2-135M on a "
+          "CPU, beside 16 bits: int8 has 0.61 of the weights' memory, 0.99 of the perplexity and 1.10 "
+          "of the speed (0.73 at 8 requests at once); nf4 has 0.41 of the memory, 1.25 of the "
+          "perplexity (worse answers) and 0.50 of the speed; not measured on a GPU by us yet."),
     ),
     "options.attention": Words(
         _("Attention"),

@@ -1,6 +1,7 @@
 """The settings of a model as a form: none is left out, and what is written is what is kept."""
 
 import pytest
+from django.conf import settings
 from pytest_django import Settings as HubSettings
 
 from hub.dashboard import model_form, setting_words
@@ -35,6 +36,15 @@ def test_what_no_gpu_has_shown_says_so() -> None:
     for name in ("quantization", "attention", "torch_compile"):
         effect = str(setting_words.OF[f"options.{name}"].effect)
         assert effect.endswith("not measured on a GPU by us yet.")
+
+
+def test_what_fewer_bits_cost_is_told_by_the_published_figures() -> None:
+    effect = str(setting_words.OF["options.quantization"].effect)
+    assert "SmolLM2-135M" in effect
+    lines = (settings.BASE_DIR / "docs" / "performance.md").read_text().splitlines()
+    for what in ("int8: weights, MB", "int8: perplexity", "nf4: weights, MB", "nf4: perplexity"):
+        (row,) = (line for line in lines if line.startswith(f"| {what} |"))
+        assert row.split("|")[4].strip() in effect
 
 
 def test_what_is_kept_is_what_stands_there() -> None:
