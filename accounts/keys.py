@@ -10,7 +10,8 @@ from django.utils import timezone
 
 from accounts import audit, crypto, epoch, key_rules, peppers, principals
 from accounts.key_rules import KeyRefused, NotHeld
-from accounts.models import ApiKey, ApiKeys, Team, User
+from accounts.models import ApiKey, ApiKeys, Limit, Team, User
+from accounts.models.limits import COUNTED
 from accounts.principals import Principal
 
 __all__ = [
@@ -80,7 +81,7 @@ def issue(
 def rotate(
     key: ApiKey, by: Principal, overlap: dt.timedelta = dt.timedelta()
 ) -> tuple[ApiKey, str]:
-    """Make a key that may do the same; the old one works on for the overlap, or ends now.
+    """Make a key that may do the same, within the same limits; the old one works on for the overlap, or ends now.
 
     Raises: NotHeld; KeyRefused, where the key has ended already.
     """
@@ -96,6 +97,7 @@ def rotate(
         networks = key_rules.networks(old.networks_allowed)
         key_rules.check_limits_of(by, old.expires_at, old.models_allowed, networks)
         made = _made(follows=old, **_same(old))
+        _limit_as(old, made[0])
         _end(old, timezone.now() + overlap)
         epoch.bump()
         ends = {"ends": str(old.expires_at), "follows": old.public_id}
@@ -186,6 +188,15 @@ def _made(**fields: Any) -> tuple[ApiKey, str]:
 def _same(key: ApiKey) -> dict[str, Any]:
     names = ("name", "owner", "team", "scopes", "models_allowed", "networks_allowed", "expires_at")
     return {name: getattr(key, name) for name in names}
+
+
+def _limit_as(old: ApiKey, new: ApiKey) -> None:
+    """Give a key the limits of the one that it follows."""
+    given = Limit.objects.filter(subject=f"key:{old.public_id}").values(*COUNTED).first() or {}
+    if any(value is not None for value in given.values()):
+        subject = f"key:{new.public_id}"
+        Limit.objects.create(subject=subject, **given)
+        audit.record("limit.put", "limit", subject, pk=subject, after=given)
 
 
 def _shown(key: ApiKey) -> dict[str, Any]:

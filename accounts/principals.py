@@ -24,6 +24,7 @@ class Principal:
     role: str
     scopes: frozenset[str]  # in one place or another; `allows_in` tells for one team
     key_id: str | None = None  # the key's public id; None: a session or the command line
+    counted_key: str | None = None  # whose limits and use: the key, or the one a token came from
     models: Names = None  # the key's
     networks: tuple[Network, ...] = ()  # (): from everywhere
     expires_at: dt.datetime | None = None  # of the key
@@ -99,6 +100,7 @@ def of_key(key: ApiKey) -> Principal | None:
         return None
     return replace(
         narrowed(whole, key.scopes, key.public_id, key.expires_at),
+        counted_key=key.public_id,
         models=frozenset(key.models_allowed) or None,
         networks=tuple(ip_network(text) for text in key.networks_allowed),
     )

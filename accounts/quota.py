@@ -13,12 +13,13 @@ from django.db import DatabaseError, close_old_connections
 
 from accounts import epoch
 from accounts.models import Limit
+from accounts.models.limits import COUNTED
 from accounts.principals import Principal
 
 logger = logging.getLogger(__name__)
 
 EVERYONE = "everyone"
-KINDS = ("requests_per_minute", "tokens_per_hour", "concurrent_requests")
+KINDS = COUNTED
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,13 +78,14 @@ def subjects_of(principal: Principal, model: str = "") -> tuple[Subject, ...]:
     """Return who a request is counted for, as the rows were at the last `refresh`.
 
     The key and its owner each have the owner's limits, unless they have their own; with
-    `per_user_limits: false` each key stands alone. A team or a model only has what a row gives it.
+    `per_user_limits: false` each key stands alone. A token counts for the key that it came from, or
+    for its user alone. A team or a model only has what a row gives it.
     """
     rows, user_name = _held.by_subject, f"user:{principal.user_id}"
     usual, alone = _usual(principal, rows.get(EVERYONE, _NONE))
     row = rows.get(user_name)
     user = _subject(user_name, row or _NONE, usual)
-    key = principal.key_id and f"key:{principal.key_id}"
+    key = principal.counted_key and f"key:{principal.counted_key}"
     found = [_subject(key, rows.get(key, _NONE), user.quota)] if key else []
     if not (key and alone and row is None):
         found.append(user)

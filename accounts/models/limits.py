@@ -2,6 +2,8 @@
 
 from django.db import models
 
+COUNTED = ("requests_per_minute", "tokens_per_hour", "concurrent_requests")  # of requests
+
 
 class Limit(models.Model):
     """The limits of one subject. Null: what `rate_limits` of the file says; 0: none of this kind.

@@ -28,7 +28,7 @@ def note(request: Request, reply: Reply, who: Principal, call: Call | None, code
             status=LEFT if code == CODE_OF_LEFT else reply.status,
             user_id=who.user_id,
             username=who.username,
-            key_id=who.key_id or "",
+            key_id=who.counted_key or who.key_id or "",
             team_id=who.team_id or 0,
             **_names(call),
             prompt_tokens=served.prompt_tokens,

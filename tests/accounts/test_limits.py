@@ -26,7 +26,7 @@ from hub.config import HubConfig, Limits, RateLimits
 
 pytestmark = pytest.mark.django_db
 DEV = Principal(user_id=1, username="dev", role="developer", scopes=frozenset())
-KEY = Principal(user_id=1, username="dev", role="developer", scopes=frozenset(), key_id="k1")
+KEY = Principal(user_id=1, username="dev", role="developer", scopes=frozenset(), counted_key="k1")
 MINUTE_US = 60_000_000
 NOON_US = 1_800_000_000 * 1_000_000
 
@@ -201,13 +201,13 @@ class TestConcurrency:
 class TestWhoIsCounted:
     async def test_it_counts_a_user_over_all_keys(self, allow: SetLimits) -> None:
         allow(concurrent_requests=3)
-        other = Principal(1, "dev", "developer", frozenset(), key_id="k2")
+        other = Principal(1, "dev", "developer", frozenset(), counted_key="k2")
         assert len(await admitted(2, KEY)) == 2
         assert len(await admitted(2, other)) == 1
 
     async def test_it_lets_each_key_stand_alone(self, allow: SetLimits) -> None:
         allow(concurrent_requests=3, per_user_limits=False)
-        other = Principal(1, "dev", "developer", frozenset(), key_id="k2")
+        other = Principal(1, "dev", "developer", frozenset(), counted_key="k2")
         assert len(await admitted(5, KEY)) == 3
         assert len(await admitted(5, other)) == 3
 

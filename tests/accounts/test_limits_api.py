@@ -122,7 +122,7 @@ class TestWhatHolds:
         quota.refresh_now()
         who = session_of(user)
         if key is not None:
-            who = replace(who, key_id=key)
+            who = replace(who, counted_key=key)
         return {one.name: one.quota for one in quota.subjects_of(who, model)}
 
     def put(self, subject: str, **limits: int) -> None:

@@ -6,10 +6,10 @@ from typing import Any
 import pytest
 from django.test import Client
 
-from accounts import keys, people, principals, scopes, teams
+from accounts import keys, limit_rows, people, principals, scopes, teams
 from accounts.authentication import Refused, authenticate_now
 from accounts.denials import NotAllowed
-from accounts.models import ApiKey, Membership, Role, Team, User
+from accounts.models import ApiKey, Limit, Membership, Role, Team, User
 from inference.models import Alias, Model
 from tests.accounts.conftest import PASSWORD, MakeUser, session_of
 from tests.accounts.test_keys_api import error_of
@@ -347,6 +347,14 @@ class TestKeysOfTeams:
         assert authenticate_now({"x-api-key": last["key"]}, None).key_id == last["id"]
         error_of(call("POST", f"keys/{both['id']}/rotate"), 400)
         assert ApiKey.objects.get(public_id=last["id"]).follows is not None
+
+    def test_the_limits_of_a_key_hold_for_the_one_that_follows(self, person: MakeUser) -> None:
+        call = caller(person("bo"))
+        first = call("POST", "keys", name="ci", scopes=["inference:chat"]).json()
+        Limit.objects.create(subject=f"key:{first['id']}", tokens_per_hour=1_000)
+        second = call("POST", f"keys/{first['id']}/rotate", overlap_s=60).json()
+        assert limit_rows.of(f"key:{second['id']}")["tokens_per_hour"] == 1_000
+        assert limit_rows.of(f"key:{first['id']}")["tokens_per_hour"] == 1_000
 
     def test_who_manages_sees_and_revokes_the_teams_keys(self, red: Team) -> None:
         mimi = User.objects.get(username="mimi")

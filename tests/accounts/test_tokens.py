@@ -18,11 +18,12 @@ from django.test import Client
 from django.utils import timezone
 from pytest_django import Settings
 
-from accounts import factors, jwts, keys, strength, throttle, tokens
+from accounts import factors, jwts, keys, quota, strength, throttle, tokens
 from accounts.authentication import Refused, authenticate_now
-from accounts.models import ApiKey, AuditRow, Grant, User
+from accounts.models import ApiKey, AuditRow, Grant, Limit, User
 from accounts.principals import Principal
 from accounts.redaction import clean
+from hub.config import HubConfig, RateLimits
 from tests.accounts.conftest import PASSWORD, MakeUser, session_of
 from tests.accounts.signing import code_of, give_app
 
@@ -65,6 +66,16 @@ class TestGettingOne:
         assert Client(headers={"authorization": f"Bearer {found['access_token']}"}).get(
             "/api/v1/me"
         ).json()["scopes"] == ["models:read"]
+
+    def test_every_token_of_a_password_counts_for_the_person(
+        self, ann: User, settings: Settings
+    ) -> None:
+        everyone = RateLimits(tokens_per_hour=9_000, per_user_limits=False)
+        settings.HUB_CONFIG = HubConfig(rate_limits=everyone)
+        quota.refresh_now()
+        for _ in range(2):
+            [counted] = quota.subjects_of(who(sign_in()["access_token"]))
+            assert counted.name == f"user:{ann.pk}"
 
     def test_it_opens_x_api_key_too(self, ann: User) -> None:
         assert authenticate_now({"x-api-key": sign_in()["access_token"]}, None).username == "ann"
@@ -140,6 +151,18 @@ class TestByKey:
         token = ask({}, authorization=f"Bearer {key}").json()["access_token"]
         assert who(token, "10.1.1.1").username == "ann"
         assert kind_of(token, "192.168.1.1") == "network"
+
+    def test_its_limits_hold_for_every_token(self, ann: User, settings: Settings) -> None:
+        everyone = RateLimits(tokens_per_hour=9_000, per_user_limits=False)
+        settings.HUB_CONFIG = HubConfig(rate_limits=everyone)
+        key = self.key(ann)
+        name = f"key:{ApiKey.objects.get().public_id}"
+        Limit.objects.create(subject=name, tokens_per_hour=1_000)
+        quota.refresh_now()
+        for _ in range(2):
+            token = ask({}, authorization=f"Bearer {key}").json()["access_token"]
+            [counted] = quota.subjects_of(who(token))
+            assert (counted.name, counted.quota.tokens_per_hour) == (name, 1_000)
 
     def test_its_end_is_the_end_of_the_token(self, ann: User) -> None:
         key = self.key(ann)
