@@ -37,7 +37,7 @@ class Range(StrictQuery):
         " teams where it is held.",
     )
     user = serializers.CharField(required=False, max_length=150)
-    key = serializers.CharField(required=False, max_length=16, help_text="A key's id.")
+    key = serializers.CharField(required=False, max_length=64, help_text="A key's id.")
     team = serializers.CharField(required=False, max_length=160)
     model = serializers.CharField(required=False, max_length=160)
     adapter = serializers.CharField(required=False, max_length=160)

@@ -22,7 +22,7 @@ SUMS = (  # columns of `UsageTotal` that are added up
 class Labels(models.Model):
     """Who asked for what: plain text and numbers, no keys of other rows."""
 
-    key_id = models.CharField(max_length=16, blank=True)  # public id; empty: a session
+    key_id = models.CharField(max_length=64, blank=True)  # or `app_`, `jwt_` + id; empty: a session
     key_name = models.CharField(max_length=100, blank=True)
     user_id = models.BigIntegerField(default=0)
     username = models.CharField(max_length=150, blank=True)

@@ -2,6 +2,7 @@
 
 import datetime as dt
 import os
+import secrets
 import signal
 import subprocess
 import sys
@@ -122,6 +123,13 @@ class TestRows:
         user.delete()
         for row in (Usage.objects.get(), UsageTotal.objects.get(span="day")):
             assert (row.username, row.key_name, row.key_id) == ("gone", "old robot", key.public_id)
+
+    def test_an_application_is_named_by_its_whole_id(self) -> None:
+        name = f"app_{secrets.token_hex(20)}"
+        usage_rows.put([entry(key_id=name)])
+        for row in (Usage.objects.get(), UsageTotal.objects.get(span="day")):
+            assert row.key_id == name
+            row.clean_fields(exclude=["first_token_ms"])  # SQLite keeps what is too long
 
     def test_a_price_makes_a_cost_and_cached_tokens_have_their_own(self) -> None:
         wanted = {"prompt": Decimal(2), "cached": Decimal("0.5"), "completion": Decimal(8)}
