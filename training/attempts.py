@@ -1,6 +1,7 @@
 """One attempt of a job: its memory at the node, its process, and what both say. Called by `supervising`."""
 
 import contextlib
+import errno
 import os
 import signal
 import subprocess
@@ -23,6 +24,7 @@ from training.recipes.recipe import Recipe
 LOG = "process.log"
 POLL_S = 0.25
 LEAVE_S = 2.0
+FULL = frozenset({errno.ENOSPC, errno.EDQUOT})
 DEVICES = "CUDA_VISIBLE_DEVICES"
 State = Job.State
 Process = subprocess.Popen[bytes]
@@ -69,7 +71,10 @@ class Run:
         return self.job.state == State.QUEUED and not self._stopped.is_set()
 
     def _begun(self, granted: wire.Granted) -> Process | None:
-        """Raises: ModelNotFound, InvalidValue."""
+        """Give the process, or None where a person or the machine would not have it begin.
+
+        Raises: ModelNotFound, InvalidValue.
+        """
         job = self.job
         wanted = _job_file(job, granted)
         started = {"started_at": job.started_at or timezone.now()}
@@ -78,8 +83,12 @@ class Run:
             if not states.move(job, {State.QUEUED}, State.STARTING, **started, **fresh):
                 return None
             attempt = Attempt.objects.create(job=job, number=wanted.attempt)
-        contract.write_job(wanted, job.folder() / contract.JOB)
-        process = _popen(job.folder(), self._lock, granted.device)
+        try:
+            contract.write_job(wanted, job.folder() / contract.JOB)
+            process = _popen(job.folder(), self._lock, granted.device)
+        except OSError as error:
+            _not_begun(attempt, error)
+            return None
         Attempt.objects.filter(pk=attempt.pk).update(pid=process.pid)
         return process
 
@@ -134,6 +143,15 @@ class Run:
 def _give_up(job: Job, error: HubError) -> None:
     fields = {"error_code": error.code, "error_message": error.sentence, "position": 0}
     states.move(job, {State.QUEUED}, State.FAILED, **fields)
+
+
+def _not_begun(attempt: Attempt, error: OSError) -> None:
+    """Pause until there is room or, where the machine refuses for another reason, until a person resumes."""
+    job, is_full = attempt.job, error.errno in FULL
+    attempt.delete()
+    reason = f"{'Disk full' if is_full else 'Its process could not start'}: {error.strerror}."
+    code = "disk_full" if is_full else ""
+    states.move(job, {State.STARTING}, State.PAUSED, reason=reason, error_code=code)
 
 
 def _job_file(job: Job, granted: wire.Granted) -> contract.Job:

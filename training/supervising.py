@@ -7,6 +7,7 @@ worker touches the job, and the kernel frees it when both have ended, however th
 
 import logging
 import threading
+from pathlib import Path
 
 import msgspec
 from django.db import connections
@@ -21,6 +22,7 @@ log = logging.getLogger(__name__)
 
 EVERY_S = 1.0
 MOST_AT_ONCE = 8  # that run or wait for memory; the node decides which of them have it
+PAGE_BYTES = 4096
 RESUME_FREE_BYTES = 256 * 2**20  # less free than this, and a job stays paused for the disk
 State = Job.State
 
@@ -84,7 +86,8 @@ def _look_after(job_id: str, stopped: threading.Event) -> None:
 def _resume_for_disk() -> None:
     """Go on with jobs that ended for want of disk, once there is room for what each still writes."""
     for job in Job.objects.filter(state=State.PAUSED, error_code="disk_full"):
-        if resolving.free_disk() > RESUME_FREE_BYTES + _disk_bytes(job):
+        has_room = resolving.free_disk() > RESUME_FREE_BYTES + _disk_bytes(job)
+        if has_room and _takes_files(job.folder()):
             states.move(job, {State.PAUSED}, State.QUEUED, reason="", error_code="")
 
 
@@ -95,6 +98,18 @@ def _disk_bytes(job: Job) -> int:
         return memory.disk_bytes(base, msgspec.convert(job.recipe, Recipe))
     except (HubError, msgspec.ValidationError):
         return 0
+
+
+def _takes_files(folder: Path) -> bool:
+    """Try it: a quota, or a disk without inodes, has room by its size alone."""
+    trial = folder / ".room"
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        trial.write_bytes(bytes(PAGE_BYTES))
+        trial.unlink()
+    except OSError:
+        return False
+    return True
 
 
 def supervise(job_id: str, stopped: threading.Event) -> None:

@@ -1,5 +1,7 @@
 """What is wrong with one job is that job's alone: it ends with its reason, and others begin."""
 
+import errno
+import os
 import threading
 from pathlib import Path
 from typing import Any
@@ -86,3 +88,54 @@ def test_a_kept_recipe_that_is_none_any_more_ends_its_job_alone(
     assert "rank" in bad.error_message
     good.refresh_from_db()
     assert good.state == State.VALIDATING
+
+
+# --- a start that the machine refuses -------------------------------------------------------------
+
+
+@pytest.fixture(name="queued")
+def _queued(version: DataSetVersion, tmp_path: Path) -> Job:
+    base(tmp_path, "good")
+    return job(version, state=State.QUEUED, recipe={"learning_rate": 1e-3}, estimate_bytes=2**20)
+
+
+@pytest.mark.usefixtures("idle_node")
+@pytest.mark.parametrize(
+    ("number", "code"),
+    [(errno.ENOSPC, "disk_full"), (errno.EDQUOT, "disk_full"), (errno.EACCES, "")],
+)
+def test_a_start_that_the_machine_refuses_pauses_the_job_once(
+    queued: Job, number: int, code: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_: object) -> None:
+        raise OSError(number, os.strerror(number))
+
+    monkeypatch.setattr("training.contract.write_job", refuse)
+    supervising.supervise(queued.pk, threading.Event())
+    queued.refresh_from_db()
+    assert (queued.state, queued.error_code) == (State.PAUSED, code)
+    assert os.strerror(number) in queued.reason
+    assert not queued.attempts.exists()
+
+
+@pytest.mark.usefixtures("idle_node")
+def test_a_folder_that_takes_no_job_file_pauses_the_job(queued: Job) -> None:
+    """The file system itself refuses."""
+    (queued.folder() / "job.json").mkdir(parents=True)
+    supervising.supervise(queued.pk, threading.Event())
+    queued.refresh_from_db()
+    assert (queued.state, queued.error_code, queued.attempts.count()) == (State.PAUSED, "", 0)
+
+
+def test_room_by_size_alone_resumes_no_job(version: DataSetVersion) -> None:
+    """Its folder takes no file: it would pause again at once, and so on without end."""
+    paused = job(version, state=State.PAUSED, error_code="disk_full")
+    paused.folder().parent.mkdir()
+    paused.folder().touch()
+    supervising._resume_for_disk()
+    paused.refresh_from_db()
+    assert paused.state == State.PAUSED
+    paused.folder().unlink()
+    supervising._resume_for_disk()
+    paused.refresh_from_db()
+    assert paused.state == State.QUEUED
