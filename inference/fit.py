@@ -3,6 +3,8 @@
 The node decides when it loads; this only says what its formula says now.
 """
 
+from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import msgspec
@@ -13,10 +15,12 @@ from inference.node import headers, memory, spread
 
 VERDICTS = {
     "fits": "It fits beside what is loaded now.",
-    "fits_after_unloading": "It fits once other models are unloaded.",
+    "fits_after_unloading": "It fits after unloading {}.",
     "does_not_fit": "It does not fit, even with nothing else loaded.",
 }
-
+STAY = "It does not fit, because these hold the memory and stay: {}."
+PLACES = "It does not fit, because pinned models hold all {} model places: {}."
+OTHER_PROGRAMS = "other programs"
 
 ORDER = list(VERDICTS)
 QUANTIZING = "llm_transformers"  # the engine that makes weights smaller while it loads
@@ -63,29 +67,113 @@ def _smaller(
     return found
 
 
+@dataclass(frozen=True, slots=True)
+class _Holder:
+    """Who has memory on a device; `stays` where no model makes it leave."""
+
+    name: str
+    claim_bytes: int = 0  # there
+    engines: int = 0  # none of a training
+    stays: bool = False
+    order: tuple[bool, bool, float] = (False, False, 0.0)  # the lowest leaves first
+
+
+@dataclass(frozen=True, slots=True)
+class _Judged:
+    verdict: str
+    reason: str
+    names: Sequence[str] = ()  # who would have to go
+
+
 def _on(
     spec: wire.ModelSpec, shape: headers.Shape, device: wire.DeviceInfo, state: wire.Snapshot
 ) -> dict[str, Any]:
     cuda = device.name.startswith("cuda")
     need = memory.need(spec, shape, cuda=cuda, over=spread.width(spec) if cuda else 1)
     least = need.fixed_bytes + need.kv_min_bytes  # with the shortest useful cache
-    parts = [part for model in state.models for part in model.spots]
-    claimed = sum(part.claim_bytes for part in parts if part.device == device.name)
-    claimed += sum(one.claim_bytes for one in state.reservations if one.holds(device.name))
-    free = max(0, device.limit_bytes - device.others_bytes - claimed)  # standby gives way
+    holders = _holders(device.name, state)
+    room = device.limit_bytes - device.others_bytes  # standby gives way
+    free = room - sum(one.claim_bytes for one in holders)
     wanted = max(least, min(need.bytes, device.limit_bytes))
-    verdict = "fits" if wanted <= free else "fits_after_unloading"
     if least > device.limit_bytes:
-        verdict = "does_not_fit"
+        judged = _Judged("does_not_fit", VERDICTS["does_not_fit"])
+    else:
+        judged = _judged(wanted - free, holders, state.max_models)
     return {
         "smaller": [],
-        "verdict": verdict,
-        "reason": VERDICTS[verdict],
+        "verdict": judged.verdict,
+        "reason": judged.reason,
+        "would_have_to_go": [*dict.fromkeys(judged.names)],
         "device": device.name,
-        "needed_bytes": least if verdict == "does_not_fit" else wanted,
-        "free_bytes": free,
+        "needed_bytes": wanted,
+        "free_bytes": max(0, free),
         "limit_bytes": device.limit_bytes,
     }
+
+
+def _holders(device: str, state: wire.Snapshot) -> list[_Holder]:
+    models = [_model(one, device) for one in state.models]
+    trainings = [_training(one) for one in state.reservations if one.holds(device)]
+    return [one for one in models if one.engines] + trainings
+
+
+def _model(model: wire.ModelStatus, device: str) -> _Holder:
+    there = sum(part.claim_bytes for part in model.spots if part.device == device)
+    engines = len({part.replica for part in model.spots})
+    order = (False, model.running > 0, -model.idle_s)
+    return _Holder(model.name, there, engines, model.pinned, order)
+
+
+def _training(one: wire.ReservationStatus) -> _Holder:
+    stays = not one.is_preemptible and one.state != "yielding"
+    name = f"{wire.TRAINING}{one.id}"
+    return _Holder(name, one.claim_bytes, stays=stays, order=(True, False, -one.age_s))
+
+
+def _judged(missing: int, holders: Sequence[_Holder], max_models: int) -> _Judged:
+    """Say who has to go so that `missing` bytes are free and one model more may be there."""
+    over = sum(one.engines for one in holders) + 1 - max_models if max_models else 0
+    staying = [one for one in holders if one.stays]
+    able = sorted((one for one in holders if not one.stays), key=lambda one: one.order)
+    if not _enough(able, 0, over):
+        names = [one.name for one in staying if one.engines]
+        return _Judged("does_not_fit", PLACES.format(max_models, _words(names)), names)
+    if not _enough(able, missing, 0):
+        left = missing - sum(one.claim_bytes for one in able)
+        return _stuck(left, sorted(staying, key=lambda one: -one.claim_bytes))
+    if not (going := [one.name for one in _leaving(able, missing, over)]):
+        return _Judged("fits", VERDICTS["fits"])
+    reason = VERDICTS["fits_after_unloading"].format(_words(going))
+    return _Judged("fits_after_unloading", reason, going)
+
+
+def _stuck(missing: int, largest_first: Sequence[_Holder]) -> _Judged:
+    names = [one.name for one in _leaving(largest_first, missing, 0)]
+    short = not _enough(largest_first, missing, 0)
+    held = STAY.format(_words([*names, OTHER_PROGRAMS] if short else names))
+    return _Judged("does_not_fit", held, names)
+
+
+def _leaving(able: Sequence[_Holder], missing: int, over: int) -> list[_Holder]:
+    """Take them in order until it is enough, then give back whom it turned out not to need."""
+    chosen: list[_Holder] = []
+    for one in able:
+        if not _enough(chosen, missing, over):
+            chosen.append(one)
+    for one in reversed([*chosen]):
+        rest = [other for other in chosen if other is not one]
+        if _enough(rest, missing, over):
+            chosen = rest
+    return chosen
+
+
+def _enough(leaving: Sequence[_Holder], missing: int, over: int) -> bool:
+    freed = sum(one.claim_bytes for one in leaving)
+    return freed >= missing and sum(one.engines for one in leaving) >= over
+
+
+def _words(names: Sequence[str]) -> str:
+    return ", ".join(dict.fromkeys(names))
 
 
 def _may_run_on(spec: wire.ModelSpec, device: str) -> bool:

@@ -20,6 +20,8 @@ def words(fit: dict[str, Any] | None) -> str:
     for smaller in fit["smaller"]:
         if smaller["verdict"] != "does_not_fit":
             return _("fits in %(bits)s") % {"bits": bits(smaller["quantization"])}
+    if fit["verdict"] == "does_not_fit" and fit["needed_bytes"] <= fit["limit_bytes"]:
+        return _("does not fit")  # beside what stays
     return str(WORDS[fit["verdict"]])
 
 

@@ -96,11 +96,22 @@ SENTENCES = {
     r"it may not be in memory together with (?P<name>.+), which is pinned": _(
         "it may not be in memory together with %(name)s, which is pinned"
     ),
+    r"It fits after unloading (?P<names>.+)\.": _("It fits after unloading %(names)s."),
+    r"It does not fit, even with nothing else loaded\.": _(
+        "It does not fit, even with nothing else loaded."
+    ),
+    r"It does not fit, because these hold the memory and stay: (?P<holders>.+)\.": _(
+        "It does not fit, because these hold the memory and stay: %(holders)s."
+    ),
+    r"It does not fit, because pinned models hold all (?P<n>\d+) model places: (?P<names>.+)\.": _(
+        "It does not fit, because pinned models hold all %(n)s model places: %(names)s."
+    ),
     r"all (?P<n>\d+) model places are held by pinned models: (?P<names>.+)": _(
         "all %(n)s model places are held by pinned models: %(names)s"
     ),
 }
 HOLDERS = {
+    r"other programs": _("other programs"),
     r"other programs hold it": _("other programs hold it"),
     r"(?P<name>.+) is loading": _("%(name)s is loading"),
     r"(?P<name>.+) is busy with (?P<n>\d+)": _("%(name)s is busy with %(n)s"),

@@ -8,7 +8,8 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.views import APIView
 
-from inference import hub_search, hubs, router, upstreams, wire
+from accounts.permissions import principal_of
+from inference import hub_search, hubs, router, sight, upstreams, wire
 from inference.downloads import DownloadFailed
 from inference.errors import InvalidValue, LoadFailed, NodeUnavailable, Unavailable
 from inference.management import serializers
@@ -28,7 +29,8 @@ class Search(APIView):
         wanted = serializers.Search(data=request.query_params.dict())
         wanted.is_valid(raise_exception=True)
         try:
-            hits = hub_search.search(hubs.configured(), wanted.validated_data["q"], _state())
+            state = sight.snapshot(_state(), principal_of(request))
+            hits = hub_search.search(hubs.configured(), wanted.validated_data["q"], state)
         except DownloadFailed as error:
             raise Unavailable(str(error)) from error
         return Response([asdict(hit) for hit in hits])

@@ -96,6 +96,9 @@ class Fit(serializers.Serializer[Any]):
 
     verdict = serializers.ChoiceField(choices=list(fit.VERDICTS))
     reason = serializers.CharField()
+    would_have_to_go = serializers.ListField(
+        child=serializers.CharField(), help_text="Models and trainings, by name."
+    )
     device = serializers.CharField()
     needed_bytes = serializers.IntegerField()
     free_bytes = serializers.IntegerField()

@@ -51,7 +51,12 @@ class OneModel(APIView):
         """Show one model, by name or alias, and whether it fits now."""
         row, state = model_of(request, name), _state()
         live = None if state is None else {one.name: one for one in state.models}
-        return Response({**view(row, live, whole=True), "fit": _fit(row, state)})
+        return Response(
+            {
+                **view(row, live, whole=True),
+                "fit": _fit(row, sight.snapshot(state, principal_of(request))),
+            }
+        )
 
     @extend_schema(request=serializers.Change, responses=serializers.ModelView)
     def patch(self, request: Request, name: str) -> Response:

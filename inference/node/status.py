@@ -153,6 +153,7 @@ def snapshot(
         decisions=list(ledger.chronicle.decisions),
         reservations=leases.statuses([*scheduler.leases.values()], now, scheduler.policy.ageing_s),
         queue=waits.queue(scheduler.models.values(), now, SHOWN_WAITING),
+        max_models=scheduler.policy.limits.max_models,
     )
 
 

@@ -221,4 +221,5 @@ class Snapshot(Message, frozen=True):
     decisions: list[Decision] = []
     reservations: list[ReservationStatus] = []
     queue: list[Waiting] = []  # the oldest first; of many only these
+    max_models: int = 0  # that may be there at once; 0: as many as fit
     history: list[Moment] = []  # what a lasting `Watch` has not been sent yet

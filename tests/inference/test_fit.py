@@ -1,11 +1,87 @@
 """Whether a model fits is said from its headers and the node's state, before anything is loaded."""
 
 from pathlib import Path
+from typing import Any
 
 import msgspec
 
 from inference import fit, reading, wire
 from tests.inference import tiny_files
+
+CPU = wire.DeviceInfo(name="cpu", label="", total_bytes=10**9, limit_bytes=10**9, used_bytes=0)
+HALF = 9 * 10**8  # more than leaves room for any other
+
+
+def judged(
+    place: Path, *models: wire.ModelStatus, device: wire.DeviceInfo = CPU, **state: Any
+) -> dict[str, Any]:
+    """Judge a small model beside these."""
+    path = str(place if place.exists() else tiny_files.folder(place))
+    spec = wire.ModelSpec(name="new", kind="llm", engine="llm_transformers", path=path)
+    snapshot = wire.Snapshot(at=0.0, devices=[device], models=[*models], **state)
+    found = fit.of(spec, snapshot)
+    assert found is not None
+    return found
+
+
+def loaded(name: str, claim_bytes: int, **values: Any) -> wire.ModelStatus:
+    told: dict[str, Any] = {"version": "", "state": "ready", "kind": "llm", "engine": "x"}
+    return wire.ModelStatus(name=name, device="cpu", claim_bytes=claim_bytes, **told, **values)
+
+
+def told(found: dict[str, Any]) -> tuple[str, str, list[str]]:
+    return found["verdict"], found["reason"], found["would_have_to_go"]
+
+
+def test_it_names_who_has_to_be_unloaded(tmp_path: Path) -> None:
+    """Whoever has been idle for longest goes first, and nobody whose memory is not needed."""
+    found = judged(
+        tmp_path / "m", loaded("small", 1, idle_s=99.0), loaded("large", HALF), loaded("rock", 1)
+    )
+    assert told(found) == ("fits_after_unloading", "It fits after unloading large.", ["large"])
+    busy = loaded("busy", HALF // 2, running=1, idle_s=0.0)
+    idle = loaded("idle", HALF // 2, idle_s=9.0)
+    assert told(judged(tmp_path / "m", busy, idle))[2] == ["idle"]
+
+
+def test_a_pinned_model_is_not_counted_on(tmp_path: Path) -> None:
+    rock = loaded("rock", HALF, pinned=True)
+    found = judged(tmp_path / "m", rock, loaded("small", 10**6))
+    assert told(found) == (
+        "does_not_fit",
+        "It does not fit, because these hold the memory and stay: rock.",
+        ["rock"],
+    )
+    assert found["needed_bytes"] <= found["limit_bytes"]
+
+
+def test_a_training_that_does_not_yield_is_not_counted_on(tmp_path: Path) -> None:
+    one = wire.ReservationStatus(
+        id="j1", label="secret", state="granted", device="cpu", claim_bytes=HALF
+    )
+    held = judged(tmp_path / "m", reservations=[one])
+    assert told(held)[::2] == ("does_not_fit", ["training j1"])
+    yields = msgspec.structs.replace(one, is_preemptible=True)
+    gives = judged(tmp_path / "m", reservations=[yields])
+    assert told(gives)[:2] == ("fits_after_unloading", "It fits after unloading training j1.")
+
+
+def test_other_programs_are_named_where_no_unloading_helps(tmp_path: Path) -> None:
+    device = msgspec.structs.replace(CPU, others_bytes=HALF)
+    reason = "It does not fit, because these hold the memory and stay: other programs."
+    assert told(judged(tmp_path / "m", device=device)) == ("does_not_fit", reason, [])
+
+
+def test_a_place_is_needed_beside_the_memory(tmp_path: Path) -> None:
+    a, b = loaded("a", 1, idle_s=5.0), loaded("b", 1, pinned=True)
+    assert judged(tmp_path / "m", a, b)["verdict"] == "fits"
+    assert judged(tmp_path / "m", a, b, max_models=3)["verdict"] == "fits"
+    assert told(judged(tmp_path / "m", a, b, max_models=2))[2] == ["a"]
+    assert told(judged(tmp_path / "m", b, max_models=1)) == (
+        "does_not_fit",
+        "It does not fit, because pinned models hold all 1 model places: b.",
+        ["b"],
+    )
 
 
 def test_it_says_that_a_model_is_too_large_before_it_is_loaded(
@@ -50,7 +126,10 @@ def test_it_says_that_a_model_is_too_large_before_it_is_loaded(
     assert beside_training["free_bytes"] == 0
     after = fit.of(small, crowded)
     assert after is not None
-    assert after["verdict"] == "fits_after_unloading"
+    assert (after["verdict"], after["reason"]) == (
+        "fits_after_unloading",
+        "It fits after unloading o.",
+    )
 
 
 def test_it_says_that_four_bits_would_fit_where_sixteen_do_not(tmp_path: Path) -> None:

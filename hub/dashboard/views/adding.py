@@ -149,7 +149,7 @@ def _usual_name(given: dict[str, str]) -> str:
 
 def _looked(request: HttpRequest, way: Way) -> Preview:
     """Raises: HubError, DownloadFailed, OSError."""
-    wanted, state = _wanted(request, way), _state()
+    wanted, state = _wanted(request, way), _state(request)
     _check_free(wanted.name, way.source)
     if wanted.base:
         _check_base(request, wanted.base)
@@ -174,7 +174,7 @@ def _check_free(name: str, source: str) -> None:
 def look(request: HttpRequest) -> HttpResponse:
     """Judge what a browser is about to upload: the names and sizes, and the first bytes of some."""
     try:
-        found = preview.of_heads(_heads(request), _state())
+        found = preview.of_heads(_heads(request), _state(request))
     except (HubError, OSError) as error:
         return render(request, "parts/preview.html", {"problem": said(error)})
     return render(request, "parts/preview.html", _judged(found))
@@ -272,5 +272,5 @@ def _judged(found: Preview) -> dict[str, Any]:
     return {"preview": found, "disk_free": room, "has_room": has_room}
 
 
-def _state() -> wire.Snapshot | None:
-    return watcher.current_now().snapshot
+def _state(request: HttpRequest) -> wire.Snapshot | None:
+    return sight.snapshot(watcher.current_now().snapshot, guards.principal(request))

@@ -9,7 +9,7 @@ from django.views.decorators.http import require_POST, require_safe
 
 from hub.dashboard import guards, watcher
 from hub.dashboard.views.saying import said
-from inference import hub_search, hubs, upstreams
+from inference import hub_search, hubs, sight, upstreams
 from inference.downloads import DownloadFailed
 from inference.errors import HubError
 
@@ -30,7 +30,8 @@ def found(request: HttpRequest) -> dict[str, Any]:
     if not text:
         return context
     try:
-        hits = hub_search.search(hubs.configured(), text, watcher.current_now().snapshot)
+        state = sight.snapshot(watcher.current_now().snapshot, guards.principal(request))
+        hits = hub_search.search(hubs.configured(), text, state)
     except (DownloadFailed, OSError) as error:
         return context | {"search_problem": said(error)}
     return context | {"hits": hits}
