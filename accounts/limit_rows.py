@@ -23,6 +23,8 @@ FIELDS = (
     "storage_bytes",
     "training_minutes",
 )
+QUOTAS = ("storage_bytes", "training_minutes")
+WITHOUT_QUOTAS = ("key", "model")  # quotas count for people and teams
 MOST = 10**15
 SUBJECT_KINDS = ("everyone", "key", "user", "team", "model")
 SCOPE = "admin:users"
@@ -67,6 +69,7 @@ def of(subject: str) -> dict[str, int | None]:
 def put(one: About, values: Mapping[str, int | None]) -> dict[str, int | None]:
     """Set what is named, leave the rest, and give the row as it is then. Raises: LimitRefused."""
     _check(values)
+    _check_that_it_counts(one, values)
     with transaction.atomic():
         before = of(one.subject)
         row, _ = Limit.objects.select_for_update().get_or_create(subject=one.subject)
@@ -121,6 +124,23 @@ def _check(values: Mapping[str, int | None]) -> None:
             raise LimitRefused(f"There is no limit named {name[:100]}.", name[:100])
         if value is not None and not 0 <= value <= MOST:
             raise LimitRefused(f"A limit is a whole number from 0 to {MOST}.", name)
+
+
+def _check_that_it_counts(one: About, values: Mapping[str, int | None]) -> None:
+    """Refuse what nothing would be counted for; taking away is always right. Raises: LimitRefused."""
+    given = [name for name, value in values.items() if value is not None]
+    quotas = [name for name in given if name in QUOTAS]
+    if one.kind in WITHOUT_QUOTAS and quotas:
+        words = f"A {one.kind} has no {quotas[0]}: set it for a person, a team or everyone."
+        raise LimitRefused(words, quotas[0])
+    if one.kind == "model" and given and (models := _leads_to(one.name)):
+        words = f"This name leads to {', '.join(models)}: limit what it leads to."
+        raise LimitRefused(words, "name")
+
+
+def _leads_to(name: str) -> list[str]:
+    found: list[str] = import_string(settings.HUB_MODELS_OF_NAME)(name)
+    return found
 
 
 def _key(who: Principal, name: str) -> str:

@@ -62,6 +62,7 @@ except config.ConfigError as error:
 
 HUB_OUTGOING = "hub.outgoing.call"  # how `accounts` asks sign-on providers
 HUB_KNOWN_MODELS = "inference.catalog.every_name"  # asked where a key names models
+HUB_MODELS_OF_NAME = "inference.catalog.leads_to"  # asked where a model is given limits
 SECRET_KEY = env.secret("SECRET_KEY") or keyring.load_or_make(HUB_SECRETS, "secret_key")
 _pepper, _field_key = env.secret("KEY_PEPPER"), env.secret("FIELD_KEY")
 HUB_KEY_PEPPERS = [key.encode() for key in keyring.ring(HUB_SECRETS, "key_pepper", _pepper)]

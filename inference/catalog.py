@@ -157,6 +157,16 @@ def every_name(who: Principal) -> set[str]:
     }
 
 
+def leads_to(name: str) -> list[str]:
+    """Give what another name of models leads to, read now; nothing for a model's own name."""
+    if Model.objects.filter(name=name).exists():
+        return []
+    if mapped := settings.HUB_CONFIG.model_mapping.get(name):
+        return [mapped]
+    alias = Alias.objects.select_related("target").filter(name=name).first()
+    return [target.model for target in route_of(alias).targets] if alias else []
+
+
 def available_now(who: Principal | None = None) -> list[Resolved]:
     return _available(_store.current(), who)
 

@@ -29,7 +29,6 @@ KINDS: dict[str, "_StrPromise"] = {
     "team": gettext_lazy("Team"),
     "model": gettext_lazy("Model"),
 }
-NOT_OF_MODELS = (STORAGE, "training_minutes")
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,7 +54,7 @@ class Form:
 def of(about: About, given: Mapping[str, str] | None = None, wrong: str = "") -> Form:
     """Give the form as the row says, or as it was just filled in, with what is wrong with it."""
     row = limit_rows.of(about.subject)
-    names = [n for n in limit_rows.FIELDS if about.kind != "model" or n not in NOT_OF_MODELS]
+    names = [name for name in limit_rows.FIELDS if name not in _not_of(about)]
     usual = _usual(about)
     fields = [
         Field(
@@ -69,6 +68,10 @@ def of(about: About, given: Mapping[str, str] | None = None, wrong: str = "") ->
     ]
     title = _titles([about])[about.subject]
     return Form(about, str(KINDS[about.kind]), title, fields, _summary(row))
+
+
+def _not_of(about: About) -> tuple[str, ...]:
+    return limit_rows.QUOTAS if about.kind in limit_rows.WITHOUT_QUOTAS else ()
 
 
 def listing() -> list[Form]:
@@ -142,7 +145,7 @@ def _usual(about: About) -> dict[str, str]:
     if about.kind in {"team", "model"}:
         return usual
     everyone = {} if about.kind == quota.EVERYONE else limit_rows.of(quota.EVERYONE)
-    for name in usual.keys() - set(NOT_OF_MODELS):
+    for name in usual.keys() - set(limit_rows.QUOTAS):
         given = everyone.get(name)
         holds = getattr(settings.HUB_CONFIG.rate_limits, name) if given is None else given
         usual[name] = units.count(holds) if holds else usual[name]

@@ -6,11 +6,13 @@ from typing import Any
 
 import pytest
 from django.test import Client
+from pytest_django import Settings
 
 from accounts import keys, limit_rows, quota
 from accounts.models import AuditRow, Limit, Team, User
 from accounts.quota import Quota
-from inference.models import Model
+from hub.config import HubConfig
+from inference.models import Alias, Model
 from tests.accounts.conftest import MakeUser, session_of
 
 pytestmark = pytest.mark.django_db
@@ -103,6 +105,32 @@ def test_who_is_not_there_has_no_limits(call: Call, path: str) -> None:
 def test_a_wrong_limit_is_told_by_name(call: Call, body: dict[str, Any], param: str) -> None:
     answer = call("patch", "/everyone", body)
     assert (answer.status_code, answer.json()["error"]["param"]) == (400, param)
+    assert not Limit.objects.exists()
+
+
+@pytest.mark.parametrize("name", ["storage_bytes", "training_minutes"])
+def test_a_key_and_a_model_have_no_quotas(call: Call, admin: User, name: str) -> None:
+    key, _ = keys.issue(admin, "k", by=session_of(admin))
+    Model.objects.create(name="m", kind="llm", engine="fake", path="/m")
+    for path in (f"/key/{key.public_id}", "/model/m"):
+        error = call("patch", path, {name: 5, "requests_per_minute": 1})
+        assert (error.status_code, error.json()["error"]["param"]) == (400, name)
+        assert "a person, a team or everyone" in error.json()["error"]["message"]
+        assert call("patch", path, {name: None}).status_code == 200
+    assert not Limit.objects.exists()
+
+
+def test_another_name_of_a_model_has_no_limits(call: Call, settings: Settings) -> None:
+    model = Model.objects.create(name="m", kind="llm", engine="fake", path="/m")
+    other = Model.objects.create(name="n", kind="llm", engine="fake", path="/n")
+    Alias.objects.create(name="plain", target=model)
+    targets = [{"model": one.name, "weight": 1.0} for one in (model, other)]
+    Alias.objects.create(name="split", target=model, targets=targets)
+    settings.HUB_CONFIG = HubConfig(model_mapping={"gpt": "n"})
+    for name, leads_to in {"plain": "m", "gpt": "n", "split": "m, n"}.items():
+        answer = call("patch", f"/model/{name}", {"requests_per_minute": 1})
+        assert (answer.status_code, answer.json()["error"]["param"]) == (400, "name"), name
+        assert leads_to in answer.json()["error"]["message"]
     assert not Limit.objects.exists()
 
 

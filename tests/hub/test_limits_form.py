@@ -7,6 +7,7 @@ from pytest_django import DjangoAssertNumQueries
 from accounts import keys, limit_rows, people, principals
 from accounts.models import ApiKey, User
 from hub.dashboard import limits_form
+from inference.models import Alias, Model
 
 PASSWORD = "correct horse battery"
 KEY = {"name": "laptop", "scopes": "models:read", "team": "default", "lifetime": "0"}
@@ -35,6 +36,24 @@ def test_a_key_gets_limits_when_it_is_made(admin: User, client: Client) -> None:
     page = client.post("/keys/new/", KEY | {"tokens_per_hour": "12 000"})
     assert page.status_code == 200
     assert limit_rows.of(f"key:{ApiKey.objects.get().public_id}")["tokens_per_hour"] == 12_000
+
+
+def test_the_form_of_a_key_has_no_quotas(admin: User, client: Client) -> None:
+    client.force_login(admin)
+    key, _plaintext = keys.issue(admin, "laptop", by=principals.of_user(admin))
+    page = client.get(f"/limits/of/key/{key.public_id}/").content.decode()
+    assert 'name="tokens_per_hour"' in page
+    assert "storage_bytes" not in page
+    assert "training_minutes" not in page
+
+
+def test_the_page_says_that_another_name_has_no_limits(admin: User, client: Client) -> None:
+    client.force_login(admin)
+    model = Model.objects.create(name="m", kind="llm", engine="fake", path="/m")
+    Alias.objects.create(name="plain", target=model)
+    page = client.post("/limits/save/model/plain/", {"tokens_per_hour": "5"})
+    assert page.status_code == 400
+    assert "This name leads to m" in page.content.decode()
 
 
 @pytest.mark.parametrize(

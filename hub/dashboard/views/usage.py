@@ -64,6 +64,8 @@ def limit_save(request: HttpRequest, kind: str, name: str = "") -> HttpResponse:
     try:
         limit_rows.put(about, limits_form.values(request.POST))
     except LimitRefused as error:
+        if error.field not in request.POST:  # no field of the form is at fault
+            messages.error(request, error.message)
         context = {"limits": limits_form.of(about, request.POST, error.field)}
         return pages.show(request, "pages/limit.html", _("Limits"), context=context, status=400)
     messages.success(request, _("The limits are kept. They hold within two seconds."))
