@@ -35,6 +35,7 @@ SCOPE = "training:write"
 SUFFIX = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 LEAST_MINUTES = 1  # set aside at the start; what it took is settled at the end
 State = Job.State
+CANCELLABLE = (Job.OPEN | {State.PAUSED, State.DRAFT}) - {State.REGISTERING}
 
 
 @dataclass(frozen=True, slots=True)
@@ -242,8 +243,10 @@ def page(who: Principal, after: str, limit: int) -> tuple[Sequence[Job], bool]:
 def cancel(job: Job, who: Principal) -> Job:
     """End it for good; its process is ended by the supervisor. Raises: PermissionDenied, Conflict."""
     check_held(job, who)
-    if not states.move(job, {*Job.OPEN, State.PAUSED, State.DRAFT}, State.CANCELLED):
-        raise Conflict(states.refusal(job, "there is nothing to cancel."))
+    if not states.move(job, CANCELLABLE, State.CANCELLED):
+        is_late = job.state == State.REGISTERING
+        late = "it becomes a model now; remove that model once the job has succeeded."
+        raise Conflict(states.refusal(job, late if is_late else "there is nothing to cancel."))
     return job
 
 

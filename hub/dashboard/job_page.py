@@ -27,7 +27,6 @@ CURVES = ("train_loss", "valid_loss", "learning_rate", "tokens_per_s", "memory_b
 State_ = Job.State
 PAUSABLE = frozenset({State_.QUEUED, State_.STARTING, State_.RUNNING})
 STOPPABLE = frozenset({State_.STARTING, State_.RUNNING})
-CANCELLABLE = frozenset({*Job.OPEN, State_.PAUSED, State_.DRAFT})
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,7 +83,7 @@ class JobPage:
             names.add("resume")
         if state in STOPPABLE and not self.row.wish:
             names.add("stop")
-        if state in CANCELLABLE:
+        if state in jobs.CANCELLABLE:
             names.add("cancel")
         return frozenset(names) if self.may_change else frozenset()
 

@@ -8,6 +8,8 @@ from pytest_django import Settings
 
 from accounts import principals
 from accounts.models import User, default_team_id
+from hub.dashboard.job_page import JobPage
+from inference.errors import Conflict
 from training import contract, jobs, oom, settling
 from training.models import Attempt, DataSet, DataSetVersion, Job
 
@@ -108,3 +110,15 @@ def test_a_process_that_dies_again_and_again_without_progress_fails(job: Job) ->
         attempt(job, code=-9)
         assert settled(job).state == state
     assert job.error_code == "training_crashed"
+
+
+def test_a_result_that_is_being_registered_is_not_cancelled(job: Job) -> None:
+    """No model comes of a cancelled job, and of this one some may answer already."""
+    who = principals.of_user(User.objects.create(username="ann", role="admin"))
+    Job.objects.filter(pk=job.pk).update(state=State.REGISTERING)
+    job.refresh_from_db()
+    with pytest.raises(Conflict, match="remove that model"):
+        jobs.cancel(job, who)
+    job.refresh_from_db()
+    assert job.state == State.REGISTERING
+    assert "cancel" not in JobPage(job, who).acts
