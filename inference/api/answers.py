@@ -131,9 +131,8 @@ async def _asked(
         async with _many(call, spec, bodies) as batches:
             yield batches
     else:
-        deadline_s = call.wait.deadline_s
         async with router.open(
-            spec, bodies[0], request_id=call.request.id, deadline_s=deadline_s
+            spec, bodies[0], request_id=call.request.id, deadline_s=call.wait.left_s
         ) as answer:
             yield ((0, batch) async for batch in answer.batches())
 
@@ -149,7 +148,7 @@ async def _many(
         name = f"{call.request.id}-{number}"
         try:
             async with router.open(
-                spec, body, request_id=name, deadline_s=call.wait.deadline_s
+                spec, body, request_id=name, deadline_s=call.wait.left_s
             ) as answer:
                 async for batch in answer.batches():
                     await arrived.put((number, batch))

@@ -121,13 +121,14 @@ class Call:
 
     def passes_on(self, error: HubError) -> bool:
         """Tell whether another target may answer instead: nothing of an answer was sent yet."""
-        return self.left > 0 and not self.opened and error.code in routes.PASSED_ON
+        may_ask = self.left > 0 and self.wait.left_s > 0.0
+        return may_ask and not self.opened and error.code in routes.PASSED_ON
 
     def _pass_on(self, error: HubError) -> None:
         log.warning("passed on", extra={"model": self.model, "reason": error.message})
         metrics.PASSED_ON.labels(self.model, error.code).inc()
         self.left -= 1
-        self.wait.again()
+        self.wait.again(error)
         past = self.meter
         self.meter = Meter(past.started_s, prompt_tokens=past.prompt_tokens)
         self.meter.prompt_most = past.prompt_most

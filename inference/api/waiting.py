@@ -8,7 +8,7 @@ from collections.abc import Callable, Collection
 from dataclasses import dataclass
 
 from inference import veil, wire
-from inference.errors import HubError, InvalidValue
+from inference.errors import DeadlineExceeded, HubError, InvalidValue
 from inference.openai import sse
 
 Header = tuple[bytes, bytes]
@@ -18,7 +18,7 @@ MOST_DEADLINE_S, USUAL_DEADLINE_S = 3600.0, 300.0
 
 @dataclass(slots=True)
 class Wait:
-    """From the question until an engine has it."""
+    """From the question until an engine has it. The targets of a route share the deadline."""
 
     deadline_s: float = USUAL_DEADLINE_S
     tells_reason: bool = False
@@ -26,15 +26,21 @@ class Wait:
     since_s: float | None = None  # when the node was asked
     progress: wire.Progress | None = None
     waited_s: float | None = None
+    spent_s: float = 0.0  # of the deadline, for targets that failed
+    late: DeadlineExceeded | None = None  # told where they took all of it
+    clock: Callable[[], float] = time.monotonic
 
     def begin(self) -> None:
-        self.since_s = time.monotonic()
+        """Raises: DeadlineExceeded where targets that failed took all of the time."""
+        if self.late is not None and not self.left_s:
+            raise self.late
+        self.since_s = self.clock()
 
     def note(self, message: wire.Any) -> None:
         if isinstance(message, wire.Progress) and message.state != "running":
             self.progress = message
         elif self.waited_s is None and self.since_s is not None:
-            self.waited_s = time.monotonic() - self.since_s
+            self.waited_s = self.clock() - self.since_s
 
     @property
     def over(self) -> bool:
@@ -42,9 +48,22 @@ class Wait:
         asked = self.since_s is not None
         return asked and (self.progress is None or self.waited_s is not None)
 
-    def again(self) -> None:
+    @property
+    def left_s(self) -> float:
+        """Give what the next target has of the deadline."""
+        return max(0.0, self.deadline_s - self.spent_s)
+
+    def again(self, failed: HubError) -> None:
         """Wait for another target."""
+        self.spent_s += self._took_s()
+        self.late = _late(failed)
         self.progress = self.waited_s = self.since_s = None
+
+    def _took_s(self) -> float:
+        """A target that told no progress had the request at once: computing is no wait."""
+        if self.progress is None or self.since_s is None:
+            return 0.0
+        return self.clock() - self.since_s if self.waited_s is None else self.waited_s
 
     def headers(self) -> list[Header]:
         """Give what is known now; nothing where there was no wait."""
@@ -74,6 +93,15 @@ class Wait:
 
     def _reason(self) -> str:
         return veil.text(self.progress.reason, self.hides()) if self.progress else ""
+
+
+def _late(failed: HubError) -> DeadlineExceeded:
+    late = DeadlineExceeded(
+        f"no time is left to ask another target: {failed.message}",
+        retry_after_s=failed.retry_after_s or 1.0,
+    )
+    late.details = failed.details
+    return late
 
 
 def deadline_s(headers: dict[bytes, bytes]) -> float:

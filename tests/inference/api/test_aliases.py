@@ -1,5 +1,6 @@
 """`/api/v1/aliases`: names and routes made, changed, rolled back; requests go where they lead."""
 
+import asyncio
 from collections.abc import AsyncIterator
 from typing import Any
 
@@ -115,7 +116,7 @@ async def test_an_answer_that_has_begun_is_not_begun_again(
 async def test_when_all_fail_the_last_reason_is_told(
     api: httpx.AsyncClient, client: httpx.AsyncClient, node: Nodes, code: str, status: int
 ) -> None:
-    async def script(line: Line, question: wire.Any) -> None:
+    async def script(line: Line, question: Any) -> None:
         await line.send(wire.Failure(code=code, message=f"no {question.spec.name}"))
 
     await make(api, "t-e", FIRST, {"model": SECOND, "weight": 0})
@@ -125,6 +126,41 @@ async def test_when_all_fail_the_last_reason_is_told(
     assert (answer.status_code, error["code"]) == (status, code)
     assert SECOND in error["message"]
     assert [submit.spec.name for submit in started.submitted] == [FIRST, SECOND]
+
+
+@pytest.mark.parametrize("prompts", ["one", ["one", "two"]])
+async def test_the_next_target_gets_what_is_left_of_the_deadline(
+    api: httpx.AsyncClient, client: httpx.AsyncClient, node: Nodes, prompts: Any
+) -> None:
+    await make(api, "t-k", FIRST, {"model": SECOND, "weight": 0})
+    headers, body = {"x-hub-deadline-ms": "60000"}, {"model": "t-k", "prompt": prompts}
+    waits = wire.Progress(state="loading")
+    async with node(failing(FIRST, "model_load_failed", waits)) as started:
+        answer = await client.post("/completions", json=body, headers=headers)
+    assert answer.status_code == 200, answer.text
+    given = {submit.spec.name: submit.deadline_s for submit in started.submitted}
+    assert given[FIRST] == 60.0
+    assert 0.0 < given[SECOND] < 60.0
+
+
+@pytest.mark.parametrize("stream", [False, True])
+async def test_nobody_is_asked_once_the_deadline_has_passed(
+    api: httpx.AsyncClient, client: httpx.AsyncClient, node: Nodes, stream: bool
+) -> None:
+    async def too_late(line: Line, question: Any) -> None:
+        await line.send(wire.Progress(state="loading"))
+        await asyncio.sleep(question.deadline_s)
+        await line.send(wire.Failure(code="model_loading_timeout", message="waited for chat"))
+
+    await make(api, "t-l", FIRST, {"model": SECOND, "weight": 0})
+    body, headers = chat(model="t-l", stream=stream), {"x-hub-deadline-ms": "1"}
+    async with node(too_late) as started:
+        answer = await client.post("/chat/completions", json=body, headers=headers)
+    error = answer.json()["error"]
+    assert (answer.status_code, error["code"]) == (503, "model_loading_timeout")
+    assert "waited for chat" in error["message"]
+    assert answer.headers["retry-after"]
+    assert [submit.spec.name for submit in started.submitted] == [FIRST]
 
 
 async def test_a_name_that_nothing_has_is_asked_of_nobody(

@@ -6,6 +6,8 @@ import httpx
 import pytest
 
 from inference import wire
+from inference.api.waiting import Wait
+from inference.errors import DeadlineExceeded, LoadFailed
 from tests import servers
 from tests.inference.scripted_node import Line
 
@@ -91,3 +93,27 @@ async def test_a_deadline_that_is_none_is_refused(client: httpx.AsyncClient, giv
     )
     assert answer.status_code == 400
     assert answer.json()["error"]["param"] == "x-hub-deadline-ms"
+
+
+def test_the_targets_of_a_route_share_one_deadline() -> None:
+    """The time that an engine computed is no wait."""
+    now_s, failed = [100.0], LoadFailed("no chat", retry_after_s=7.0)
+    wait = Wait(10.0, clock=lambda: now_s[0])
+
+    def fails_after(*steps: tuple[wire.Progress | None, float]) -> float:
+        wait.begin()
+        for message, seconds in steps:
+            if message is not None:
+                wait.note(message)
+            now_s[0] += seconds
+        wait.again(failed)
+        return wait.left_s
+
+    assert wait.left_s == 10.0
+    assert fails_after((LOADING, 4.0)) == 6.0
+    assert fails_after((LOADING, 1.0), (wire.Progress(state="running"), 100.0)) == 5.0
+    assert fails_after((None, 100.0)) == 5.0
+    assert fails_after((LOADING, 9.0)) == 0.0
+    with pytest.raises(DeadlineExceeded, match="no chat") as late:
+        wait.begin()
+    assert late.value.retry_after_s == 7.0
