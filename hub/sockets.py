@@ -14,7 +14,7 @@ from hub.middleware import App, Receive, Scope, Send, header
 
 REFUSED = 4403  # close codes of the hub's own
 TOO_MANY = 4429
-MOST_OF_ONE = 20  # tabs of one person, or connections of one key
+MOST_OF_ONE = 20  # of one person or service account, over all credentials
 MOST_OF_ALL = 1000  # of this process; 22 kB each
 DEFAULT_PORTS = {"http": 80, "https": 443}
 Place = tuple[str, str, int]  # scheme, host, port
@@ -90,7 +90,7 @@ def _place(url: str) -> Place | None:
 
 
 class Places:
-    """How many sockets are open, of each person or key and in all."""
+    """How many sockets are open, of each person and in all."""
 
     def __init__(self, most_of_one: int = MOST_OF_ONE, most_of_all: int = MOST_OF_ALL) -> None:
         self._most_of_one, self._most_of_all = most_of_one, most_of_all

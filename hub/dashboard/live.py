@@ -89,7 +89,7 @@ class LiveConsumer(AsyncWebsocketConsumer):  # type: ignore[misc]
             self._note(error)
             await self.close(code=REFUSED)
             return
-        self.place = f"key:{self.who.key_id}" if self.who.key_id else f"user:{self.who.user_id}"
+        self.place = f"user:{self.who.user_id}"  # more keys open no more of them
         if not _places.take(self.place):
             self.place = ""
             sockets.refused(self.scope, "too_many", self.who)
