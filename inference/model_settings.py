@@ -25,7 +25,7 @@ class Settings(msgspec.Struct, kw_only=True, omit_defaults=True, forbid_unknown_
     dtype: Literal["auto", "float32", "float16", "bfloat16"] | None = None
     device: Annotated[str, Meta(pattern=r"^(auto|cpu|cuda(:\d{1,2})?)$")] | None = None
     max_concurrency: Count | None = None
-    max_queue: Annotated[int, Meta(ge=0, le=100_000)] | None = None
+    max_queue: Annotated[int, Meta(ge=1, le=100_000)] | None = None
     replicas: Annotated[int, Meta(ge=1, le=16)] | None = None
     options: dict[str, str | int | float | bool] | None = None
 

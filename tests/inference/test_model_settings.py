@@ -36,6 +36,13 @@ def test_a_wrong_value_names_the_field_and_the_choices(
     assert told.value.param == f"options.{next(iter(options))}"
 
 
+def test_a_queue_holds_one_at_least() -> None:
+    assert model_settings.changed({}, {"max_queue": 1}, "llm_gguf") == {"max_queue": 1}
+    with pytest.raises(InvalidValue, match="max_queue: Expected `int` >= 1") as told:
+        model_settings.changed({}, {"max_queue": 0}, "llm_gguf")
+    assert told.value.param == "max_queue"
+
+
 @pytest.mark.parametrize(
     ("engine", "option"),
     [
