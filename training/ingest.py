@@ -19,7 +19,7 @@ from inference.errors import HubError
 from training import bases, processes, shelf, store
 from training.datasets import validation
 from training.datasets.report import Report
-from training.models import DataSetVersion
+from training.models import DataSetVersion, File
 
 log = logging.getLogger(__name__)
 
@@ -89,10 +89,16 @@ def _options(version: DataSetVersion) -> validation.Options:
         output=shelf.folder(version.pk),
         held_out=version.held_out,
         validation=store.path(held) if held else None,
+        validation_name=_filename(held),
         base=bases.find(version.base)[1] if version.base else None,
         max_length=version.max_length,
         parent=os.getpid(),
     )
+
+
+def _filename(file_id: str) -> str:
+    """Tell under which name a file came, which says how it is written; "" where it is gone."""
+    return File.objects.filter(pk=file_id).values_list("filename", flat=True).first() or ""
 
 
 def _run(options: Path, limit_s: float) -> "subprocess.CompletedProcess[bytes]":

@@ -111,6 +111,20 @@ def test_a_share_is_held_out(who: Principal) -> None:
     assert 20 <= len(held.read_bytes().splitlines()) == version.validation_rows <= 60
 
 
+def table(count: int, of: str) -> bytes:
+    return "".join(
+        ["prompt,completion\n", *(f"What is {of} {n}?,It is {n * 7}.\n" for n in range(count))]
+    ).encode()
+
+
+def test_a_table_is_held_out_beside_a_table(who: Principal) -> None:
+    learned = uploaded(who, table(12, "row"), "learned.csv")
+    held = uploaded(who, table(4, "held row"), "held.csv")
+    version = checked(sets.ensure(learned.pk, who, held.pk))
+    assert (version.state, version.reason) == ("ready", "")
+    assert (version.train_rows, version.validation_rows) == (12, 4)
+
+
 def test_a_validation_file_may_not_hold_training_rows(who: Principal) -> None:
     train, held = uploaded(who, chats(12)), uploaded(who, chats(1) + chats(3, "the sea"))
     version = checked(sets.ensure(train.pk, who, held.pk))

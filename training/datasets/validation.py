@@ -33,6 +33,7 @@ class Options(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
     output: Path
     held_out: float = 0.0  # share of rows for validation
     validation: Path | None = None  # or a file of its own, in the same format
+    validation_name: str = ""  # under which that came; else its file's
     base: Path | None = None  # whose template and vocabulary count the tokens
     max_length: int = 2_048
     columns: dict[str, str] | None = None  # a person's choice in place of the found ones
@@ -111,7 +112,9 @@ class _Writer:
 
     def _write_validation(self, file: Path, out: "_Out") -> None:
         try:
-            rows = sources.rows(file, sources.writing_of(file, file.name))
+            rows = sources.rows(
+                file, sources.writing_of(file, self._options.validation_name or file.name)
+            )
         except Defect as defect:
             self._findings.extend(0, [defect])
             return

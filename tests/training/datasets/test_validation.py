@@ -172,6 +172,15 @@ def test_validation_data_that_is_learned_is_refused(tmp_path: Path) -> None:
     assert [row["prompt"] for row in kept(tmp_path, "validation")] == ["Another?"]
 
 
+def test_a_file_of_validation_is_read_by_its_name(tmp_path: Path) -> None:
+    """The store keeps it under an id, which has no suffix."""
+    held = tmp_path / "file-5a3c"
+    held.write_text(f"prompt,completion\nAnother?,{A}\n")
+    told = {"validation": held, "validation_name": "held.csv"}
+    read(tmp_path, f"prompt,completion\n{Q},{A}\n", "rows.csv", **told)
+    assert kept(tmp_path, "validation") == [{"prompt": "Another?", "completion": A}]
+
+
 def test_the_process_measures_with_a_base(tmp_path: Path) -> None:
     """As the worker starts it: rows that no answer is left of are found, lengths are counted."""
     base = tiny_base(tmp_path / "base")
