@@ -6,6 +6,7 @@ Named by `SESSION_ENGINE`. Whoever compares rows with the session of now asks `d
 import hashlib
 from typing import Any
 
+from asgiref.sync import sync_to_async
 from django.contrib.sessions.backends import db
 from django.contrib.sessions.base_session import AbstractBaseSession
 from django.contrib.sessions.models import Session
@@ -20,7 +21,7 @@ def digest(session_key: str | None) -> str:
 
 
 class SessionStore(db.SessionStore):
-    """Django's own, which never writes a key. Its async methods are not used here, and find nothing."""
+    """Django's own, which never writes a key."""
 
     def _get_session_from_db(self) -> Session | None:
         live = Session.objects.filter(expire_date__gt=timezone.now())
@@ -37,11 +38,25 @@ class SessionStore(db.SessionStore):
         made.session_key = digest(made.session_key)
         return made
 
-    async def acreate_model_instance(self, data: dict[str, Any]) -> AbstractBaseSession:
-        """Raises: NotImplementedError, before a key is written as it is."""
-        raise NotImplementedError
-
     def delete(self, session_key: str | None = None) -> None:
         key = session_key or self.session_key
         if key is not None:
             super().delete(digest(key))
+
+    # --- the same for asynchronous code ---------------------------------------------------------
+
+    async def _aget_session_from_db(self) -> Session | None:
+        return await sync_to_async(self._get_session_from_db)()
+
+    async def aexists(self, session_key: str) -> bool:
+        return await super().aexists(digest(session_key))
+
+    async def acreate_model_instance(self, data: dict[str, Any]) -> AbstractBaseSession:
+        made = await super().acreate_model_instance(data)
+        made.session_key = digest(made.session_key)
+        return made
+
+    async def adelete(self, session_key: str | None = None) -> None:
+        key = session_key or self.session_key
+        if key is not None:
+            await super().adelete(digest(key))
