@@ -16,6 +16,7 @@ HUB_BENCHES = (
     "cold",
     "switch",
     "bed",
+    "simulated",
     "memory",
     "kills",
     "swapping",
