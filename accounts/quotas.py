@@ -77,6 +77,11 @@ def release(kind: Kind, holder: str) -> None:
     Holding.objects.filter(kind=kind, holder=holder).delete()
 
 
+def move(kind: Kind, holder: str, to: str) -> None:
+    """Let another holder have what was set aside, for the same people: nobody gets in between."""
+    Holding.objects.filter(kind=kind, holder=holder).update(holder=to)
+
+
 def is_held(kind: Kind, holder: str) -> bool:
     return Holding.objects.filter(kind=kind, holder=holder).exists()
 

@@ -24,13 +24,19 @@ def take(
     filename: str,
     purpose: str,
     lives_s: int | None = None,
+    *,
+    holder: str = "",
 ) -> File:
-    """Make a row of what came; whoever runs out of storage is told. Raises: RateLimited, OSError."""
+    """Make a row of what came; whoever runs out of storage is told. Raises: RateLimited, OSError.
+
+    `holder` has set as much aside before: that becomes the file's, in one step with its row.
+    """
     file_id = new_id()
-    reserve(who, file_id, incoming.size_bytes)
-    incoming.keep(file_id)
+    if not holder:
+        reserve(who, file_id, incoming.size_bytes)
     try:
-        return _created(file_id, incoming, who, filename, purpose, lives_s)
+        incoming.keep(file_id)
+        return _created(file_id, incoming, who, filename, purpose, lives_s, holder)
     except BaseException:
         store.remove(file_id)
         quotas.release(STORAGE, file_id)
@@ -54,6 +60,7 @@ def _created(
     filename: str,
     purpose: str,
     lives_s: int | None,
+    holder: str,
 ) -> File:
     expires_at = None if lives_s is None else timezone.now() + dt.timedelta(seconds=lives_s)
     team = {"team_id": who.team_id} if who.team_id else {}
@@ -68,6 +75,8 @@ def _created(
             expires_at=expires_at,
             **team,
         )
+        if holder:
+            quotas.move(STORAGE, holder, file_id)
         after = {"purpose": purpose, "size_bytes": row.size_bytes, "sha256": row.sha256}
         audit.record("file.add", "file", filename, pk=row.pk, after=after)
     return row

@@ -97,9 +97,12 @@ def _check_parts(upload: FileUpload, part_ids: list[str]) -> None:
 
 
 def _taken(upload: FileUpload, incoming: store.Incoming, who: Principal) -> File:
-    """Make the file, which counts from now on in place of the upload. Raises: Conflict."""
-    quotas.release(files.STORAGE, upload.pk)
-    file = files.take(incoming, who, upload.filename, upload.purpose, upload.lives_s)
+    """Make the file, which counts from now on in place of the upload.
+
+    Raises: Conflict, OSError; the upload then keeps its storage.
+    """
+    about = upload.filename, upload.purpose, upload.lives_s
+    file = files.take(incoming, who, *about, holder=upload.pk)
     rows = FileUpload.objects.filter(pk=upload.pk, state=State.PENDING)
     if not rows.update(state=State.COMPLETED, file_id=file.pk):
         files.remove(file.pk, who)
