@@ -66,7 +66,7 @@ def of(wanted: jobs.Wanted, who: Principal) -> Plan:
         seed=jobs.seed_of(checked),
         planned=_planned(found, wanted.is_preemptible, who),
         tokens=tokens,
-        time=_time(checked.base, checked.asked.training_type, found, tokens),
+        time=_time(checked, found, tokens, who),
         disk_free_bytes=resolving.free_disk(),
         changes=[] if found.fits else found.changes(),
     )
@@ -105,10 +105,11 @@ def _tokens(found: resolving.Found) -> int:
     return int(mean * (seen if recipe.max_steps else found.rows.rows * recipe.epochs))
 
 
-def _time(base: str, training_type: str, found: resolving.Found, tokens: int) -> Time:
-    """Go by the last job of the same kind on the same base, or else by what is to be computed."""
-    rows = JobEvent.objects.filter(type="metrics", job__base=base, job__training_type=training_type)
-    last = rows.order_by("-at").first()
+def _time(checked: jobs.Checked, found: resolving.Found, tokens: int, who: Principal) -> Time:
+    """Go by the last job of the same kind that they see, or else by what is to be computed."""
+    alike = {"base": checked.base, "training_type": checked.asked.training_type}
+    seen = Job.objects.visible_to(who).filter(**alike)
+    last = JobEvent.objects.filter(type="metrics", job__in=seen).order_by("-at").first()
     rate = float(last.data.get("tokens_per_s") or 0) if last else 0.0
     if last is None or rate <= 0:
         return _by_rate(found, tokens)

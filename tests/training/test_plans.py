@@ -85,11 +85,26 @@ def test_nothing_is_measured_that_nobody_asked_for(who: Principal) -> None:
     assert rates.known("float32") is None
 
 
-def test_a_job_before_it_says_more_than_the_machine(wanted: jobs.Wanted, who: Principal) -> None:
-    before = Job.objects.create(base="base", version=wanted.version, training_type="lora")
-    told = {"tokens_per_s": 50.0}
+def trained(wanted: jobs.Wanted, team: int | None) -> Job:
+    """One of yesterday, at 50 tokens a second."""
+    before = Job.objects.create(
+        base="base", version=wanted.version, training_type="lora", team_id=team, visibility="team"
+    )
+    told: dict[str, Any] = {"data": {"tokens_per_s": 50.0}, "message": ""}
     at = timezone.now() - dt.timedelta(days=1)
-    JobEvent.objects.create(job=before, seq=1, type="metrics", message="", data=told, at=at)
+    JobEvent.objects.create(job=before, seq=1, type="metrics", at=at, **told)
+    return before
+
+
+def test_a_job_before_it_says_more_than_the_machine(wanted: jobs.Wanted, who: Principal) -> None:
+    before = trained(wanted, who.team_id)
     plan = plans.of(wanted, who)
     assert plan.time.seconds == pytest.approx(plan.tokens / 50, abs=0.1)
     assert (plan.time.source, before.pk in plan.time.reason) == ("job", True)
+
+
+def test_a_job_of_another_team_is_not_told_of(wanted: jobs.Wanted, who: Principal) -> None:
+    other = trained(wanted, teams.create("blue").pk)
+    plan = plans.of(wanted, who)
+    assert plan.time.source != "job"
+    assert other.pk not in plan.time.reason
