@@ -202,10 +202,10 @@ def _popen(folder: Path, lock: IO[str], device: str) -> Process:
 
 
 def _chosen(device: str) -> dict[str, str]:
-    """Let it see the one device that was lent; the node counts those that it sees itself."""
+    """Let it see the one device that was lent, or none; the node counts those that it sees itself."""
     number = device.partition("cuda:")[2]
     if not number:
-        return {}
+        return {} if device.startswith("cuda") else {DEVICES: ""}
     seen = [name.strip() for name in os.environ.get(DEVICES, "").split(",") if name.strip()]
     return {DEVICES: seen[int(number)] if int(number) < len(seen) else number}
 

@@ -12,7 +12,7 @@ from pytest_django import Settings
 from accounts.models import default_team_id
 from inference.models import Model
 from tests.training import jobs as real
-from training import supervising
+from training import attempts, supervising
 from training.models import DataSet, DataSetVersion, Job
 
 State = Job.State
@@ -139,3 +139,12 @@ def test_room_by_size_alone_resumes_no_job(version: DataSetVersion) -> None:
     supervising._resume_for_disk()
     paused.refresh_from_db()
     assert paused.state == State.QUEUED
+
+
+# --- what a process sees --------------------------------------------------------------------------
+
+
+def test_a_job_on_the_cpu_sees_no_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(attempts.DEVICES, "3,5")
+    assert attempts._chosen("cpu") == {attempts.DEVICES: ""}
+    assert attempts._chosen("cuda:1") == {attempts.DEVICES: "5"}
