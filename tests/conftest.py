@@ -12,6 +12,7 @@ from pytest_django import Settings
 
 from accounts import addresses, last_use, ledger, notices, quota
 from hub.supervisor import valkey
+from inference import catalog
 from tests.inference.node import nodes
 from tests.settings import remove_data
 
@@ -36,6 +37,12 @@ def django_db_modify_db_settings(request: pytest.FixtureRequest) -> None:
     """Each worker has a data folder of its own already, and so a database that is a file."""
     if settings.DATABASES["default"]["ENGINE"].rpartition(".")[2] != "sqlite3":
         request.getfixturevalue("django_db_modify_db_settings_parallel_suffix")
+
+
+@pytest.fixture(autouse=True)
+def _forgotten_names() -> None:
+    """Rows that a test makes by itself tell nobody: what an earlier one read is not theirs."""
+    catalog._store.forget()
 
 
 @pytest.fixture(scope="session")

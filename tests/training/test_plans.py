@@ -13,7 +13,6 @@ from pytest_django import Settings
 from accounts import principals, teams
 from accounts.models import Team, User
 from accounts.principals import Principal
-from inference import catalog
 from inference.models import Model
 from tests.training import jobs as real
 from tests.training.test_recipes import BASE, ROWS
@@ -52,7 +51,6 @@ def wanted(who: Principal, tmp_path: Path) -> jobs.Wanted:
     mine: dict[str, Any] = {"team": Team.objects.get(name="red"), "visibility": "team"}
     place = str(real.tiny_base(tmp_path / "base"))
     Model.objects.create(name="base", kind="llm", engine="llm_transformers", path=place, **mine)
-    catalog._store.forget()
     data_set = DataSet.objects.create(name="s", team=mine["team"])
     version = DataSetVersion.objects.create(
         data_set=data_set, number=1, state="ready", format="chat", train_rows=8, characters=4_000
