@@ -98,7 +98,7 @@ def test_a_websocket_tells_a_job_from_any_event_on(hub: servers.Hub, client: ope
     told, code = followed(hub, f"{job.id}/")
     assert code == 1000
     assert [one["seq"] for one in told] == [*range(1, len(told) + 1)]
-    assert told[-1]["data"] == {"state": "succeeded"}
+    assert told[-1]["data"] == {"state": "succeeded", "reason": ""}
     again, _ = followed(hub, f"{job.id}/?after=3")
     assert again == told[3:]
     assert followed(hub, "ftjob-none/") == ([], 4404)

@@ -1,5 +1,6 @@
 """Errors, headers and limits of /v1: always OpenAI's envelope, never a trace, nothing read too early."""
 
+import asyncio
 from typing import Any
 
 import httpx
@@ -167,6 +168,12 @@ async def test_every_answer_names_its_request(client: httpx.AsyncClient, node: N
     assert "x-client-request-id" not in answer.headers
 
 
+def _lines(web: servers.Hub, *parts: str) -> list[str]:
+    """Give the whole lines of the web process's log that hold all of these."""
+    whole = web.log("web").rpartition("\n")[0].splitlines()
+    return [line for line in whole if all(part in line for part in parts)]
+
+
 async def test_the_log_says_who_asked_what_and_what_it_took(
     web: servers.Hub, client: httpx.AsyncClient, node: Nodes
 ) -> None:
@@ -177,10 +184,11 @@ async def test_the_log_says_who_asked_what_and_what_it_took(
         )
     ):
         answer = await client.post("/chat/completions", json=chat())
-    await client.get("/models")  # the line of a request is written once its answer is out
     request_id = answer.headers["x-request-id"]
-    lines = web.log("web").splitlines()
-    (line,) = [one for one in lines if request_id in one and "/chat/completions 200 in" in one]
+    async with asyncio.timeout(30):  # the line of a request is written once its answer is out
+        while not (lines := _lines(web, request_id, "/chat/completions 200 in")):
+            await asyncio.sleep(0.02)
+    (line,) = lines
     usage = answer.json()["usage"]
     for name in ("prompt_tokens", "completion_tokens"):
         assert f"{name}={usage[name]}" in line

@@ -133,6 +133,7 @@ async def test_stop_strings_reach_the_engine(sdk: openai.AsyncOpenAI) -> None:
 async def test_a_client_that_leaves_stops_the_tokens(
     client: httpx.AsyncClient, status: Callable[[str], Awaitable[wire.ModelStatus]]
 ) -> None:
+    await client.post("/chat/completions", json=talk(max_tokens=1))  # now it is loaded
     before = (await status("talker")).cancelled_total
     body = talk(stream=True, max_tokens=1_000_000)
     async with client.stream("POST", "/chat/completions", json=body) as answer:
