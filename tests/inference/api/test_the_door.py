@@ -186,7 +186,7 @@ async def test_the_log_says_who_asked_what_and_what_it_took(
         answer = await client.post("/chat/completions", json=chat())
     request_id = answer.headers["x-request-id"]
     async with asyncio.timeout(30):  # the line of a request is written once its answer is out
-        while not (lines := _lines(web, request_id, "/chat/completions 200 in")):
+        while not (lines := _lines(web, request_id, "/chat/completions 200 in")):  # noqa: ASYNC110
             await asyncio.sleep(0.02)
     (line,) = lines
     usage = answer.json()["usage"]
