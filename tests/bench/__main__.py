@@ -23,6 +23,7 @@ HUB_BENCHES = (
     "job_kills",
     "job_disk",
     "facts",
+    "rows",
 )
 ENGINE_BENCHES = (
     "transformers",
