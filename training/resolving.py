@@ -13,6 +13,7 @@ from django.conf import settings
 from inference import sizes
 from inference.errors import DiskFull, InvalidValue, NodeUnavailable
 from training import claims, shelf
+from training.datasets.report import Lengths
 from training.models import DataSetVersion
 from training.recipes import facts, memory, resolve, shapes
 
@@ -109,13 +110,7 @@ def _rows(version: DataSetVersion, base: facts.Base) -> tuple[facts.Rows, facts.
     """Count them as the check did, or else by their bytes: no token is shorter than one."""
     report = shelf.report(version.pk)
     if report is not None and report.lengths is not None:
-        known = report.lengths
-        rows = facts.Rows(
-            rows=version.train_rows,
-            tokens=known.total,
-            longest_tokens=known.longest,
-            supervised_tokens=known.supervised,
-        )
+        rows = _measured(version.train_rows, report.lengths)
         return rows, rows
     most, longest = min(base.context_tokens, LONGEST_UNSAID), 0
     with contextlib.suppress(FileNotFoundError):
@@ -130,6 +125,16 @@ def _rows(version: DataSetVersion, base: facts.Base) -> tuple[facts.Rows, facts.
     )
     likely = min(most, longest // CHARACTERS_PER_TOKEN + TEMPLATE_TOKENS)
     return surely, msgspec.structs.replace(surely, longest_tokens=likely)
+
+
+def _measured(train_rows: int, known: Lengths) -> facts.Rows:
+    """Of all rows that were measured only a part is trained on, with as many tokens as its share."""
+    return facts.Rows(
+        rows=train_rows,
+        tokens=known.total * train_rows // known.rows,
+        longest_tokens=known.longest,
+        supervised_tokens=known.supervised * train_rows // known.rows,
+    )
 
 
 @functools.lru_cache(maxsize=1024)

@@ -16,7 +16,9 @@ from accounts.principals import Principal
 from inference.models import Model
 from tests.training import jobs as real
 from tests.training.test_recipes import BASE, ROWS
-from training import jobs, plans, rates
+from training import jobs, plans, rates, shelf
+from training.datasets.report import Report, lengths
+from training.datasets.validation import REPORT
 from training.models import DataSet, DataSetVersion, Job, JobEvent
 from training.recipes import work
 from training.recipes.recipe import Recipe
@@ -99,6 +101,18 @@ def test_a_job_before_it_says_more_than_the_machine(wanted: jobs.Wanted, who: Pr
     plan = plans.of(wanted, who)
     assert plan.time.seconds == pytest.approx(plan.tokens / 50, abs=0.1)
     assert (plan.time.source, before.pk in plan.time.reason) == ("job", True)
+
+
+def test_only_rows_that_are_trained_on_take_time(wanted: jobs.Wanted, who: Principal) -> None:
+    """Of 16 rows that were counted, half are held out."""
+    counted = lengths([10] * 16, 8 * 16, 2_048)
+    folder = shelf.folder(wanted.version.pk)
+    folder.mkdir(parents=True)
+    report = Report(writing="jsonl", lengths=counted)
+    (folder / REPORT).write_bytes(msgspec.json.encode(report))
+    plan = plans.of(wanted, who)
+    assert plan.tokens == 8 * 10 * plan.found.resolved.recipe.epochs
+    assert plan.found.rows.supervised_tokens == 8 * 8
 
 
 def test_a_job_of_another_team_is_not_told_of(wanted: jobs.Wanted, who: Principal) -> None:

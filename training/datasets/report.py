@@ -36,6 +36,11 @@ class Lengths(msgspec.Struct, kw_only=True):
     histogram: list[tuple[int, int]]
 
     @property
+    def rows(self) -> int:
+        """That were measured: those to learn, those held out, and those left out as repeats."""
+        return sum(count for _, count in self.histogram)
+
+    @property
     def share(self) -> float:
         """Of tokens that are learned."""
         return self.supervised / self.total if self.total else 0.0
