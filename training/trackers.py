@@ -11,6 +11,7 @@ import sys
 import threading
 import time
 from dataclasses import dataclass, field
+from typing import Literal
 from urllib.parse import urlencode
 
 from django.conf import settings
@@ -29,6 +30,10 @@ LATER = 75  # Source: training.tracking, its exit codes
 AWAY = "MLflow is away, or another worker's tracker is at it"
 LOG = "tracking.log"
 SHOWN_BYTES = 500
+ENDS: dict[str, Literal["FAILED", "KILLED"]] = {
+    Job.State.FAILED: "FAILED",
+    Job.State.CANCELLED: "KILLED",
+}
 
 
 def start(stopped: threading.Event) -> threading.Thread:
@@ -114,8 +119,11 @@ def _close(process: "subprocess.Popen[bytes]") -> None:
 
 
 def _noted(job: Job) -> bool:
-    """Let the row say where its run is; tell whether all that there will be is written."""
+    """Let the row say where its run is; tell whether all that there will be is written. Raises: OSError."""
     mark, folder = bookmark.read(job.folder()), job.folder()
+    if mark.run_id and job.state in ENDS and bookmark.wanted_end(folder) is None:
+        reason = f"{job.error_code}: {job.error_message}" if job.error_code else job.state
+        bookmark.ask_end(folder, bookmark.End(ENDS[job.state], reason))
     done = job.is_over and not bookmark.is_behind(folder)
     known = (mark.run_id, mark.experiment, done)
     if known != (job.mlflow_run, job.mlflow_experiment, job.is_tracked):

@@ -1,6 +1,7 @@
-"""How far a job's spool is written to MLflow, and what its registered version is to be called.
+"""How far a job's spool is written to MLflow, what its registered version is to be called, and how it ended.
 
-Both are files in the job's folder: `tracking.json` is the tracker's own, `stage.json` is asked by the hub.
+All are files in the job's folder: `tracking.json` is the tracker's own, `stage.json` and `end.json` are asked
+by the hub.
 """
 
 import fcntl
@@ -14,7 +15,7 @@ import msgspec
 
 from training import contract
 
-BOOKMARK, STAGE, LOCK = "tracking.json", "stage.json", "tracking.lock"
+BOOKMARK, STAGE, END, LOCK = "tracking.json", "stage.json", "end.json", "tracking.lock"
 Stage = Literal["candidate", "champion", "previous", "none"]
 
 
@@ -30,10 +31,18 @@ class Bookmark(msgspec.Struct, kw_only=True):
     model: str = ""  # the registered model, once there is a version
     version: str = ""
     stage: str = ""  # that the version has
+    status: str = ""  # that the run has
 
 
 class Wish(msgspec.Struct, forbid_unknown_fields=True):
     stage: Stage
+
+
+class End(msgspec.Struct, forbid_unknown_fields=True):
+    """How a job ended without a model, by the hub's word: its process may have had no time to say it."""
+
+    status: Literal["FAILED", "KILLED"]
+    reason: str
 
 
 class InUse(Exception):
@@ -66,6 +75,19 @@ def wanted_stage(folder: Path) -> Stage:
         return "candidate"
 
 
+def ask_end(folder: Path, end: End) -> None:
+    """Want the job's run to have ended like this, whatever the spool says. Raises: OSError."""
+    _replace(folder / END, msgspec.json.encode(end))
+
+
+def wanted_end(folder: Path) -> End | None:
+    """Until the hub has spoken, the spool alone says how the run ended."""
+    try:
+        return msgspec.json.decode((folder / END).read_bytes(), type=End)
+    except (OSError, msgspec.MsgspecError):
+        return None
+
+
 def is_behind(folder: Path) -> bool:
     """Tell whether something waits to be written. Cheap: no event is read."""
     try:
@@ -74,7 +96,14 @@ def is_behind(folder: Path) -> bool:
         return False
     bookmark = read(folder)
     behind = told_bytes > bookmark.offset_bytes
-    return behind or bool(bookmark.version and bookmark.stage != wanted_stage(folder))
+    restage = bool(bookmark.version) and bookmark.stage != wanted_stage(folder)
+    return behind or restage or wants_end(folder, bookmark)
+
+
+def wants_end(folder: Path, bookmark: Bookmark) -> bool:
+    """Tell whether the run has not ended as the hub says."""
+    end = wanted_end(folder)
+    return end is not None and bool(bookmark.run_id) and bookmark.status != end.status
 
 
 @contextmanager

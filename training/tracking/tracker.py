@@ -34,7 +34,8 @@ class Tracker:
             self.mark.offset_bytes += len(part)
             bookmark.save(self.folder, self.mark)
             wrote = True
-        return self._restage() or wrote
+        restaged, ended = self._restage(), self._end_as_asked()
+        return wrote or restaged or ended
 
     def _unread(self) -> bytes:
         """Give whole lines that follow the bookmark; a line that is being written waits."""
@@ -115,6 +116,7 @@ class Tracker:
             self.client.update_run(self.mark.run_id, status=status)
         else:
             self.client.set_terminated(self.mark.run_id, status)
+        self.mark.status = status
 
     def _keep_files(self) -> None:
         run_id = self.mark.run_id
@@ -155,6 +157,15 @@ class Tracker:
         self._keep(self.folder / GATE)
         store.put_stage(self.client, self.mark.model, self.mark.version, stage)
         self.mark.stage = stage
+        bookmark.save(self.folder, self.mark)
+        return True
+
+    def _end_as_asked(self) -> bool:
+        end = bookmark.wanted_end(self.folder)
+        if end is None or not bookmark.wants_end(self.folder, self.mark):
+            return False
+        self._keep_files()
+        self._status(end.status, {"hub.error": end.reason})
         bookmark.save(self.folder, self.mark)
         return True
 

@@ -73,6 +73,23 @@ def test_a_job_is_written_after_an_outage(job: Job, settings: Settings) -> None:
     assert aliases == [("champion",)]
 
 
+@pytest.mark.parametrize(("state", "status"), [("cancelled", "KILLED"), ("failed", "FAILED")])
+def test_a_job_whose_process_was_killed_has_ended_there_too(
+    job: Job, state: str, status: str
+) -> None:
+    """Its spool breaks off: what became of it, only the hub knows."""
+    spool = job.folder() / contract.EVENTS
+    lines = spool.read_bytes().splitlines(keepends=True)
+    spool.write_bytes(b"".join(lines[: len(lines) // 2]))
+    Job.objects.filter(pk=job.pk).update(state=state, error_code="why", error_message="for this")
+    until(trackers.Trackers(), job, lambda job: job.is_tracked)
+    with sqlite3.connect(mlflow_place.folder() / "mlflow.sqlite3") as database:
+        runs = database.execute("SELECT status, end_time IS NOT NULL FROM runs").fetchall()
+        told = database.execute("SELECT value FROM tags WHERE key = 'hub.error'").fetchall()
+    assert runs == [(status, 1)]
+    assert told == [("why: for this",)]
+
+
 def _lead_to(job: Job) -> None:
     """Somebody gives its model a name."""
     Model.objects.create(name="ft:x", kind="llm", engine="fake", path="/m")
