@@ -13,6 +13,7 @@ BASE_DIR = Path(__file__).resolve().parent.parent
 
 # --- the hub ------------------------------------------------------------------------------------
 
+HUB_VERSION = "0.1.0.dev0"  # CHANGELOG.md; its first release is still to come
 HUB_DATA = places.data_folder(env.path("DATA", BASE_DIR / "data"))
 HUB_MODELS = env.path("MODELS", HUB_DATA / "models")
 HUB_IMPORT_ROOTS = [

@@ -174,6 +174,7 @@ def _job_file(job: Job, granted: wire.Granted) -> contract.Job:
         device="cuda" if granted.device.startswith("cuda") else "cpu",
         limits=contract.Limits(memory_bytes=job.limit_bytes or None),
         evaluate=after.evaluation(job),
+        hub_version=settings.HUB_VERSION,
         tags=trackers.tags(job),
     )
 

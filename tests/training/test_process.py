@@ -7,10 +7,14 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
+import torch
 
 from tests.training import jobs
 from training import contract
+from training.run import record
+from training.run.rendering import Renderer
 
 BARE = {"PATH": os.environ["PATH"], "HOME": "/nonexistent", "PYTHONPATH": str(Path.cwd())}
 RECIPE = {"epochs": 2, "batch_size": 2, "save_every_steps": 2, "rank": 4}
@@ -166,14 +170,30 @@ def test_a_job_that_is_none_is_refused(tmp_path: Path) -> None:
     assert "surprise" in json.loads(done.stdout)["message"]
 
 
+def test_it_records_the_recipe_that_it_went_on_with(base: Path, data: Path, tmp_path: Path) -> None:
+    """Memory ran out, and a later attempt takes half the batch: both are kept, each once."""
+    first = jobs.job(base, data, tmp_path / "out", recipe=RECIPE)
+    Path(first.output).mkdir()
+    half = msgspec.structs.replace(first.recipe, batch_size=1, gradient_accumulation=4)
+    renderer = Renderer.load(base)
+    for attempt, recipe in enumerate((first.recipe, first.recipe, half, half), 1):
+        job = msgspec.structs.replace(first, attempt=attempt, recipe=recipe)
+        record.write(job, renderer, "order", torch.device("cpu"))
+    kept = json.loads((Path(first.output) / contract.RECORD).read_bytes())
+    assert kept["recipe"] == msgspec.to_builtins(first.recipe)
+    assert kept["changes"] == [{"attempt": 3, "recipe": msgspec.to_builtins(half)}]
+
+
 def test_it_records_what_made_the_result(base: Path, data: Path, tmp_path: Path) -> None:
     run = jobs.finished(jobs.job(base, data, tmp_path / "out", recipe=RECIPE))
-    record = json.loads((run.output / contract.RECORD).read_bytes())
-    assert record["seed"] == 42
-    assert record["recipe"]["rank"] == 4
-    assert {"torch", "trl", "peft"} <= record["packages"].keys()
-    assert "model.safetensors" in record["base"]
-    assert len(record["data"]["order"]) == 64
+    kept = json.loads((run.output / contract.RECORD).read_bytes())
+    assert kept["seed"] == 42
+    assert kept["recipe"]["rank"] == 4
+    assert {"torch", "trl", "peft", "bitsandbytes"} <= kept["packages"].keys()
+    assert len(kept["code_sha256"]) == 64
+    assert "changes" not in kept
+    assert "model.safetensors" in kept["base"]
+    assert len(kept["data"]["order"]) == 64
     plan = json.loads((run.output / contract.PLAN).read_bytes())
     assert plan["peak_bytes"] >= plan["loaded_bytes"]
     assert plan["steps"] == max(jobs.losses(run))

@@ -19,7 +19,7 @@ STEP_FIGURES = (
     "tokens_per_s",
     "memory_bytes",
 )
-PACKAGES = ("torch", "transformers", "trl", "peft")
+PACKAGES = ("torch", "transformers", "trl", "peft", "bitsandbytes")
 MOST_PARAMETERS = 60
 LONGEST_VALUE = 500  # characters; MLflow's own limit is 6000
 
@@ -51,6 +51,7 @@ def parameters(job: contract.Job, record: dict[str, Any]) -> dict[str, str]:
         "processes": job.limits.processes,
         "device": record.get("device", job.device),
         "hub_version": job.hub_version,
+        "code_sha256": record.get("code_sha256", ""),
         **{name: packages.get(name, "") for name in PACKAGES},
     }
     return {name: _text(value) for name, value in found.items()}

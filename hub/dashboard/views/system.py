@@ -29,7 +29,11 @@ def system(request: HttpRequest) -> HttpResponse:
     context: dict[str, Any] = {
         "parts": parts,
         "not_ready": sum(1 for reason in parts.values() if reason),
-        "versions": [("Python", platform.python_version()), *_versions()],
+        "versions": [
+            ("AI Backend Hub", settings.HUB_VERSION),
+            ("Python", platform.python_version()),
+            *_versions(),
+        ],
         "machine": f"{platform.system()} {platform.release()} · {platform.machine()}",
         "database": connection.vendor,
         "base_url": snippets.base_url(request),
