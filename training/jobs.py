@@ -5,8 +5,9 @@
 
 import random
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -226,14 +227,21 @@ def find(job_id: str, who: Principal) -> Job:
     return found
 
 
-def page(who: Principal, after: str, limit: int) -> tuple[Sequence[Job], bool]:
-    """Give some jobs, newest first, and whether there are more. Raises: NotFound."""
+def page(
+    who: Principal, after: str, limit: int, selects: Callable[[dict[str, str]], bool] | None = None
+) -> tuple[Sequence[Job], bool]:
+    """Give some jobs, newest first, and whether there are more. Raises: NotFound.
+
+    `selects` is asked about a job's metadata.
+    """
     rows: Jobs = Job.objects.visible_to(who).select_related("version", "team")
     if after:
         last = find(after, who)
         older = Q(created_at__lt=last.created_at)
         rows = rows.filter(older | Q(created_at=last.created_at, pk__lt=last.pk))
-    found = list(rows.order_by("-created_at", "-id")[: limit + 1])
+    rows = rows.order_by("-created_at", "-id")
+    chosen = rows if selects is None else (row for row in rows.iterator() if selects(row.metadata))
+    found = list(islice(chosen, limit + 1))
     return found[:limit], len(found) > limit
 
 

@@ -85,11 +85,14 @@ class Request:
         """No parameter is known here, and none is ignored. Raises: UnknownParameter."""
         self.query()
 
-    def query(self, *known: str) -> dict[str, str]:
-        """Give the parameters of the query; no other than these. Raises: UnknownParameter."""
+    def query(self, *known: str, maps: tuple[str, ...] = ()) -> dict[str, str]:
+        """Give the parameters of the query; no other than these. Those in `maps` may be `name[key]`.
+
+        Raises: UnknownParameter.
+        """
         given = parse_qsl(self.scope.get("query_string", b"").decode("latin-1"), True)
         for name, _ in given:
-            if name not in known:
+            if name not in known and not (name.endswith("]") and name.partition("[")[0] in maps):
                 raise UnknownParameter(f"unknown query parameter: {name[:100]}", param=name[:100])
         return dict(given)
 

@@ -10,6 +10,7 @@ from inference.openai.fields import Metadata, ModelName, convert, number, unsupp
 
 METHODS = {"supervised": "lora", "dpo": "dpo"}
 HYPERPARAMETERS = ("n_epochs", "batch_size", "learning_rate_multiplier")
+PAIR = "metadata["
 Auto = Literal["auto"]
 
 
@@ -54,6 +55,12 @@ class Create(msgspec.Struct, forbid_unknown_fields=True):
 class Query(msgspec.Struct, forbid_unknown_fields=True):
     limit: Annotated[int, Meta(ge=1, le=100)] = 20
     after: Annotated[str, Meta(max_length=64)] = ""
+    metadata: Metadata | None = {}  # that a job has, among others; None: it has none at all
+
+    def selects(self, metadata: dict[str, str]) -> bool:
+        if self.metadata is None:
+            return not metadata
+        return self.metadata.items() <= metadata.items()
 
 
 class Asked(msgspec.Struct):
@@ -87,8 +94,11 @@ def asked(wanted: Create) -> Asked:
 
 
 def query(raw: dict[str, str]) -> Query:
-    """Raises: InvalidValue."""
-    typed: dict[str, Any] = dict(raw)
+    """Read `after`, `limit`, and `metadata[key]=value` or `metadata=null`. Raises: InvalidValue."""
+    typed: dict[str, Any] = {name: raw[name] for name in ("after",) if name in raw}
     if "limit" in raw:
         typed["limit"] = number("limit", raw["limit"])
-    return convert(typed, Query)
+    wanted = {name[len(PAIR) : -1]: raw[name] for name in raw if name.startswith(PAIR)}
+    if "metadata" in raw and (wanted or raw["metadata"] != "null"):
+        raise InvalidValue("metadata is metadata[key]=value, or null alone", param="metadata")
+    return convert(typed | {"metadata": None if "metadata" in raw else wanted}, Query)

@@ -49,7 +49,11 @@ def said(client: openai.OpenAI, model: str) -> str:
 
 def test_a_file_becomes_a_model_that_answers(hub: servers.Hub, client: openai.OpenAI) -> None:
     before = said(client, "base")
-    made = submit(client, suffix="fox", hyperparameters={"n_epochs": 2, "batch_size": 4})
+    wanted = {"n_epochs": 2, "batch_size": 4}
+    made = submit(client, suffix="fox", hyperparameters=wanted, metadata={"for": "foxes"})
+    listing = client.fine_tuning.jobs.list
+    assert [one.id for one in listing(metadata={"for": "foxes"})] == [made.id]
+    assert not [*listing(metadata={"for": ""})]
     assert (made.status, made.object, made.seed) == ("validating_files", "fine_tuning.job", 7)
     job = until(client, made.id, "succeeded")
     points = client.fine_tuning.jobs.checkpoints.list(job.id).data

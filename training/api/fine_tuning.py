@@ -41,10 +41,11 @@ def _submit(wanted: fine_tuning.Create, asked: fine_tuning.Asked, who: Principal
 
 
 async def listing(call: Call) -> None:
-    wanted = fine_tuning.query(call.request.query("after", "limit"))
+    asked = call.request.query("after", "limit", "metadata", maps=("metadata",))
+    wanted = fine_tuning.query(asked)
 
     def read() -> tuple[list[dict[str, Any]], bool]:
-        rows, has_more = jobs.page(call.principal, wanted.after, wanted.limit)
+        rows, has_more = jobs.page(call.principal, wanted.after, wanted.limit, wanted.selects)
         return [shown_jobs.job(row) for row in rows], has_more
 
     await _page(call, *await sync_to_async(read)())

@@ -19,6 +19,7 @@ WANTED_EXAMPLES = 400  # that a small data set is repeated to, as far as MOST_EP
 FEWEST_EPOCHS, MOST_EPOCHS = 3, 20
 SMALL_MODEL = 1_000_000_000  # parameters
 STEPS_BETWEEN_SAVES = 50
+LOOKS = 4  # at the held-out rows: a curve, for little of the time
 MEMORY_PART = 0.9  # of the memory there is, that a plan may take
 DEFAULT_SEED = 42
 
@@ -106,6 +107,7 @@ class _Auto:
             "packing": self._packing,
             "train_on": self._train_on,
             "save_every_steps": self._save_every,
+            "eval_every_steps": self._eval_every,
             "warmup_steps": self._warmup,
         }
         for name, choice in choices.items():
@@ -171,6 +173,11 @@ class _Auto:
         count = steps(_rough(fields), self._rows.rows)
         every = max(1, min(STEPS_BETWEEN_SAVES, count // 4))
         return every, f"of {count} steps"
+
+    def _eval_every(self, fields: dict[str, Any]) -> tuple[int, str]:
+        count = steps(_rough(fields), self._rows.rows)
+        every = math.ceil(count / LOOKS)
+        return every, f"{LOOKS} looks at the held-out rows in {count} steps"
 
     def _warmup(self, fields: dict[str, Any]) -> tuple[int, str]:
         count, ratio = steps(_rough(fields), self._rows.rows), self._asked.warmup_ratio

@@ -42,3 +42,26 @@ def test_it_refuses_a_limit_out_of_range(limit: str) -> None:
     with pytest.raises(HubError) as refused:
         fine_tuning.query({"limit": limit})
     assert refused.value.param == "limit"
+
+
+def test_it_selects_by_metadata() -> None:
+    both, one, none = {"team": "a", "run": ""}, {"team": "a"}, dict[str, str]()
+    for raw, selected in (
+        ({}, [both, one, none]),
+        ({"metadata[team]": "a"}, [both, one]),
+        ({"metadata[team]": "a", "metadata[run]": ""}, [both]),
+        ({"metadata[0]": "a"}, []),
+        ({"metadata": "null"}, [none]),
+    ):
+        wanted = fine_tuning.query(raw)
+        assert [given for given in (both, one, none) if wanted.selects(given)] == selected
+
+
+@pytest.mark.parametrize(
+    "raw", [{"metadata": "a"}, {"metadata": "null", "metadata[a]": "b"}, {"metadata[a]": "x" * 600}]
+)
+def test_it_refuses_another_form_of_metadata(raw: dict[str, str]) -> None:
+    with pytest.raises(HubError) as refused:
+        fine_tuning.query(raw)
+    assert refused.value.param
+    assert refused.value.param.startswith("metadata")
