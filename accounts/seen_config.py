@@ -1,6 +1,6 @@
-"""What config/hub.json says is changed by whoever writes files: the next start tells the audit log.
+"""What config/hub.json says is changed by whoever writes files: who reads it tells the audit log.
 
-Called by each web process as it starts; the first one of them writes the row.
+Called by each web process as it starts, and as an edit takes effect; the first one of them writes the row.
 """
 
 import json
@@ -16,7 +16,7 @@ Fields = Mapping[str, Any]  # by `section.field`, as JSON has them
 
 
 def note(found: Fields, usual: Fields) -> bool:
-    """Record what differs from the last start, or at the first one from what is usual."""
+    """Record what differs from what was noted last, or at the first start from what is usual."""
     text = json.dumps(found, sort_keys=True)
     with transaction.atomic(), actors.acting(actors.system()):
         audit.take_turn()

@@ -35,7 +35,12 @@ def check_names(**_kwargs: Any) -> list[CheckMessage]:
 @register(TAG)
 def check_config_file(**_kwargs: Any) -> list[CheckMessage]:
     return [
-        Error(f"{settings.HUB_CONFIG_FILE}: {message}", id="hub.E002")
+        Error(
+            f"{settings.HUB_CONFIG_FILE}: {message}",
+            hint="Correct it; a hub that runs goes on with what it read before, and reads it again"
+            " by itself.",
+            id="hub.E002",
+        )
         for message in settings.HUB_CONFIG_PROBLEMS
     ]
 

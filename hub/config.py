@@ -150,6 +150,12 @@ def flat(config: HubConfig) -> dict[str, Any]:
     return found
 
 
+def differences(before: HubConfig, after: HubConfig) -> list[str]:
+    """Name each place that says something else."""
+    old, new = flat(before), flat(after)
+    return [place for place, value in new.items() if old[place] != value]
+
+
 def _place(section: str, message: str) -> str:
     """Turn msgspec's "... - at `$.a.b`" into "`section.a.b`: ..."."""
     what, _, where = message.partition(" - at `$")

@@ -71,6 +71,7 @@ class Snapshot:
     entries: dict[str, Entry]
     aliases: dict[str, Route]
     owners: dict[str, Owner]  # of aliases; a mapped name has none and is everybody's
+    config: object  # what config/hub.json said then
 
 
 # --- asking ---------------------------------------------------------------------------------------
@@ -336,14 +337,12 @@ def _current_in_thread(since_s: float) -> Snapshot:
 
 def _renewed(old: Snapshot | None) -> Snapshot:
     """Read the version first: a change that comes in between is read again a second later."""
-    now_s = time.monotonic()
+    now_s, config = time.monotonic(), settings.HUB_CONFIG
     version = _shared_version()
-    if old is not None and version is not None and version == old.version:
+    if old is not None and version is not None and (version, config) == (old.version, old.config):
         return replace(old, checked_s=now_s)
     rows = Model.objects.select_related("base").prefetch_related("adapters", "base__adapters")
-    mapped = {
-        name: Route((Target(model),)) for name, model in settings.HUB_CONFIG.model_mapping.items()
-    }
+    mapped = {name: Route((Target(model),)) for name, model in config.model_mapping.items()}
     names = [*Alias.objects.select_related("target")]
     return Snapshot(
         version=version,
@@ -351,6 +350,7 @@ def _renewed(old: Snapshot | None) -> Snapshot:
         entries={row.name: _entry(row) for row in rows},
         aliases={alias.name: route_of(alias) for alias in names} | mapped,
         owners={a.name: (a.team_id, a.visibility) for a in names if a.name not in mapped},
+        config=config,
     )
 
 

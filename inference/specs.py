@@ -19,7 +19,7 @@ def of(row: Model) -> wire.ModelSpec:
     if row.base is not None and row.is_attached:
         adapter = wire.Adapter(name=row.name, path=row.path, version=row.sha256[:12])
         return msgspec.structs.replace(of(row.base), adapter=adapter)
-    extra: dict[str, Any] = {"priority": _priority(row.name), **row.settings}
+    extra: dict[str, Any] = {**row.settings}
     fixed = {
         "name": row.name,
         "kind": row.kind,
@@ -57,9 +57,3 @@ def _version(row: Model) -> str:
     loaded_with = model_settings.hard(row.settings)
     parts = (row.engine, row.path, row.sha256, str(row.context_tokens), loaded_with)
     return hashlib.sha256(msgspec.json.encode(parts, order="sorted")).hexdigest()[:12]
-
-
-def _priority(name: str) -> int:
-    """Give models named first in `priority_models` the highest priority."""
-    names = settings.HUB_CONFIG.model_config.priority_models
-    return len(names) - names.index(name) if name in names else 0

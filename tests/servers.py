@@ -10,7 +10,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -96,6 +96,14 @@ def another_web(hub: Hub) -> Hub:
     start(twin, f"web-{port}", "serve_web")
     _wait_ready(twin)
     return twin
+
+
+def until(done: Callable[[], bool]) -> None:
+    """Ask again and again; what takes longer than a start does not come."""
+    until_s = time.monotonic() + READY_TIMEOUT_S
+    while not done():
+        assert time.monotonic() < until_s, "it did not come"
+        time.sleep(POLL_S)
 
 
 def free_port() -> int:

@@ -3,7 +3,7 @@
 Draining is final: an instance that was told to leave takes no more requests and never comes back.
 """
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
 from inference import wire
@@ -82,15 +82,35 @@ class Leaving(Standing):
             self.drain(instance, replicas.TOO_MANY, now, out)
 
     def shrink(self, now: float, out: list[Effect]) -> None:
-        """When engines grew past the limit, unload idle ones, the least recently used first."""
+        """Unload idle ones where engines grew past a limit, or the operator set narrower rules."""
+        if self._is_over():
+            self._drain_idle("the models together grew past the memory limit", now, out)
+        elif self._is_crowded():
+            self._drain_idle("fewer models may be in memory at once now", now, out)
+        else:
+            names = {instance.name for instance in self.instances.values() if instance.stays}
+            torn = {name for name in names if names & self.policy.company.foes(name)}
+            if torn:
+                self._drain_idle(
+                    "it may not be in memory together with another now", now, out, torn
+                )
+
+    def _is_over(self) -> bool:
         stays = self.staying()
-        over = any(
+        return any(
             limit < sum(i.claim.get(device, 0) for i in stays)
             for device, limit in self.policy.limits.bytes.items()
         )
-        if over and (party := self.idle_party()):
-            for instance in party:
-                self.drain(instance, "the models together grew past the memory limit", now, out)
+
+    def _is_crowded(self) -> bool:
+        most = self.policy.limits.max_models
+        return 0 < most < sum(instance.stays for instance in self.instances.values())
+
+    def _drain_idle(
+        self, why: str, now: float, out: list[Effect], names: Collection[str] | None = None
+    ) -> None:
+        for instance in self.idle_party(names):
+            self.drain(instance, why, now, out)
 
     # --- a model comes, or is no more -------------------------------------------------------------
 

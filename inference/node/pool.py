@@ -37,7 +37,7 @@ from inference.node.effects import (
     Tell,
     carry_out,
 )
-from inference.node.eviction import Limits, Placement
+from inference.node.eviction import Placement
 from inference.node.fleet import Fleet
 from inference.node.history import STEP_S, History
 from inference.node.lending import Lending
@@ -47,7 +47,7 @@ from inference.node.replicas import lineage_of
 from inference.node.residents import Ticket, policy_of
 from inference.node.running import Client, Request, Running, Unloaders, as_failure
 from inference.node.scheduler import Scheduler
-from inference.node.settings import NodeSettings
+from inference.node.settings import Newest, NodeSettings
 from inference.node.status import Gauges, Ledger, snapshot
 
 TICK_S = 0.25
@@ -59,16 +59,12 @@ log = logging.getLogger(__name__)
 class Pool:
     """`Effects` for the scheduler, `Events` for the engine instances."""
 
-    def __init__(self, settings: NodeSettings) -> None:
+    def __init__(self, settings: NodeSettings, newest: Newest | None = None) -> None:
         self._settings = settings
+        self._newest = newest or (lambda: settings)
         self.fleet = Fleet(settings, self)
-        limits = Limits(
-            bytes={device.name: device.limit_bytes for device in self.fleet.devices},
-            max_models=settings.max_concurrent_models,
-            min_residency_s=settings.min_residency_s,
-            patience_s=settings.patience_s,
-        )
-        self._scheduler = Scheduler(policy_of(settings, limits))
+        self._sizes = {device.name: device.limit_bytes for device in self.fleet.devices}
+        self._scheduler = Scheduler(policy_of(settings, self._sizes))
         self._ledger = Ledger(chronicle=Chronicle(settings.state_dir / "decisions.ndjson"))
         self.history = History()
         self._requests: dict[int, Request] = {}
@@ -314,6 +310,9 @@ class Pool:
 
     async def _tick(self) -> None:
         now = time.monotonic()
+        if (told := self._newest()) != self._settings:
+            self._settings = told
+            self._do(self._scheduler.on_policy(policy_of(told, self._sizes), now))
         self._do(self._scheduler.on_tick(now))
         for running in [*self.fleet.running.values()]:
             if not running.check_life(self._settings.hang_s, now) and running.process:

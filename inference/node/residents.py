@@ -18,6 +18,7 @@ LOAD_GRACES_S = {"llm_vllm": 1800.0}  # it compiles kernels, and says nothing wh
 SLOW_DISK_BYTES_PER_S = 20e6
 USUAL_DISK_BYTES_PER_S = 200e6
 USUAL_START_S = 3.0
+FAVOURED = 1_000  # over what one may set for a model itself
 LINEAGE = 1_024  # beginnings of prompts that an instance is known by
 BACKOFF_FIRST_S, BACKOFF_MAX_S = 0.25, 60.0
 
@@ -28,21 +29,33 @@ InstanceState = Literal["committed", "loading", "ready", "draining", "dead"]
 class Policy:
     limits: Limits
     auto_unload_s: float = 300.0  # 0: never
-    favoured: frozenset[str] = frozenset()  # evicted last
+    favoured: Sequence[str] = ()  # evicted last, the first one last of all
     ageing_s: float = 10.0
     company: Company = field(default_factory=Company)
     prefetch: bool = True
     crash_limit: int = CRASHES  # within `breaker.WINDOW_S`, until a model is refused
 
+    def priority(self, spec: wire.ModelSpec) -> int:
+        """Give the model's own, over that of all others where it is favoured."""
+        names = self.favoured
+        rank = FAVOURED + len(names) - names.index(spec.name) if spec.name in names else 0
+        return spec.priority + rank
 
-def policy_of(settings: NodeSettings, limits: Limits) -> Policy:
-    """Take what the operator set."""
+
+def policy_of(settings: NodeSettings, sizes: Bytes) -> Policy:
+    """Take what the operator set, on devices of these sizes."""
+    limits = Limits(
+        bytes=sizes,
+        max_models=settings.max_concurrent_models,
+        min_residency_s=settings.min_residency_s,
+        patience_s=settings.patience_s,
+    )
     apart = tuple(map(frozenset, settings.never_together))
     together = tuple(map(frozenset, settings.always_together))
     return Policy(
         limits,
         settings.auto_unload_timeout_s,
-        frozenset(settings.priority_models),
+        tuple(settings.priority_models),
         company=Company(apart, together),
         prefetch=settings.prefetch,
         crash_limit=settings.crash_limit,
@@ -256,7 +269,7 @@ class Model:
             loading=instance.starts,
             running=instance.in_flight,
             pinned=pinned,
-            priority=self.spec.priority + (1_000 if self.name in policy.favoured else 0),
+            priority=policy.priority(self.spec),
             ready_at=instance.ready_at,
             last_used_at=instance.last_used_at,
             chance=0.0 if spare else self.usage.chance(now),

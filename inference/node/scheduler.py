@@ -14,7 +14,7 @@ from inference.node.effects import Announce, Effect, Grant, Record, Refuse, Star
 from inference.node.eviction import Bytes, Fits, Impossible, Placement, Verdict, Wait, plan
 from inference.node.leases import Lease
 from inference.node.reserving import Reserving, by_urgency
-from inference.node.residents import Instance, Model, Ticket
+from inference.node.residents import Instance, Model, Policy, Ticket
 
 CRASHES_AT_LOAD = 3  # in a row, until those who wait are told
 
@@ -194,6 +194,16 @@ class Scheduler(Reserving):
             for instance in model.instances:
                 instance.spec = spec
             self._advance(now, out)
+        return out
+
+    def on_policy(self, policy: Policy, now: float) -> list[Effect]:
+        """Follow other rules at once: what only was decided is planned anew, who is idle may leave."""
+        out: list[Effect] = []
+        self.policy = policy
+        for instance in [i for i in self.instances.values() if not i.has_process]:
+            self.drain(instance, "planned anew: the rules were changed", now, out)
+        self.shrink(now, out)
+        self._advance(now, out)
         return out
 
     def on_tick(self, now: float) -> list[Effect]:

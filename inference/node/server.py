@@ -17,7 +17,7 @@ import msgspec
 
 from inference import wire
 from inference.node.pool import Pool
-from inference.node.settings import BadAddress, NodeSettings
+from inference.node.settings import BadAddress, Newest, NodeSettings
 
 __all__ = ["BadAddress", "NodeSettings", "serve"]
 
@@ -158,14 +158,16 @@ class Connection(asyncio.Protocol):
         return msgspec.structs.replace(state, history=news)
 
 
-async def serve(settings: NodeSettings, ready: asyncio.Event | None = None) -> None:
+async def serve(
+    settings: NodeSettings, ready: asyncio.Event | None = None, newest: Newest | None = None
+) -> None:
     """Serve until SIGTERM, SIGINT or cancellation; then every engine has ended.
 
-    Raises: BadAddress for an address that cannot be used; OSError if it cannot be bound.
+    `newest` is asked for rules that were changed since. Raises: BadAddress for an address that cannot be used; OSError if it cannot be bound.
     """
     settings.state_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
     listener = _bind(settings.address)
-    pool, connections = Pool(settings), set[Connection]()
+    pool, connections = Pool(settings, newest), set[Connection]()
     await pool.open()
     loop = asyncio.get_running_loop()
     server = await loop.create_server(

@@ -1,6 +1,6 @@
-"""What the node is told when it starts. It reads no environment and no database of its own."""
+"""What the node is told when it starts, and which rules hold later. It reads no environment and no database of its own."""
 
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -30,6 +30,9 @@ class NodeSettings:
     crash_limit: int = 10  # deaths of a model's engine within five minutes, until it is refused
     min_residency_s: float = 1.0
     patience_s: float = 40.0
+
+
+Newest = Callable[[], NodeSettings]  # gives what holds now: its rules are followed while it runs
 
 
 class BadAddress(ValueError):

@@ -1,7 +1,7 @@
 """Who is where and who waits: the scheduler's state, and what can be read off it. Pure, no rules."""
 
 import itertools
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, field
 
 from inference.errors import HubError
@@ -87,11 +87,19 @@ class Standing:
         """Give all engines of a model and of its company."""
         return [one for member in [model, *self.friends(model)] for one in member.instances]
 
-    def idle_party(self) -> list[Instance]:
-        """Give who has had nothing to do for longest and may leave, with its company; or nobody."""
-        parties = [self.party(i) for i in self.instances.values() if i.state == "ready"]
+    def idle_party(self, names: Collection[str] | None = None) -> list[Instance]:
+        """Give who may leave, of these models if any are named, with its company; or nobody.
+
+        The lowest priority first, then who has had nothing to do for longest.
+        """
+        ready = [i for i in self.instances.values() if i.state == "ready"]
+        parties = [self.party(i) for i in ready if names is None or i.name in names]
         able = [party for party in parties if all(map(self._may_leave, party))]
-        return min(able, key=lambda party: max(i.last_used_at for i in party), default=[])
+        return min(able, key=self._worth, default=[])
+
+    def _worth(self, party: Sequence[Instance]) -> tuple[int, float]:
+        priority = max(self.policy.priority(instance.spec) for instance in party)
+        return priority, max(instance.last_used_at for instance in party)
 
     def _is_pinned(self, instance: Instance) -> bool:
         """A pin holds its company too."""

@@ -11,7 +11,7 @@ from django.conf import settings
 from django.db import connection
 from django.test.utils import CaptureQueriesContext
 
-from hub.config import HubConfig, ModelConfig
+from hub.config import HubConfig
 from inference import catalog, errors, specs, starter_rows, starters
 from inference.models import Alias, Model
 
@@ -143,11 +143,9 @@ def test_its_version_ignores_what_the_node_measures() -> None:
     assert specs.of(row).version != before.version
 
 
-def test_it_takes_settings_and_priority_into_the_spec(monkeypatch: pytest.MonkeyPatch) -> None:
-    first = ModelConfig(priority_models=["vectors", "chat"])
-    monkeypatch.setattr(settings, "HUB_CONFIG", HubConfig(model_config=first))
+def test_it_takes_settings_into_the_spec() -> None:
     row = Model.objects.get(name="vectors")
-    row.settings = {"max_concurrency": 3, "options": {"speed": 2.5}}
+    row.settings = {"priority": 2, "max_concurrency": 3, "options": {"speed": 2.5}}
     spec = specs.of(row)
     assert (spec.priority, spec.max_concurrency, spec.options) == (2, 3, {"speed": 2.5})
 

@@ -41,6 +41,7 @@ def system(request: HttpRequest) -> HttpResponse:
     if guards.principal(request).allows("admin:system"):
         context["settings"] = _settings()
         context["hub_file"] = settings.HUB_CONFIG_FILE
+        context["hub_problems"] = settings.HUB_CONFIG_PROBLEMS
         context["hub_json"] = msgspec.json.format(msgspec.json.encode(settings.HUB_CONFIG)).decode()
     return pages.show(request, "pages/system.html", _("System"), ["memory"], context=context)
 

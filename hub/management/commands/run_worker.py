@@ -12,6 +12,7 @@ from django.core.management.base import CommandParser
 
 from accounts import connections
 from accounts.commands import HubCommand
+from hub import config_watch
 
 log = logging.getLogger(__name__)
 
@@ -42,6 +43,7 @@ class Command(HubCommand):
         )
         from training import tasks as training_tasks  # noqa: PLC0415
 
+        config_watch.start()
         stopped = threading.Event()
 
         def stop(_number: int, _frame: FrameType | None) -> None:

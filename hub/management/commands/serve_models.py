@@ -7,6 +7,7 @@ from typing import Any
 from django.conf import settings
 
 from accounts.commands import HubCommand, refusal
+from hub import config_watch
 from inference.node import devices
 from inference.node.server import BadAddress, NodeSettings, serve
 
@@ -17,7 +18,8 @@ class Command(HubCommand):
     def handle(self, *_args: Any, **_options: Any) -> None:
         try:
             devices.require(settings.HUB_DEVICE)
-            asyncio.run(serve(node_settings()))
+            config_watch.start()
+            asyncio.run(serve(node_settings(), newest=node_settings))
         except (BadAddress, devices.NoGpu, OSError) as error:
             sys.exit(refusal([str(error)]))
 

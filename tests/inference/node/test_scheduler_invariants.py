@@ -1,5 +1,7 @@
 """Whatever happens in whatever order: nobody is lost, memory holds, everything comes to an end."""
 
+from dataclasses import replace
+
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
@@ -8,6 +10,7 @@ from inference import wire
 from inference.errors import Conflict, LoadFailed
 from inference.node.company import Company
 from inference.node.eviction import Limits
+from inference.node.residents import Policy
 from tests.inference.node.worlds import World, spec
 
 NAMES = st.sampled_from(["a", "b", "c", "rock"])
@@ -230,6 +233,35 @@ class Sociable(Traffic):
         self.world.meet(self.spec(name, "1"), SIZES[name])
 
 
+class Ruled(Traffic):
+    """The same while the operator changes the rules."""
+
+    @rule(
+        apart=st.sets(st.sets(NAMES, min_size=2).map(frozenset), max_size=2),
+        max_models=st.integers(0, 4),
+        favoured=st.lists(NAMES, unique=True),
+    )
+    def change_rules(
+        self, apart: set[frozenset[str]], max_models: int, favoured: list[str]
+    ) -> None:
+        limits = replace(self.world.limits, max_models=max_models)
+        policy = Policy(limits, 60.0, tuple(favoured), company=Company(apart=tuple(apart)))
+        self.world.set_rules(policy)
+
+    @invariant()
+    def memory_holds(self) -> None:
+        there = [i for i in self.world.scheduler.instances.values() if i.has_process]
+        assert sum(i.placement.claim["cpu"] for i in there) <= 100
+
+    def teardown(self) -> None:
+        """Those who no longer may be there together have parted, too."""
+        super().teardown()
+        there = [i.name for i in self.world.scheduler.instances.values() if i.name != "rock"]
+        policy = self.world.scheduler.policy
+        assert not any(policy.company.foes(name) & {*there} for name in there)
+        assert not policy.limits.max_models or len(there) <= policy.limits.max_models
+
+
 class Replicated(Traffic):
     """The same on three GPUs, with models of which there may be several engines."""
 
@@ -260,6 +292,8 @@ TestBorrowed = Borrowed.TestCase
 TestBorrowed.settings = TestTraffic.settings
 TestSociable = Sociable.TestCase
 TestSociable.settings = TestTraffic.settings
+TestRuled = Ruled.TestCase
+TestRuled.settings = TestTraffic.settings
 TestReplicated = Replicated.TestCase
 TestReplicated.settings = TestTraffic.settings
 

@@ -162,7 +162,7 @@ def test_it_keeps_to_the_number_of_models() -> None:
 
 def test_it_evicts_favoured_models_last() -> None:
     world = World()
-    world.scheduler.policy.favoured = frozenset({"a"})
+    world.scheduler.policy.favoured = ("a",)
     loaded(world, "a", "b")
     world.request(spec("c"))
     assert [start.spec.name for start in world.going.values()] == ["b"]

@@ -26,7 +26,13 @@ from inference.node.residents import Policy, Ticket
 from inference.node.scheduler import Scheduler
 
 LIMIT = 100
-OWN_WILL = ("makes room", "idle for", "the models together")  # reasons that are no operator's
+OWN_WILL = (  # reasons that are no operator's
+    "makes room",
+    "idle for",
+    "the models together",
+    "fewer models may",
+    "it may not be in memory",
+)
 
 
 def spec(name: str, **values: object) -> wire.ModelSpec:
@@ -144,6 +150,11 @@ class World:
                     pinned = model.pinned
                     phase[number] = replace(start, spec=structs.replace(start.spec, pinned=pinned))
         self.do(self.scheduler.on_revise(model, self.now))
+
+    def set_rules(self, policy: Policy) -> None:
+        """The operator edited the file of rules."""
+        self.limits = policy.limits
+        self.do(self.scheduler.on_policy(policy, self.now))
 
     def tick(self, seconds: float = 0.0) -> None:
         self.now += seconds
