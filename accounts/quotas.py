@@ -59,7 +59,8 @@ def reserve(who: Principal | Bearer, kind: Kind, amount: int, holder: str) -> No
         for subject, limit in limits.items():
             left = limit - _used(kind, subject, but=holder)
             if limit and amount > left:
-                raise QuotaReached(kind, subject.partition(":")[0], limit, max(0, left))
+                rest = limit - _used(kind, subject)
+                raise QuotaReached(kind, subject.partition(":")[0], limit, max(0, rest))
         holding, _ = Holding.objects.update_or_create(
             kind=kind, holder=holder, defaults={"amount": amount, "settled": False}
         )

@@ -15,9 +15,21 @@ from django.conf import settings
 from django.db import transaction
 from django.utils import timezone
 
+from accounts import quotas
 from inference import wire
 from inference.errors import HubError, InvalidValue
-from training import after, bases, claims, contract, diary, oom, processes, states, trackers
+from training import (
+    after,
+    bases,
+    claims,
+    contract,
+    diary,
+    minutes,
+    oom,
+    processes,
+    states,
+    trackers,
+)
 from training.models import Attempt, Job
 from training.recipes.recipe import Recipe
 
@@ -27,6 +39,7 @@ LEAVE_S = 2.0
 FULL = frozenset({errno.ENOSPC, errno.EDQUOT})
 DEVICES = "CUDA_VISIBLE_DEVICES"
 State = Job.State
+PAUSABLE = {State.STARTING, State.RUNNING, State.EVALUATING}
 Process = subprocess.Popen[bytes]
 
 
@@ -40,6 +53,8 @@ class Run:
         self._told = wire.Progress(state="queued")
         self._offset = 0
         self._asked = ""
+        self._meter: minutes.Meter | None = None
+        self._is_spent = False
         self._claimed = job.measured_bytes
         self._oom_kills = 0
 
@@ -49,6 +64,9 @@ class Run:
             try:
                 granted = memory.granted(self._waits, POLL_S)
                 process = self._begun(granted) if granted else None
+            except quotas.QuotaReached as reached:
+                _wait_for_minutes(self.job, reached)
+                return False
             except HubError as error:
                 _give_up(self.job, error)
                 return False
@@ -73,16 +91,19 @@ class Run:
     def _begun(self, granted: wire.Granted) -> Process | None:
         """Give the process, or None where a person or the machine would not have it begin.
 
-        Raises: ModelNotFound, InvalidValue.
+        Raises: ModelNotFound, InvalidValue; QuotaReached.
         """
         job = self.job
         wanted = _job_file(job, granted)
         started = {"started_at": job.started_at or timezone.now()}
         fresh = {"wish": job.wish * (job.wish == "stop"), "reason": "", "position": 0}
+        fresh["error_code"] = ""
         with transaction.atomic():  # a job that starts has an attempt of its own
             if not states.move(job, {State.QUEUED}, State.STARTING, **started, **fresh):
                 return None
             attempt = Attempt.objects.create(job=job, number=wanted.attempt)
+            meter = minutes.Meter(attempt)
+            meter.begin()
         try:
             contract.write_job(wanted, job.folder() / contract.JOB)
             process = _popen(job.folder(), self._lock, granted.device)
@@ -90,6 +111,7 @@ class Run:
             _not_begun(attempt, error)
             return None
         Attempt.objects.filter(pk=attempt.pk).update(pid=process.pid)
+        self._meter = meter
         return process
 
     # --- while it runs ----------------------------------------------------------------------------
@@ -101,6 +123,7 @@ class Run:
             self._offset = diary.catch_up(self.job, self._offset)
             self.job.refresh_from_db()
             self._measure(memory)
+            self._hold_to_quota(process)
             self._obey(process, memory)
             with contextlib.suppress(subprocess.TimeoutExpired):
                 process.wait(POLL_S)
@@ -121,6 +144,21 @@ class Run:
             self._claimed = self.job.measured_bytes
             memory.resize(claim_bytes=claims.claim_bytes(self.job))
 
+    def _hold_to_quota(self, process: Process) -> None:
+        """Pause in time where nobody may have the next minute; what cannot pause ends with the last."""
+        if self._meter is None or self.job.state == State.CANCELLED:
+            return
+        if self._is_spent:
+            if self._meter.is_over:
+                _end_group(process)
+            return
+        try:
+            self._meter.extend(minutes.lead_s(self.job))
+        except quotas.QuotaReached as reached:
+            self._is_spent = True
+            told = {"error_code": minutes.SPENT, "reason": minutes.reason(reached)}
+            states.move(self.job, PAUSABLE, State.PAUSING, wish="pause", **told)
+
     def _obey(self, process: Process, memory: claims.Memory) -> None:
         if self.job.state == State.CANCELLED:
             end(process)
@@ -140,6 +178,12 @@ class Run:
             end(process, grace_s=0.0)
 
 
+def _wait_for_minutes(job: Job, reached: quotas.QuotaReached) -> None:
+    job.refresh_from_db()
+    told = {"error_code": minutes.SPENT, "reason": minutes.reason(reached), "position": 0}
+    states.move(job, {State.QUEUED}, State.PAUSED, **told)
+
+
 def _give_up(job: Job, error: HubError) -> None:
     fields = {"error_code": error.code, "error_message": error.sentence, "position": 0}
     states.move(job, {State.QUEUED}, State.FAILED, **fields)
@@ -148,6 +192,7 @@ def _give_up(job: Job, error: HubError) -> None:
 def _not_begun(attempt: Attempt, error: OSError) -> None:
     """Pause until there is room or, where the machine refuses for another reason, until a person resumes."""
     job, is_full = attempt.job, error.errno in FULL
+    minutes.forget(attempt)
     attempt.delete()
     reason = f"{'Disk full' if is_full else 'Its process could not start'}: {error.strerror}."
     code = "disk_full" if is_full else ""

@@ -16,7 +16,7 @@ from django.conf import settings
 from django.db import transaction
 from django.db.models import Q
 
-from accounts import audit, quotas
+from accounts import audit
 from accounts.models import Visibility, default_team_id
 from accounts.principals import Principal
 from inference.errors import (
@@ -25,16 +25,14 @@ from inference.errors import (
     InvalidValue,
     NotFound,
     PermissionDenied,
-    RateLimited,
 )
-from training import bases, claims, resolving, sets, states
+from training import bases, claims, minutes, resolving, sets, states
 from training.after import After
 from training.models import DataSetVersion, Job, Jobs
 from training.recipes import facts, shapes
 
 SCOPE = "training:write"
 SUFFIX = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
-LEAST_MINUTES = 1  # set aside at the start; what it took is settled at the end
 State = Job.State
 CANCELLABLE = (Job.OPEN | {State.PAUSED, State.DRAFT}) - {State.REGISTERING}
 
@@ -145,7 +143,7 @@ def _row(checked: Checked, who: Principal, team: int, state: State) -> Job:
             **wanted.after.fields(),
         )
         if state != State.DRAFT:
-            _reserve(who, job.pk)
+            minutes.book(job)
         states.tell(job, "message", f"Created fine-tuning job: {job.pk}")
         names = ("base", "training_type", "version_id")
         after = {name: getattr(job, name) for name in names} | {"state": str(state)}
@@ -160,18 +158,8 @@ def begin(job: Job, who: Principal) -> Job:
     with transaction.atomic():
         if not states.move(job, {State.DRAFT}, State.VALIDATING):
             raise Conflict(states.refusal(job, "only a draft is submitted."))
-        _reserve(who, job.pk)
+        minutes.book(job)
     return job
-
-
-def _reserve(who: Principal, job_id: str) -> None:
-    """Raises: RateLimited."""
-    try:
-        quotas.reserve(who, states.MINUTES, LEAST_MINUTES, job_id)
-    except quotas.QuotaReached as reached:
-        error = RateLimited(str(reached))
-        error.retryable = False
-        raise error from reached
 
 
 def prepare(job: Job) -> None:
@@ -269,11 +257,13 @@ def pause(job: Job, who: Principal) -> Job:
 
 
 def resume(job: Job, who: Principal) -> Job:
-    """Go on from the newest checkpoint. Raises: PermissionDenied, Conflict."""
+    """Go on from the newest checkpoint. Raises: PermissionDenied, Conflict, RateLimited."""
     check_held(job, who)
     fresh = {"reason": "", "wish": "", "deaths": 0, "error_code": ""}
-    if not states.move(job, {State.PAUSED}, State.QUEUED, **fresh):
-        raise Conflict(states.refusal(job, "only a paused one is resumed."))
+    with transaction.atomic():
+        if not states.move(job, {State.PAUSED}, State.QUEUED, **fresh):
+            raise Conflict(states.refusal(job, "only a paused one is resumed."))
+        minutes.book(job)
     return job
 
 

@@ -25,7 +25,7 @@ def publish(job: Job, done: contract.DoneEvent) -> None:
 
     A worker that is killed anywhere in between does all of it again: nothing is left out.
     """
-    states.move(job, job.ACTIVE - {State.REGISTERING}, State.REGISTERING)
+    states.move(job, job.ACTIVE - {State.REGISTERING}, State.REGISTERING, error_code="")
     if job.state != State.REGISTERING:
         return  # it was cancelled
     name = name_of(job)

@@ -5,7 +5,7 @@ from typing import Any
 from django.utils import timezone
 
 from inference.errors import as_sentence
-from training import contract, diary, publish, states
+from training import contract, diary, minutes, publish, states
 from training.models import Attempt, Job
 
 MOST_DEATHS = 3
@@ -21,6 +21,7 @@ def settle(job: Job, yielded: str = "") -> None:
     job.refresh_from_db()
     last = job.attempts.last()
     job.attempts.filter(ended_at__isnull=True).update(ended_at=timezone.now())
+    minutes.settle(job)
     ended = _ended(job, last) if last else None
     match ended:
         case _ if job.is_over:
@@ -28,7 +29,7 @@ def settle(job: Job, yielded: str = "") -> None:
         case contract.DoneEvent():
             publish.publish(job, ended)
         case _ if job.state == State.PAUSING and not isinstance(ended, contract.FailedEvent):
-            states.move(job, {State.PAUSING}, State.PAUSED, wish="", reason=_asked(ended))
+            states.move(job, {State.PAUSING}, State.PAUSED, wish="", reason=_asked(job, ended))
         case contract.PausedEvent(code="disk_full"):
             reason = f"Disk full: {ended.message}."
             states.move(job, job.ACTIVE, State.PAUSED, error_code="disk_full", reason=reason)
@@ -64,7 +65,9 @@ def _lost_its_worker(ended: contract.Ended | None, last: Attempt | None) -> bool
     return _is_stopped(ended)
 
 
-def _asked(ended: contract.Ended | None) -> str:
+def _asked(job: Job, ended: contract.Ended | None) -> str:
+    if job.error_code == minutes.SPENT:
+        return job.reason
     return f"{ended.message}." if isinstance(ended, contract.PausedEvent) else "It was paused."
 
 

@@ -7,11 +7,11 @@ from django.db import transaction
 from django.db.models import F
 from django.utils import timezone
 
-from accounts import audit, quotas
+from accounts import audit
+from training import minutes
 from training.models import Job, JobEvent
 
 State = Job.State
-MINUTES: quotas.Kind = "training_minutes"
 SENTENCES: dict[State, str] = {
     State.DRAFT: "The job is a draft.",
     State.VALIDATING: "The data is being checked.",
@@ -40,8 +40,8 @@ def move(job: Job, old: frozenset[State] | set[State], new: State, **fields: Any
             level = "error" if new == State.FAILED else "info"
             told = {"state": str(new), "reason": why}
             tell(job, "state", f"{SENTENCES[new]} {why}".strip(), level, told)
-            if new in Job.OVER:
-                quotas.settle(MINUTES, job.pk, _minutes(job))
+            if new in Job.OVER | {State.PAUSED}:
+                minutes.settle(job)
             after = {"state": str(new), "reason": why}
             audit.record(
                 "job.move", "job", job.pk, pk=job.pk, before={"state": before}, after=after
@@ -75,12 +75,3 @@ def tell(
 def refusal(job: Job, what: str) -> str:
     """Say why something cannot be done to a job: its state, and what follows of it."""
     return f"{SENTENCES[State(job.state)].removesuffix('.')}: {what}"
-
-
-def _minutes(job: Job) -> int:
-    """Count what its processes took, each minute that was begun."""
-    now = timezone.now()
-    took = sum(
-        ((one.ended_at or now) - one.started_at).total_seconds() for one in job.attempts.all()
-    )
-    return -int(-took // 60)

@@ -1,5 +1,6 @@
-"""The disk or the memory of a job runs out in mid-run: it says so, and goes on as if it had not."""
+"""Disk, memory or minutes of a job run out in mid-run: it says so, and goes on as if they had not."""
 
+import sqlite3
 from collections.abc import Iterator
 
 import httpx
@@ -67,6 +68,41 @@ def test_a_disk_that_fills_pauses_it_until_there_is_room(
     assert len(told) == 2, told
     assert all("Disk full" in one for one in told), told
     assert not [*job_hubs.folder(hub, job.id).glob("checkpoints/.*")]
+
+
+def write(hub: servers.Hub, command: str, *values: object) -> None:
+    with sqlite3.connect(hub.data / "hub.sqlite3", timeout=60) as database:
+        assert database.execute(command, values).rowcount
+
+
+def test_minutes_that_run_out_pause_it_until_there_are_more(
+    hub: servers.Hub, client: openai.OpenAI
+) -> None:
+    """What it took before is made so long that a few seconds are left of the third minute."""
+    plain = job_hubs.submit(client, hyperparameters=RECIPE)
+    job_hubs.until(client, plain.id, "succeeded")
+    job = job_hubs.submit(client, hyperparameters=RECIPE)
+    job_hubs.after_step(hub, job.id, 20)
+    client.fine_tuning.jobs.pause(job.id)
+    job_hubs.until(client, job.id, "paused")
+    earlier = "started_at = datetime(ended_at, '-168 seconds')"
+    write(hub, f"UPDATE training_attempt SET {earlier} WHERE job_id = ?", job.id)
+    write(hub, "DELETE FROM accounts_holding WHERE holder = ?", f"{plain.id}#1")
+    write(hub, "UPDATE accounts_holding SET amount = 3 WHERE holder = ?", f"{job.id}#1")
+    limit = "INSERT INTO accounts_limit (subject, training_minutes, updated_at) VALUES (?, ?, ?)"
+    write(hub, limit, "everyone", 3, "2026-01-01 00:00:00")
+    try:
+        client.fine_tuning.jobs.resume(job.id)
+        paused = job_hubs.until(client, job.id, "paused")
+        assert "quota of this user is 3 minutes of training" in paused.x_hub_reason
+        with pytest.raises(openai.RateLimitError, match="of which 0 are left"):
+            client.fine_tuning.jobs.resume(job.id)
+        write(hub, "UPDATE accounts_limit SET training_minutes = 6")
+        client.fine_tuning.jobs.resume(job.id)
+        job_hubs.until(client, job.id, "succeeded")
+        assert job_hubs.weights(hub, job.id) == job_hubs.weights(hub, plain.id)
+    finally:
+        write(hub, "DELETE FROM accounts_limit")
 
 
 def test_memory_that_runs_out_halves_the_batch(hub: servers.Hub, client: openai.OpenAI) -> None:
