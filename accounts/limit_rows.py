@@ -10,7 +10,7 @@ from django.conf import settings
 from django.db import transaction
 from django.utils.module_loading import import_string
 
-from accounts import audit, epoch
+from accounts import audit, epoch, model_names
 from accounts.denials import Refusal
 from accounts.models import ApiKey, Limit, Team, User
 from accounts.principals import Principal
@@ -133,14 +133,9 @@ def _check_that_it_counts(one: About, values: Mapping[str, int | None]) -> None:
     if one.kind in WITHOUT_QUOTAS and quotas:
         words = f"A {one.kind} has no {quotas[0]}: set it for a person, a team or everyone."
         raise LimitRefused(words, quotas[0])
-    if one.kind == "model" and given and (models := _leads_to(one.name)):
+    if one.kind == "model" and given and (models := model_names.leads_to(one.name)):
         words = f"This name leads to {', '.join(models)}: limit what it leads to."
         raise LimitRefused(words, "name")
-
-
-def _leads_to(name: str) -> list[str]:
-    found: list[str] = import_string(settings.HUB_MODELS_OF_NAME)(name)
-    return found
 
 
 def _key(who: Principal, name: str) -> str:

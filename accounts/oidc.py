@@ -5,18 +5,25 @@ through the hub's one door for outgoing requests.
 """
 
 import base64
-import hashlib
 import hmac
-import secrets
 import time
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass
 from typing import Any
-from urllib.parse import urlencode, urlsplit
+from urllib.parse import urlencode
 
 import msgspec
-from django.conf import settings
-from django.utils.module_loading import import_string
+
+from accounts.journeys import (
+    ClientOf,
+    Journey,
+    SignOnFailed,
+    call,
+    check_url,
+    code_of,
+    read_object,
+    with_query,
+)
 
 ALGORITHMS = (  # of identity tokens: asymmetric ones, so that no public key passes for a secret
     "RS256",
@@ -34,33 +41,6 @@ KEPT_S = 600.0  # of a provider's description and keys
 LEEWAY_S = 60
 SCOPES = "openid profile email"
 WELL_KNOWN = "/.well-known/openid-configuration"
-
-
-class SignOnFailed(Exception):
-    """The message says to a person what went wrong; it holds nothing secret."""
-
-
-@dataclass(frozen=True, slots=True)
-class ClientOf:
-    """Who the hub is at a provider."""
-
-    issuer: str
-    client_id: str
-    client_secret: str = field(repr=False)
-    redirect_uri: str = ""
-    group_claim: str = ""
-
-
-@dataclass(frozen=True, slots=True)
-class Journey:
-    """What must come back from the provider as it was sent; kept in the visitor's session."""
-
-    state: str
-    nonce: str
-    verifier: str
-
-    def kept(self) -> dict[str, str]:
-        return asdict(self)
 
 
 class Metadata(msgspec.Struct, frozen=True):
@@ -102,7 +82,7 @@ def discover(issuer: str) -> Metadata:
 
 
 def _discover(issuer: str) -> Metadata:
-    body = _call(issuer.rstrip("/") + WELL_KNOWN)
+    body = call(issuer.rstrip("/") + WELL_KNOWN)
     try:
         found = msgspec.json.decode(body, type=Metadata)
     except (msgspec.DecodeError, UnicodeDecodeError):
@@ -114,75 +94,36 @@ def _discover(issuer: str) -> Metadata:
     return found
 
 
-def check_url(url: str) -> None:
-    """https, or http where the operator opened private networks. Raises: SignOnFailed."""
-    if not _is_address(url):
-        raise SignOnFailed("A provider's addresses begin with https://.")
-
-
-def _is_address(url: str) -> bool:
-    try:
-        parts = urlsplit(url)
-        port = parts.port
-    except ValueError:
-        return False
-    plain = parts.scheme == "http" and bool(settings.HUB_SIGN_ON_NETWORKS)
-    is_web = parts.scheme == "https" or plain
-    return is_web and bool(parts.hostname) and not parts.username and port != 0
-
-
 def begin(client: ClientOf) -> tuple[str, Journey]:
     """Give where to send the visitor, and what to keep until they come back. Raises: SignOnFailed."""
-    found = discover(client.issuer)
-    journey = Journey(*(secrets.token_urlsafe(32) for _ in range(3)))
-    challenge = hashlib.sha256(journey.verifier.encode()).digest()
-    query = {
-        "response_type": "code",
-        "client_id": client.client_id,
-        "redirect_uri": client.redirect_uri,
-        "scope": SCOPES,
-        "state": journey.state,
-        "nonce": journey.nonce,
-        "code_challenge": base64.urlsafe_b64encode(challenge).rstrip(b"=").decode(),
-        "code_challenge_method": "S256",
-    }
-    joint = "&" if "?" in found.authorization_endpoint else "?"
-    return f"{found.authorization_endpoint}{joint}{urlencode(query)}", journey
+    found, journey = discover(client.issuer), Journey.new()
+    query = {"scope": SCOPES, "nonce": journey.nonce, **journey.asked(client)}
+    return with_query(found.authorization_endpoint, query), journey
 
 
 def finish(client: ClientOf, journey: Journey, answer: Mapping[str, str]) -> dict[str, Any]:
     """Check what came back and give the claims of who it is. Raises: SignOnFailed."""
     found = discover(client.issuer)
-    _check_answer(found, journey, answer)
-    tokens = _exchange(client, found, journey, answer["code"])
+    journey.check_state(answer)
+    _check_issuer(found, answer)
+    tokens = _exchange(client, found, journey, code_of(answer))
     claims = _identity(client, found, journey, str(tokens.get("id_token", "")))
     if found.userinfo_endpoint and client.group_claim and client.group_claim not in claims:
         claims = _with_userinfo(found, claims, str(tokens.get("access_token", "")))
     return claims
 
 
-def _check_answer(found: Metadata, journey: Journey, answer: Mapping[str, str]) -> None:
-    if not hmac.compare_digest(answer.get("state", "").encode(), journey.state.encode()):
-        raise SignOnFailed("This answer belongs to no sign-in of this browser. Begin again.")
+def _check_issuer(found: Metadata, answer: Mapping[str, str]) -> None:
+    """Source: RFC 9207 §2.4."""
     said = answer.get("iss")
     if said != found.issuer and (
         said is not None or found.authorization_response_iss_parameter_supported
     ):
         raise SignOnFailed("Another provider answered than the one that was asked.")
-    if answer.get("error"):
-        raise SignOnFailed("The provider did not let you in.")
-    if not answer.get("code"):
-        raise SignOnFailed("The provider's answer is not complete.")
 
 
 def _exchange(client: ClientOf, found: Metadata, journey: Journey, code: str) -> dict[str, Any]:
-    form = {
-        "grant_type": "authorization_code",
-        "code": code,
-        "redirect_uri": client.redirect_uri,
-        "code_verifier": journey.verifier,
-        "client_id": client.client_id,
-    }
+    form = journey.exchanged(client, code)
     headers: dict[str, str] = {}
     methods = found.token_endpoint_auth_methods_supported
     if client.client_secret and "client_secret_basic" in methods:
@@ -191,7 +132,7 @@ def _exchange(client: ClientOf, found: Metadata, journey: Journey, code: str) ->
         headers["Authorization"] = f"Basic {basic}"
     elif client.client_secret:
         form["client_secret"] = client.client_secret
-    return _object(_call(found.token_endpoint, form, headers))
+    return read_object(call(found.token_endpoint, form, headers))
 
 
 def _identity(client: ClientOf, found: Metadata, journey: Journey, token: str) -> dict[str, Any]:
@@ -249,33 +190,13 @@ def _keys(url: str, is_new: bool) -> list[Any]:
     kept = _jwks.get(url)
     age_s = time.monotonic() - kept.at_s if kept else KEPT_S
     if kept is None or age_s >= KEPT_S or (is_new and age_s > 10):
-        kept = _jwks[url] = _Kept(time.monotonic(), jwt.PyJWKSet.from_dict(_object(_call(url))))
+        kept = _jwks[url] = _Kept(time.monotonic(), jwt.PyJWKSet.from_dict(read_object(call(url))))
     return list(kept.value.keys)
 
 
 def _with_userinfo(found: Metadata, claims: dict[str, Any], token: str) -> dict[str, Any]:
     """Add what the provider tells there only. Source: Core §5.3.2: the subject must be the same."""
-    told = _object(_call(found.userinfo_endpoint, headers={"Authorization": f"Bearer {token}"}))
+    told = read_object(call(found.userinfo_endpoint, headers={"Authorization": f"Bearer {token}"}))
     if told.get("sub") != claims["sub"]:
         raise SignOnFailed("The provider speaks of somebody else.")
     return {**told, **claims}
-
-
-def _object(body: bytes) -> dict[str, Any]:
-    try:
-        return msgspec.json.decode(body, type=dict[str, Any])
-    except (msgspec.DecodeError, UnicodeDecodeError):
-        raise SignOnFailed("The provider's answer cannot be read.") from None
-
-
-def _call(
-    url: str, form: Mapping[str, str] | None = None, headers: Mapping[str, str] | None = None
-) -> bytes:
-    """Raises: SignOnFailed, without a word on what lies behind the door."""
-    check_url(url)
-    call = import_string(settings.HUB_OUTGOING)
-    try:
-        body: bytes = call(url, form, headers or {})
-    except ConnectionError as error:
-        raise SignOnFailed(f"The provider cannot be asked: {error}.") from None
-    return body

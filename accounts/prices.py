@@ -6,7 +6,7 @@ from decimal import Decimal
 
 from django.db import transaction
 
-from accounts import audit
+from accounts import audit, model_names
 from accounts.denials import Refusal
 from accounts.entry import Entry
 from accounts.models import Price
@@ -48,6 +48,9 @@ def current() -> dict[str, Cost]:
 
 def put(model: str, values: Mapping[str, Decimal]) -> Price:
     """Set the prices of a model from now on. Raises: PriceRefused."""
+    if models := model_names.leads_to(model):
+        words = f"This name leads to {', '.join(models)}: give what it leads to a price."
+        raise PriceRefused(words, "model")
     for kind, value in values.items():
         if not value.is_finite() or not 0 <= value <= MOST:
             raise PriceRefused(f"A price is a number from 0 to {MOST}.", kind)

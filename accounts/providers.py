@@ -1,4 +1,4 @@
-"""OpenID providers that people sign in with: kept and removed. The page Signing in and the API call these.
+"""OpenID and OAuth2 providers that people sign in with: kept and removed. The page Signing in and the API call these.
 
 Whoever says which groups become which role could make themselves anything: nobody maps to what they do
 not hold, nor changes or removes a provider that does.
@@ -8,11 +8,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+import msgspec
 from django.db import transaction
 from django.utils.text import slugify
 
-from accounts import audit, grants, oidc, scopes, sign_on
+from accounts import audit, grants, oidc, plain_oauth2, scopes, sign_on
 from accounts.denials import NotAllowed, Refusal
+from accounts.journeys import Endpoints
 from accounts.models import Provider, Team
 from accounts.principals import Principal
 
@@ -26,12 +28,16 @@ class ProviderRefused(Refusal):
 
 @dataclass(frozen=True, slots=True)
 class Wanted:
-    """What a provider is to be; an empty secret keeps the one that is there."""
+    """What a provider is to be; an empty secret keeps the one that is there.
+
+    `oauth2` (journeys.Endpoints) stands in place of the issuer, where it speaks no OpenID Connect.
+    """
 
     name: str
-    issuer: str
     client_id: str
+    issuer: str = ""
     client_secret: str = ""
+    oauth2: Mapping[str, Any] = field(default_factory=dict)
     group_claim: str = "groups"
     roles: Mapping[str, str] = field(default_factory=dict)  # group -> role
     teams: Mapping[str, str] = field(default_factory=dict)
@@ -51,8 +57,9 @@ def keep(row: Provider, wanted: Wanted, by: Principal) -> Provider:
     _check_given(wanted.roles, wanted.teams, wanted.default_role, by)
     before = shown(row) if row.pk else None
     _fill(row, wanted)
-    oidc.forget()
-    oidc.discover(row.issuer)
+    if not row.oauth2:
+        oidc.forget()
+        oidc.discover(row.issuer)
     with transaction.atomic():
         row.save()
         action = "provider.change" if before else "provider.add"
@@ -76,7 +83,16 @@ def check_may(row: Provider, by: Principal) -> None:
 
 
 def shown(row: Provider) -> dict[str, Any]:
-    fields = ("issuer", "client_id", "roles", "teams", "default_role", "vouches_factor", "enabled")
+    fields = (
+        "issuer",
+        "oauth2",
+        "client_id",
+        "roles",
+        "teams",
+        "default_role",
+        "vouches_factor",
+        "enabled",
+    )
     return {name: getattr(row, name) for name in fields}
 
 
@@ -93,7 +109,11 @@ def _check_given(
 
 def _check(wanted: Wanted) -> None:
     """Raises: ProviderRefused."""
+    if wanted.oauth2 and wanted.issuer.strip():
+        raise ProviderRefused("A provider has an issuer, or addresses of OAuth2.", "issuer")
     for name, longest in LONGEST.items():
+        if name == "issuer" and wanted.oauth2:
+            continue
         text = getattr(wanted, name).strip()
         if (not text and name != "group_claim") or len(text) > longest:
             raise ProviderRefused(f"{name} has 1 to {longest} characters.", name)
@@ -108,6 +128,9 @@ def _fill(row: Provider, wanted: Wanted) -> None:
         setattr(row, name, getattr(wanted, name).strip())
     for name in ("default_role", "makes_accounts", "vouches_factor", "enabled"):
         setattr(row, name, getattr(wanted, name))
+    row.oauth2 = msgspec.to_builtins(plain_oauth2.read(wanted.oauth2)) if wanted.oauth2 else {}
+    if row.oauth2:
+        row.issuer = plain_oauth2.issuer_of(Endpoints(**row.oauth2))
     row.roles, row.teams = dict(wanted.roles), dict(wanted.teams)
     row.client_secret = wanted.client_secret.strip() or row.client_secret
     row.slug = row.slug or _free_slug(row.name)

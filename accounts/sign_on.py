@@ -9,14 +9,15 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
+import msgspec
 from django.conf import settings
 from django.db import transaction
 from django.utils import timezone
 
-from accounts import audit, people
+from accounts import audit, oidc, people, plain_oauth2
 from accounts.denials import InTheWay
+from accounts.journeys import ClientOf, Endpoints, Journey, SignOnFailed
 from accounts.models import Identity, Membership, Provider, Team, User
-from accounts.oidc import ClientOf, SignOnFailed
 
 ORDER = ("viewer", "developer", "trainer", "operator", "admin")  # the highest that a group names
 MOST_GROUPS = 500
@@ -43,7 +44,7 @@ def _configured(one: Any) -> Provider:
     row = Provider(
         slug=one.name,
         name=one.title or one.name,
-        issuer=one.issuer,
+        issuer=one.issuer or "",
         client_id=one.client_id,
         group_claim=one.group_claim,
         roles=dict(one.roles),
@@ -52,6 +53,9 @@ def _configured(one: Any) -> Provider:
         makes_accounts=one.makes_accounts,
         vouches_factor=one.vouches_factor,
     )
+    if one.oauth2 is not None:
+        row.oauth2 = msgspec.to_builtins(one.oauth2)
+        row.issuer = plain_oauth2.issuer_of(Endpoints(**row.oauth2))
     row.secret_file = one.client_secret_file
     return row
 
@@ -64,7 +68,22 @@ def client_of(provider: Provider, redirect_uri: str) -> ClientOf:
         client_secret=provider.client_secret or _secret_of(provider.secret_file),
         redirect_uri=redirect_uri,
         group_claim=provider.group_claim if provider.roles or provider.teams else "",
+        endpoints=plain_oauth2.read(provider.oauth2) if provider.oauth2 else None,
     )
+
+
+def begin(client: ClientOf) -> tuple[str, Journey]:
+    """Give where to send the visitor, and what to keep until they come back. Raises: SignOnFailed."""
+    if client.endpoints is not None:
+        return plain_oauth2.begin(client, client.endpoints)
+    return oidc.begin(client)
+
+
+def finish(client: ClientOf, journey: Journey, answer: Mapping[str, str]) -> dict[str, Any]:
+    """Check what came back and give the claims of who it is. Raises: SignOnFailed."""
+    if client.endpoints is not None:
+        return plain_oauth2.finish(client, client.endpoints, journey, answer)
+    return oidc.finish(client, journey, answer)
 
 
 def _secret_of(file: str) -> str:

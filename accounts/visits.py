@@ -79,9 +79,18 @@ def seen(session_key: str, address: str) -> None:
 
 def listing(principal: Principal) -> QuerySet[Visit]:
     """Give the browsers that this principal may see: their own, or all with `admin:users`."""
-    live = Session.objects.filter(expire_date__gt=timezone.now()).values("session_key")
-    visits = Visit.objects.select_related("user").filter(session_key__in=live)
+    visits = _live().select_related("user")
     return visits if principal.allows("admin:users") else visits.filter(user=principal.user_id)
+
+
+def of(user: User) -> QuerySet[Visit]:
+    """Give the browsers that somebody is signed in with now."""
+    return _live().filter(user=user)
+
+
+def _live() -> QuerySet[Visit]:
+    live = Session.objects.filter(expire_date__gt=timezone.now()).values("session_key")
+    return Visit.objects.filter(session_key__in=live)
 
 
 def end(visits: Iterable[Visit]) -> int:

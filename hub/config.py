@@ -70,12 +70,23 @@ class TrainingConfig(Section, frozen=True):
     seed: Annotated[int, msgspec.Meta(ge=0, lt=2**31)] | None = None
 
 
+class OAuth2(Section, frozen=True):
+    """Where a provider without OpenID Connect is asked."""
+
+    authorize_url: Annotated[str, msgspec.Meta(min_length=1, max_length=400)]
+    token_url: Annotated[str, msgspec.Meta(min_length=1, max_length=240)]
+    userinfo_url: Annotated[str, msgspec.Meta(min_length=1, max_length=240)]
+    subject_claim: Annotated[str, msgspec.Meta(min_length=1, max_length=60)] = "id"
+    scope: Annotated[str, msgspec.Meta(max_length=300)] = ""
+
+
 class SignOn(Section, frozen=True):
-    """An OpenID provider by file; those of the page lie in the database."""
+    """An OpenID or OAuth2 provider by file; those of the page lie in the database."""
 
     name: Annotated[str, msgspec.Meta(pattern="^[a-z0-9-]{1,40}$")]
-    issuer: Name
     client_id: Name
+    issuer: Name | None = None
+    oauth2: OAuth2 | None = None
     title: str = ""
     client_secret_file: str = ""
     group_claim: str = "groups"
@@ -84,6 +95,11 @@ class SignOn(Section, frozen=True):
     default_role: str = ""
     makes_accounts: bool = True
     vouches_factor: bool = False
+
+    def __post_init__(self) -> None:
+        """Raises: ValueError, told by msgspec with the place."""
+        if (self.issuer is None) == (self.oauth2 is None):
+            raise ValueError(f"the provider {self.name} has either `issuer` or `oauth2`")
 
 
 class HubConfig(Section, frozen=True):

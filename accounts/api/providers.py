@@ -1,4 +1,4 @@
-"""`/api/v1/providers`: OpenID providers of single sign-on. Their secrets go in and never come out."""
+"""`/api/v1/providers`: OpenID and OAuth2 providers of single sign-on. Their secrets go in and never come out."""
 
 from typing import Any
 
@@ -12,8 +12,8 @@ from rest_framework.views import APIView
 
 from accounts import providers
 from accounts.api.pages import Pages
+from accounts.journeys import SignOnFailed
 from accounts.models import Provider
-from accounts.oidc import SignOnFailed
 from accounts.permissions import principal_of
 from accounts.providers import Wanted
 from accounts.strict import Strict
@@ -27,9 +27,24 @@ class ProviderView(serializers.ModelSerializer[Provider]):
         exclude = ("id", "client_secret")
 
 
+class Addresses(Strict):
+    """Of a provider that speaks no OpenID Connect."""
+
+    authorize_url = serializers.CharField(max_length=400)
+    token_url = serializers.CharField(max_length=240)
+    userinfo_url = serializers.CharField(max_length=240)
+    subject_claim = serializers.CharField(
+        max_length=60, default="id", help_text="Tells people apart, and is never given again."
+    )
+    scope = serializers.CharField(max_length=300, default="", allow_blank=True)
+
+
 class NewProvider(Strict):
     name = serializers.CharField(max_length=60)
-    issuer = serializers.CharField(max_length=500)
+    issuer = serializers.CharField(
+        max_length=500, required=False, help_text="Of an OpenID provider; or else `oauth2`."
+    )
+    oauth2 = Addresses(required=False)
     client_id = serializers.CharField(max_length=300)
     client_secret = serializers.CharField(
         max_length=1000, required=False, allow_blank=True, help_text="Sealed; never shown again."

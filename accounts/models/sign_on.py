@@ -7,11 +7,14 @@ from accounts.models.people import User
 
 
 class Provider(models.Model):
-    """An OpenID provider; those of config/hub.json are of this class too, and never saved."""
+    """An OpenID or OAuth2 provider; those of config/hub.json are of this class too, and never saved."""
 
     slug = models.SlugField(max_length=40, unique=True)
     name = models.CharField(max_length=60)
     issuer = models.CharField(max_length=500)
+    oauth2 = models.JSONField(
+        default=dict, blank=True
+    )  # journeys.Endpoints, where it has no OpenID
     client_id = models.CharField(max_length=300)
     client_secret = EncryptedTextField(blank=True)
     group_claim = models.CharField(max_length=100, blank=True, default="groups")

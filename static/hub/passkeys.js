@@ -66,7 +66,8 @@ async function enter(button) {
 
 function say(error) {
   const place = document.getElementById("passkey-trouble");
-  const text = error.name === "NotAllowedError" ? word("passkeyStopped") : error.message;
+  const words = { NotAllowedError: "passkeyStopped", InvalidStateError: "passkeyKnown" };
+  const text = words[error.name] ? word(words[error.name]) : error.message;
   if (place) place.textContent = text;
   else toast(text, "bad");
 }

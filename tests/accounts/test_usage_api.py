@@ -192,6 +192,16 @@ class TestPrices:
         assert admin.delete("/api/v1/prices/m").status_code == 404
         assert AuditRow.objects.count() == rows
 
+    def test_another_name_of_a_model_has_none(self, root: User) -> None:
+        """Use is counted under the model: a price of the name would never be asked for."""
+        model = Model.objects.create(name="m", kind="llm", engine="fake", path="/m")
+        Alias.objects.create(name="gpt-4o", target=model)
+        admin = with_key(root, "admin:system", "models:read")
+        answer = self.put(admin, {"prompt": "2.5", "completion": "10"}, "gpt-4o")
+        assert (answer.status_code, answer.json()["error"]["param"]) == (400, "model")
+        assert "leads to m" in answer.json()["error"]["message"]
+        assert not Price.objects.exists()
+
     def test_a_wrong_one_is_told(self, root: User) -> None:
         admin = with_key(root, "admin:system", "models:read")
         assert self.put(admin, {"prompt": "1", "completion": "1"}, "none").status_code == 404

@@ -169,3 +169,15 @@ class TestACopyOfTheDatabase:
         migration.forwards(apps, None)
         assert session_store.SessionStore(key)["word"] == "kept"
         assert Visit.objects.get().session_key == session_store.digest(key)
+
+
+def test_a_browser_that_signed_out_is_on_no_list(ann: User) -> None:
+    """Its row stays until the sweep; there is nothing to end."""
+    left, here = browser(CHROME), browser()
+    left.post("/logout/")
+    assert not is_in(left)
+    assert Visit.objects.count() == 2
+    page = here.get("/account/").content.decode()
+    assert "Firefox, Windows" in page
+    assert "Chrome, Linux" not in page
+    assert visits.listing(session_of(ann)).count() == 1

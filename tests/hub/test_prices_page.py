@@ -7,7 +7,7 @@ from django.test import Client
 
 from accounts import people, prices
 from accounts.models import Price, User
-from inference.models import Model
+from inference.models import Alias, Model
 
 PASSWORD = "correct horse battery"
 FIELDS = {"model": "m", "prompt": "0,15", "cached": "", "completion": "0.6"}
@@ -53,6 +53,17 @@ def test_what_is_no_price_is_said_at_its_field(client: Client, field: str, text:
     assert page.status_code == 400
     assert f'id="price-{field}-error"' in page.content.decode()
     assert "<none>" not in page.content.decode()
+    assert not Price.objects.exists()
+
+
+@pytest.mark.usefixtures("admin")
+def test_another_name_of_a_model_has_no_price_and_the_page_says_whose_it_is(client: Client) -> None:
+    Alias.objects.create(name="gpt-4o", target=Model.objects.get(name="m"))
+    page = client.post("/usage/prices/save/", FIELDS | {"model": "gpt-4o"})
+    assert page.status_code == 400
+    assert "gpt-4o leads to m: give what it leads to a price." in page.content.decode()
+    assert '<option value="m">' in page.content.decode()
+    assert '<option value="gpt-4o">' not in page.content.decode()
     assert not Price.objects.exists()
 
 

@@ -37,7 +37,7 @@ def account(request: HttpRequest) -> HttpResponse:
     context: dict[str, Any] = {
         "errors": form.errors,
         "held": factors.held(user),
-        "visits": user.visits.all()[:SHOWN],
+        "visits": visits.of(user)[:SHOWN],
         "here": visits.key_of(request),
         "has_password": user.has_usable_password(),
         "passkeys": user.passkeys.all(),

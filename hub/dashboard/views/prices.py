@@ -10,13 +10,14 @@ from django.shortcuts import redirect
 from django.utils.translation import gettext as _
 from django.views.decorators.http import require_POST, require_safe
 
-from accounts import limit_rows, prices, usage
+from accounts import limit_rows, model_names, prices, usage
 from accounts.limit_rows import NobodyThere
 from accounts.models import Price
 from accounts.prices import PriceRefused
 from accounts.principals import Principal
 from hub.dashboard import guards, pages, units
 from inference import catalog
+from inference.models import Model
 
 if TYPE_CHECKING:
     from django.db.models import QuerySet
@@ -49,7 +50,8 @@ def save(request: HttpRequest) -> HttpResponse:
     except NobodyThere:
         return _page(request, who, request.POST.dict(), "model", status=400)
     except PriceRefused as error:
-        return _page(request, who, request.POST.dict(), error.field, status=400)
+        models = ", ".join(model_names.leads_to(name)) if error.field == "model" else ""
+        return _page(request, who, request.POST.dict(), error.field, models, status=400)
     messages.success(request, _("The price of %(name)s holds from now on.") % {"name": name})
     return redirect("prices")
 
@@ -65,15 +67,22 @@ def drop(request: HttpRequest, name: str) -> HttpResponse:
 
 
 def _page(
-    request: HttpRequest, who: Principal, given: dict[str, str], wrong: str = "", status: int = 200
+    request: HttpRequest,
+    who: Principal,
+    given: dict[str, str],
+    wrong: str = "",
+    leads_to: str = "",
+    status: int = 200,
 ) -> HttpResponse:
+    own = {*Model.objects.values_list("name", flat=True)}  # another name has no price of its own
     context = {
         "prices": _seen(who).order_by("model"),
-        "names": sorted(catalog.every_name(who)),
+        "names": [name for name in sorted(catalog.every_name(who)) if name in own],
         "may_change": who.allows(WRITE),
         "currency": settings.HUB_CURRENCY,
         "given": given,
         "wrong": wrong,
+        "leads_to": leads_to,
     }
     return pages.show(request, "pages/prices.html", _("Prices"), context=context, status=status)
 

@@ -12,8 +12,8 @@ from django.views.decorators.http import require_http_methods, require_POST, req
 
 from accounts import providers, scopes, sign_on, strength
 from accounts.denials import Refusal
+from accounts.journeys import Endpoints, SignOnFailed
 from accounts.models import Provider, User
-from accounts.oidc import SignOnFailed
 from accounts.providers import Wanted
 from hub.dashboard import guards, pages
 
@@ -70,6 +70,7 @@ def edit(request: HttpRequest, slug: str = "") -> HttpResponse:
             error = _(str(refused))
     context: dict[str, Any] = {
         "row": row,
+        "oauth2": _oauth2(request) if request.method == "POST" else row.oauth2,
         "roles": ROLES,
         "role_lines": _lines(row.roles),
         "team_lines": _lines(row.teams),
@@ -87,10 +88,19 @@ def _take(request: HttpRequest, row: Provider) -> None:
     wanted = Wanted(
         **{name: given.get(name, "") for name in texts},  # type: ignore[arg-type]
         **{name: name in given for name in flags},  # type: ignore[arg-type]
+        oauth2=_oauth2(request),
         roles=_mapping(given.get("role_lines", ""), ROLES),
         teams=_mapping(given.get("team_lines", "")),
     )
     providers.keep(row, wanted, guards.principal(request))
+
+
+def _oauth2(request: HttpRequest) -> dict[str, str]:
+    """Give the addresses of plain OAuth2; nothing where none is written."""
+    found = {name: request.POST.get(name, "").strip() for name in Endpoints.__struct_fields__}
+    if not any(found[name] for name in ("authorize_url", "token_url", "userinfo_url")):
+        return {}
+    return {name: text for name, text in found.items() if text}
 
 
 def _mapping(text: str, allowed: list[str] | None = None) -> dict[str, str]:

@@ -14,9 +14,9 @@ from django.utils.translation import gettext as _
 from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_POST, require_safe
 
-from accounts import oidc, sign_in, sign_on
+from accounts import journeys, oidc, sign_in, sign_on
+from accounts.journeys import Journey, SignOnFailed
 from accounts.models import Identity, Provider
-from accounts.oidc import Journey, SignOnFailed
 from hub.dashboard import guards
 
 KEPT = "hub_sign_on"  # session keys
@@ -45,7 +45,7 @@ def _depart(
     request: HttpRequest, provider: Provider, target: str, *, connects: bool
 ) -> HttpResponse:
     try:
-        url, journey = oidc.begin(sign_on.client_of(provider, _back_url(request, provider)))
+        url, journey = sign_on.begin(sign_on.client_of(provider, _back_url(request, provider)))
     except SignOnFailed as error:
         return _refused(request, error)
     kept = {"slug": provider.slug, "target": target, "connects": connects, "at": int(time.time())}
@@ -75,7 +75,7 @@ def back(request: HttpRequest, slug: str) -> HttpResponse:
 def _arrive(request: HttpRequest, provider: Provider, kept: dict[str, Any]) -> HttpResponse:
     """Raises: SignOnFailed."""
     client = sign_on.client_of(provider, _back_url(request, provider))
-    claims = oidc.finish(client, Journey(**kept["journey"]), request.GET.dict())
+    claims = sign_on.finish(client, Journey(**kept["journey"]), request.GET.dict())
     if kept["connects"]:
         sign_on.connect(provider, claims, guards.person(request))
         messages.success(request, _("You can sign in with %(name)s now.") % {"name": provider.name})
@@ -105,11 +105,11 @@ def disconnect(request: HttpRequest, pk: int) -> HttpResponse:
 def way_out(request: HttpRequest) -> tuple[str, str]:
     """Give name and address where to sign out of the provider too; empty where there is none."""
     provider = sign_on.find(str(request.session.get(CAME_BY, "")))
-    if provider is None:
+    if provider is None or provider.oauth2:
         return "", ""
     try:
         end = oidc.discover(provider.issuer).end_session_endpoint
-        oidc.check_url(end)
+        journeys.check_url(end)
     except SignOnFailed:
         return "", ""
     home = _base(request) + reverse("login")

@@ -53,7 +53,7 @@ def end(request: HttpRequest, pk: int) -> HttpResponse:
 def end_others(request: HttpRequest) -> HttpResponse:
     """End all of one's own but this one."""
     user = guards.person(request)
-    others = user.visits.exclude(session_key=visit_room.key_of(request))
+    others = visit_room.of(user).exclude(session_key=visit_room.key_of(request))
     count = visit_room.end(others)
     text = ngettext("%(n)d browser is signed out.", "%(n)d browsers are signed out.", count)
     messages.success(request, text % {"n": count})
