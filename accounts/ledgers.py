@@ -19,7 +19,7 @@ class Ask:
     subjects: tuple[Subject, ...]
     lease: str
     tokens: int  # reserved
-    lease_us: int
+    lease_us: int  # 0: it takes no place, and does not end
     now_us: int = 0
     most: int = 0  # 0: no more than `tokens`
     least: int | None = None  # None: no less than `tokens`

@@ -7,7 +7,8 @@ import asyncio
 import logging
 import math
 import secrets
-from collections.abc import Coroutine
+import threading
+from collections.abc import Coroutine, Sequence
 from dataclasses import dataclass, field, replace
 from types import ModuleType
 from typing import Any
@@ -33,6 +34,8 @@ _NAMES = {
     "tokens": "tokens per hour",
     "concurrency": "requests at the same time",
 }
+_alone = LocalLedger()  # of threads, while Redis is away
+_alone_lock = threading.Lock()
 _WHOSE = {"key": "this key", "user": "this user", "team": "this team", "model": "all callers"}
 
 
@@ -101,25 +104,31 @@ class Lease:
 
 
 async def admit(
-    principal: Principal, model: str, tokens: int, most: int = 0, least: int | None = None
+    principal: Principal,
+    model: str,
+    tokens: int,
+    most: int = 0,
+    least: int | None = None,
+    *,
+    base: str = "",
 ) -> Lease:
-    """Take a place for one request and reserve its tokens, as `Ask` says.
+    """Take a place for one request and reserve its tokens, as `Ask` says; `base` is an adapter's.
 
     Raises: LimitReached, Closed.
     """
     await quota.refresh()
-    return await _admit(quota.subjects_of(principal, model), model, tokens, most, least)
+    return await _admit(quota.subjects_of(principal, model, base), model, tokens, most, least)
 
 
 async def admit_beside(
-    model: str, tokens: int, most: int = 0, least: int | None = None
+    models: Sequence[str], tokens: int, most: int = 0, least: int | None = None
 ) -> Lease | None:
-    """Take a place at another model for a request that has its own already; None: it has no limit.
+    """Take a place at another model, and at its base, for a request that has its own already.
 
-    Raises: LimitReached, Closed.
+    None: they have no limits. Raises: LimitReached, Closed.
     """
-    subjects = quota.subject_of_model(model)
-    return await _admit(subjects, model, tokens, most, least) if subjects else None
+    subjects = quota.subjects_of_models(*models)
+    return await _admit(subjects, models[0], tokens, most, least) if subjects else None
 
 
 async def _admit(
@@ -140,6 +149,43 @@ async def _admit(
     lease = Lease(ask, answer, ledger)
     state.hold(lease)
     return lease
+
+
+async def count(principal: Principal) -> dict[str, str]:
+    """Count a call that uses no model with requests per minute; give its headers.
+
+    Raises: LimitReached.
+    """
+    await quota.refresh()
+    ask = _ask_of_call(principal)
+    if not ask.subjects:
+        return {}
+    _, answer = await _ask(_of_loop(), ask)
+    return _counted(answer)
+
+
+def count_now(principal: Principal) -> dict[str, str]:
+    """Do the same from a thread. Raises: LimitReached."""
+    quota.refresh_now()
+    ask = _ask_of_call(principal)
+    if not ask.subjects:
+        return {}
+    try:
+        answer = limits_redis.admit_now(ask)
+    except connections.Away:
+        with _alone_lock:
+            answer = _alone.admit_now(replace(ask, subjects=shares.share_of(ask.subjects)))
+    return _counted(answer)
+
+
+def _ask_of_call(principal: Principal) -> Ask:
+    return Ask(quota.subjects_of_call(principal), lease="", tokens=0, lease_us=0)
+
+
+def _counted(answer: Granted | Denied) -> dict[str, str]:
+    if isinstance(answer, Denied):
+        raise LimitReached("calls", answer)
+    return _both(answer)
 
 
 def duration(seconds: float) -> str:

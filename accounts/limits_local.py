@@ -48,6 +48,9 @@ class LocalLedger:
         self._accounts: dict[str, _Account] = {}
 
     async def admit(self, ask: Ask) -> Granted | Denied:
+        return self.admit_now(ask)
+
+    def admit_now(self, ask: Ask) -> Granted | Denied:
         now_us = ask.now_us or self._clock_us()
         pairs = [(one, self._account(one.name, now_us)) for one in ask.subjects]
         waits = [wait for one, account in pairs for wait in _waits(account, one, ask, now_us)]
@@ -124,7 +127,8 @@ def _room(account: _Account, quota: Quota, ask: Ask) -> int:
 
 
 def _take(account: _Account, quota: Quota, ask: Ask, now_us: int, tokens: int) -> None:
-    account.leases[ask.lease] = now_us + ask.lease_us
+    if ask.lease_us:
+        account.leases[ask.lease] = now_us + ask.lease_us
     if quota.requests_per_minute:
         account.free_at_us = max(account.free_at_us, now_us) + _interval_us(quota)
     minute = now_us // MINUTE_US

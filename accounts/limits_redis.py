@@ -23,13 +23,31 @@ class _Script:
 
 async def admit(ask: Ask) -> Granted | Denied:
     """Take a place, or say which limit stands in the way. Raises: connections.Away."""
+    return _told(ask, await _run("admit", *_question(ask)))
+
+
+def admit_now(ask: Ask) -> Granted | Denied:
+    """Do the same from a thread. Raises: connections.Away."""
+    script, (keys, args) = _script("admit"), _question(ask)
+    with connections.in_thread() as client:
+        try:
+            answer = client.evalsha(script.sha, len(keys), *keys, *args)
+        except NoScriptError:
+            answer = client.eval(script.source, len(keys), *keys, *args)
+    return _told(ask, answer)
+
+
+def _question(ask: Ask) -> tuple[list[str], list[str | int]]:
     keys = [key for subject in ask.subjects for key in _keys(subject.name)]
     args: list[str | int] = [ask.now_us, ask.lease, ask.lease_us, ask.tokens]
     args += [ask.wish, ask.need]
     for subject in ask.subjects:
         quota = subject.quota
         args += [quota.requests_per_minute, quota.tokens_per_hour, quota.concurrent_requests]
-    answer = await _run("admit", keys, args)
+    return keys, args
+
+
+def _told(ask: Ask, answer: Any) -> Granted | Denied:
     left = _left(*answer[2:5]), _left(*answer[5:8])
     if answer[0]:
         return Granted(answer[1], *left, answer[8])

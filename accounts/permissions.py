@@ -10,7 +10,7 @@ from rest_framework.permissions import BasePermission
 from rest_framework.request import Request
 from rest_framework.throttling import BaseThrottle
 
-from accounts import actors, refusals, throttle
+from accounts import actors, limits, refusals, throttle
 from accounts.authentication import SAFE_METHODS, Refused, authenticate_now, raw_headers
 from accounts.backends import address_of
 from accounts.principals import Principal
@@ -84,17 +84,24 @@ class PlainBody(BasePermission):
 
 
 class PerCaller(BaseThrottle):
-    """Management calls are few: an own, simple limit."""
+    """Management calls are few: an own, simple limit, within the caller's requests per minute."""
 
     retry_after_s: int | None = None
 
     def allow_request(self, request: Request, view: "APIView") -> bool:
+        """Raises: LimitReached."""
         who = principal_of(request)
         try:
             throttle.count(f"api:{who.key_id or who.user_id}", MANAGEMENT)
         except throttle.TooMany as error:
             self.retry_after_s = error.retry_after_s
             return False
+        plain: HttpRequest = request._request  # noqa: SLF001 (the middleware's own)
+        try:
+            plain.limit_headers = limits.count_now(who)  # type: ignore[attr-defined]
+        except limits.LimitReached as error:
+            plain.limit_headers = error.headers()  # type: ignore[attr-defined]
+            raise
         return True
 
     def wait(self) -> float | None:

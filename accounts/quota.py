@@ -20,6 +20,7 @@ logger = logging.getLogger(__name__)
 
 EVERYONE = "everyone"
 KINDS = COUNTED
+USUAL_TOKENS_PER_HOUR = 100_000_000  # what `rate_limits` says where nobody said anything
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,7 +37,7 @@ class Quota:
 
 @dataclass(frozen=True, slots=True)
 class Subject:
-    """Who is counted: a key, a user, a team or a model; `budget`: somebody gave it tokens."""
+    """Who is counted: a key, a user, a team or a model; `budget`: somebody gave it or its user tokens."""
 
     name: str
     quota: Quota
@@ -53,6 +54,7 @@ class _Rows:
 
 
 _NONE: Row = {}
+_NOBODY = Subject("", Quota())
 _held = _Rows()
 
 
@@ -74,46 +76,64 @@ def forget() -> None:
     _held = _Rows()
 
 
-def subjects_of(principal: Principal, model: str = "") -> tuple[Subject, ...]:
+def subjects_of(principal: Principal, model: str = "", base: str = "") -> tuple[Subject, ...]:
     """Return who a request is counted for, as the rows were at the last `refresh`.
 
     The key and its owner each have the owner's limits, unless they have their own; with
     `per_user_limits: false` each key stands alone. A token counts for the key that it came from, or
-    for its user alone. A team or a model only has what a row gives it.
+    for its user alone. A team or a model only has what a row gives it; what an adapter serves counts
+    for its base too, whose machine it takes.
     """
     rows, user_name = _held.by_subject, f"user:{principal.user_id}"
     usual, alone = _usual(principal, rows.get(EVERYONE, _NONE))
     row = rows.get(user_name)
     user = _subject(user_name, row or _NONE, usual)
     key = principal.counted_key and f"key:{principal.counted_key}"
-    found = [_subject(key, rows.get(key, _NONE), user.quota)] if key else []
+    found = [_subject(key, rows.get(key, _NONE), user)] if key else []
     if not (key and alone and row is None):
         found.append(user)
-    names = (principal.team_id and f"team:{principal.team_id}", model and f"model:{model}")
-    found += [_subject(name, rows[name], Quota()) for name in names if name and name in rows]
-    return tuple(found)
+    team = f"team:{principal.team_id}"
+    found += [_subject(team, rows[team], _NOBODY)] if team in rows else []
+    return (*found, *subjects_of_models(model, base))
 
 
-def subject_of_model(model: str) -> tuple[Subject, ...]:
-    """Return a model as the only one that is counted; nothing where no row limits it."""
-    name = f"model:{model}"
-    row = _held.by_subject.get(name)
-    return (_subject(name, row, Quota()),) if row else ()
+def subjects_of_call(principal: Principal) -> tuple[Subject, ...]:
+    """Return who a call without a model is counted for: those with a limit of requests per minute."""
+    return tuple(
+        Subject(one.name, Quota(requests_per_minute=one.quota.requests_per_minute))
+        for one in subjects_of(principal)
+        if one.quota.requests_per_minute
+    )
 
 
-def _usual(principal: Principal, everyone: Row) -> tuple[Quota, bool]:
-    """Give a user's limits where no row is about them, and whether each key stands alone."""
+def subjects_of_models(*models: str) -> tuple[Subject, ...]:
+    """Return models as those who are counted; the ones that no row limits are left out."""
+    rows = _held.by_subject
+    names = [f"model:{model}" for model in models]
+    return tuple(_subject(name, rows[name], _NOBODY) for name in names if name in rows)
+
+
+def _usual(principal: Principal, everyone: Row) -> tuple[Subject, bool]:
+    """Give a user's limits where no row is about them, and whether each key stands alone.
+
+    The tokens that everybody has where nobody said a number are a guard, not a budget.
+    """
     limits = settings.HUB_CONFIG.rate_limits
-    usual = _over(everyone, Quota(**{kind: getattr(limits, kind) or 0 for kind in KINDS}))
+    given = Quota(**{kind: getattr(limits, kind) or 0 for kind in KINDS})
+    is_budget = given.tokens_per_hour not in {0, USUAL_TOKENS_PER_HOUR}
+    usual = _subject(EVERYONE, everyone, Subject("", given, budget=is_budget))
     own = limits.per_user_limits
     if isinstance(own, dict) and principal.username in own:
         mine = own[principal.username]
-        usual = _over({kind: getattr(mine, kind) or None for kind in KINDS}, usual)
+        usual = _subject("", {kind: getattr(mine, kind) or None for kind in KINDS}, usual)
     return usual, own is False
 
 
-def _subject(name: str, row: Row, under: Quota) -> Subject:
-    return Subject(name, _over(row, under), budget=bool(row.get("tokens_per_hour")))
+def _subject(name: str, row: Row, under: Subject) -> Subject:
+    """Lay a row over what holds without it."""
+    tokens = row.get("tokens_per_hour")
+    is_budget = under.budget if tokens is None else tokens > 0
+    return Subject(name, _over(row, under.quota), is_budget)
 
 
 def _over(row: Row, under: Quota) -> Quota:

@@ -11,6 +11,7 @@ from accounts.authentication import Refused
 from accounts.denials import InTheWay, NotAllowed, Refusal
 from accounts.key_rules import NotHeld
 from accounts.limit_rows import NobodyThere
+from accounts.limits import LimitReached
 from accounts.usage import NotYours
 from inference import errors, outages
 from inference.errors import HubError
@@ -59,6 +60,8 @@ def translate(error: BaseException) -> HubError:
 def _of_accounts(error: BaseException) -> HubError | None:
     if isinstance(error, Refusal):
         return _of_refusal(error)
+    if isinstance(error, LimitReached):
+        return errors.RateLimited(str(error), retry_after_s=error.retry_after_s)
     if isinstance(error, NotYours):
         return errors.PermissionDenied("Everybody's use is seen with the scope usage:all.")
     return errors.NotFound(NOTHING) if isinstance(error, NobodyThere) else None

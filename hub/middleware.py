@@ -230,6 +230,28 @@ def keep_no_pages(get_response: Any) -> Any:
     return keep_none
 
 
+def _told_limits(request: HttpRequest, response: HttpResponseBase) -> HttpResponseBase:
+    """Add the headers that the management API's throttle left with the request."""
+    for name, value in getattr(request, "limit_headers", {}).items():
+        response[name] = value
+    return response
+
+
+@sync_and_async_middleware
+def tell_limits(get_response: Any) -> Any:
+    if iscoroutinefunction(get_response):
+
+        async def tell_limits_async(request: HttpRequest) -> HttpResponseBase:
+            return _told_limits(request, await get_response(request))
+
+        return tell_limits_async
+
+    def tell_limits_now(request: HttpRequest) -> HttpResponseBase:
+        return _told_limits(request, get_response(request))
+
+    return tell_limits_now
+
+
 @sync_and_async_middleware
 def compress_pages(get_response: Any) -> Any:
     if iscoroutinefunction(get_response):

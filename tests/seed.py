@@ -24,7 +24,10 @@ def main() -> None:
 
 
 def _models(models: list[dict[str, Any]], aliases: dict[str, str]) -> None:
-    rows = {fields["name"]: Model.objects.create(**fields) for fields in models}
+    rows: dict[str, Model] = {}
+    for fields in models:
+        named = {"base": rows[fields["base"]]} if "base" in fields else {}  # that comes before it
+        rows[fields["name"]] = Model.objects.create(**fields | named)
     for name, target in aliases.items():
         Alias.objects.create(name=name, target=rows[target])
 

@@ -1,6 +1,6 @@
 -- Admits one request for all its subjects, or for none.
 -- KEYS: per subject a GCRA clock, a token window, a set of leases.
--- ARGV: now_us (0: the server's clock), lease, lease_us, tokens, most, least; per subject the limits
+-- ARGV: now_us (0: the server's clock), lease, lease_us (0: no place is taken), tokens, most, least; per subject the limits
 --       requests/min, tokens/h, concurrent (0: none).
 -- Returns {1 or 0, minute, limit, left and us until all is free of the tightest requests/min (0: none),
 --          the same of tokens/h} and, with 1, the tokens that were reserved; with 0, what lasts longest of what stands in the way:
@@ -66,8 +66,10 @@ for i = 1, subjects do
   local state = states[i]
 
   if not worst then
-    redis.call('ZADD', lease_key, now + lease_us, lease)
-    redis.call('PEXPIRE', lease_key, math.ceil(lease_us / 500))
+    if lease_us > 0 then
+      redis.call('ZADD', lease_key, now + lease_us, lease)
+      redis.call('PEXPIRE', lease_key, math.ceil(lease_us / 500))
+    end
     if state.ahead then
       state.ahead = state.ahead + state.interval
       redis.call('SET', clock_key, string.format('%.0f', now + state.ahead), 'PX', math.ceil(state.ahead / 1000))

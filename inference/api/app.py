@@ -70,6 +70,8 @@ async def _answer(request: Request, reply: Reply, found: Found | None) -> str:
         principal = await door.enter(request)
         request.note(user_id=principal.user_id, key_id=principal.key_id)
         call = Call(request, reply, principal)
+        if found is None or not found.counts(request.method):
+            await call.counted()
         await _handler(call, found)(call)
         code = call.failed
     except ClientLeft:

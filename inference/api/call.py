@@ -157,16 +157,28 @@ class Call:
         if over and excess.learn(self.model, self.cost, Served(refused.prompt_tokens)):
             refused.retryable, refused.retry_after_s = True, LEARNED_S
 
+    async def counted(self) -> None:
+        """Count a call that uses no model. Raises: RateLimited."""
+        try:
+            self.reply.add(await limits.count(self.principal))
+        except limits.LimitReached as error:
+            self.reply.add(error.headers())
+            raise _limited(error) from error
+
     @asynccontextmanager
     async def _admitted_beside(self, target: Resolved, first: Resolved) -> AsyncIterator[None]:
         """Hold a place of another target's own limit, if it has one. Raises: RateLimited."""
-        if target is first:
+        held = {first.model, first.base}  # a route may have two adapters of one base
+        models = [name for name in (target.model, target.base) if name and name not in held]
+        if not models:
             yield
             return
         try:
-            lease = await limits.admit_beside(target.model, *self._reserved())
+            lease = await limits.admit_beside(models, *self._reserved())
         except limits.LimitReached as error:
             raise _limited(error) from error
+        except limits.Closed as error:
+            raise _closed(error) from error
         if lease is not None:
             self._hold_to(lease)
         try:
@@ -186,12 +198,14 @@ class Call:
             self.cost = msgspec.structs.replace(self.cost, strict=True)
         self.meter.prompt_most = self.cost.prompt
         try:
-            lease = await limits.admit(self.principal, self.model, *self._reserved())
+            lease = await limits.admit(
+                self.principal, self.model, *self._reserved(), base=self.base
+            )
         except limits.LimitReached as error:
             self.reply.add(error.headers())
             raise _limited(error) from error
         except limits.Closed as error:
-            raise Unavailable(str(error), retry_after_s=error.retry_after_s) from error
+            raise _closed(error) from error
         self._hold_to(lease)
         self.reply.add(lease.headers())
         failed = False
@@ -218,3 +232,7 @@ def _limited(reached: limits.LimitReached) -> HubError:
     """A request that alone is over the limit need not be tried again."""
     kind = TokenBudgetExceeded if reached.never else RateLimited
     return kind(str(reached), retry_after_s=reached.retry_after_s)
+
+
+def _closed(error: limits.Closed) -> HubError:
+    return Unavailable(str(error), retry_after_s=error.retry_after_s)

@@ -1,18 +1,22 @@
 """Redis is killed: each process counts its share for a while, then budgets are closed; and it comes back."""
 
+import asyncio
 import subprocess
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 import redis
+from asgiref.sync import sync_to_async
 from pytest_django import Settings
 
 from accounts import authentication, connections, limits, limits_redis, quota, shares
 from accounts.limits import Closed, LimitReached, admit
 from accounts.models import Limit
 from accounts.principals import Principal
-from hub.config import HubConfig, RateLimits
+from hub.config import HubConfig, Limits, RateLimits
 from hub.supervisor import valkey as server
 
 pytestmark = pytest.mark.django_db(transaction=True)  # limits are read by another thread
@@ -108,3 +112,80 @@ async def test_it_counts_in_redis_again(start: Start, settings: Settings) -> Non
     assert lease.ledger is limits_redis
     with redis.Redis.from_url(settings.HUB_REDIS_URL) as client:
         assert client.zcard("hub:limits:user:1:leases") == 1
+
+
+async def test_calls_without_a_model_count_this_process_share(
+    start: Start, settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    process = start()
+    settings.HUB_CONFIG = HubConfig(rate_limits=RateLimits(requests_per_minute=9))
+    monkeypatch.setattr(shares, "_seen", 3)
+    kill(process)
+    for _ in range(3):
+        await limits.count(DEV)
+        await asyncio.to_thread(limits.count_now, DEV)
+    with pytest.raises(LimitReached):
+        await limits.count(DEV)
+    with pytest.raises(LimitReached):
+        await asyncio.to_thread(limits.count_now, DEV)
+
+
+# --- whose budget is closed -----------------------------------------------------------------------
+
+POOR = Principal(user_id=4, username="poor", role="developer", scopes=frozenset(), counted_key="k4")
+
+
+async def closed(who: Principal, model: str = "m", base: str = "") -> bool:
+    try:
+        await (await admit(who, model, 0, base=base)).release()
+    except Closed:
+        return True
+    return False
+
+
+@pytest.fixture(name="after_a_while")
+def _after_a_while(start: Start, settings: Settings) -> None:
+    kill(start())
+    settings.HUB_LIMITS_GRACE_S = -1
+
+
+def limit(subject: str, **given: int) -> None:
+    Limit.objects.create(subject=subject, **given)
+    quota.forget()
+
+
+@pytest.mark.usefixtures("after_a_while")
+async def test_a_budget_that_everyone_was_given_is_closed_too() -> None:
+    assert not await closed(POOR)
+    await sync_to_async(limit)("everyone", tokens_per_hour=500)
+    assert await closed(POOR)
+    await sync_to_async(limit)("user:4", tokens_per_hour=0)  # this one has no limit of tokens
+    assert not await closed(POOR)
+
+
+@pytest.mark.usefixtures("after_a_while")
+@pytest.mark.parametrize(
+    "given",
+    [
+        {"tokens_per_hour": 500},
+        {"tokens_per_hour": 500, "per_user_limits": False},
+        {"per_user_limits": {"poor": Limits(tokens_per_hour=500)}},
+    ],
+    ids=["everyone", "each key", "by name"],
+)
+async def test_a_budget_of_the_file_is_closed_too(settings: Settings, given: Any) -> None:
+    settings.HUB_CONFIG = HubConfig(rate_limits=RateLimits(**given))
+    assert await closed(POOR)
+
+
+@pytest.mark.usefixtures("after_a_while")
+@pytest.mark.parametrize("subject", ["user:4", "team:9", "model:m", "model:big"])
+async def test_a_budget_of_whoever_stands_above_is_closed_too(subject: str) -> None:
+    """A key inherits its user's, belongs to a team, and asks an adapter of a base."""
+    await sync_to_async(limit)(subject, tokens_per_hour=500)
+    assert await closed(replace(POOR, team_id=9), "m", "big")
+    assert await closed(POOR, "other") is (subject == "user:4")
+
+
+def test_the_guard_that_everybody_has_is_no_budget() -> None:
+    assert RateLimits().tokens_per_hour == quota.USUAL_TOKENS_PER_HOUR

@@ -121,3 +121,58 @@ async def leave(hub: servers.Hub, text: str, asked: asyncio.Event) -> None:
         await asked.wait()
         request.cancel()
         await asyncio.gather(request, return_exceptions=True)
+
+
+FOX = {"name": "fox", "kind": "llm", "engine": "fake", "path": "/m/fox", "base": "chat"}
+OWN = 10  # requests per minute
+KEYS = {"default": {}, "admin": {"scopes": ["admin:users", "models:read"]}}
+
+
+@pytest.fixture(scope="module")
+def counting(tmp_path_factory: pytest.TempPathFactory) -> Iterator[servers.Hub]:
+    config = tmp_path_factory.mktemp("config") / "hub.json"
+    config.write_text(json.dumps({"rate_limits": {"requests_per_minute": OWN}}))
+    address = f"unix:{config.parent}/node.sock"
+    with servers.hub(
+        [*MODELS, FOX], keys=KEYS, node_address=address, AI_HUB_CONFIG=str(config)
+    ) as hub:
+        yield hub
+
+
+async def test_a_limit_of_a_base_holds_for_its_adapters(counting: servers.Hub) -> None:
+    """They take its machine: another of its names is no way round."""
+    path = Path(counting.node_address.removeprefix("unix:"))
+    headers = {"x-api-key": counting.keys["admin"]}
+    place = f"{counting.url}/api/v1/limits/model/chat"
+    async with httpx.AsyncClient(headers=headers, timeout=60) as client:
+        made = await client.patch(place, json={"requests_per_minute": 1})
+    assert made.status_code == 200, made.text
+    async with scripted(path, says(wire.Delta(text="x", finish_reason="stop"), wire.Done())):
+        asked = ("fox", "fox", "chat", "org/deep/name")
+        answers = [await asyncio.to_thread(ask, counting, "x", model=one) for one in asked]
+    assert [one.status_code for one in answers] == [200, 429, 429, 200], answers[0].text
+    assert "fox: 1 requests per minute of all callers" in answers[1].text
+
+
+def refused(client: httpx.Client, method: str, path: str, **options: object) -> httpx.Response:
+    """Ask until it is refused: now and then a place flows in."""
+    for _ in range(3 * OWN):
+        answer = client.request(method, path, **options)  # type: ignore[arg-type]
+        assert answer.headers["x-ratelimit-limit-requests"] == str(OWN), path
+        if answer.status_code == 429:
+            return answer
+    raise AssertionError(f"{path} goes on: {answer.text}")
+
+
+def test_calls_without_a_model_count_too(counting: servers.Hub) -> None:
+    """Lists, files, jobs, what does not exist, and the management API: one clock for all of them."""
+    headers = {"Authorization": f"Bearer {counting.key}"}
+    paths = ("/v1/models", "/v1/files", "/v1/fine_tuning/jobs", "/v1/nothing", "/api/v1/me")
+    with httpx.Client(base_url=counting.url, headers=headers, timeout=60) as client:
+        answers = [refused(client, "GET", path) for path in paths]
+        answers.append(refused(client, "POST", "/v1/uploads", json={}))
+        answers.append(refused(client, "POST", "/v1/chat/completions", json=chat()))
+    for one in answers:
+        assert one.json()["error"]["code"] == "rate_limit_exceeded"
+        assert one.headers["x-ratelimit-remaining-requests"] == "0"
+        assert int(one.headers["retry-after"]) >= 1
