@@ -34,6 +34,16 @@ SENTENCES = {
     r"It was paused\.": _("It was paused."),
     r"paused after step (?P<n>\d+)\.": _("It was paused after step %(n)s."),
     r"Disk full: (?P<why>.+)": _("The disk is full: %(why)s"),
+    r"The quota of this user is (?P<limit>\d+) minutes of training in 30 days, of which"
+    r" (?P<left>\d+) are left\. It keeps its last checkpoint, .+": _(
+        "The minutes of training of this person are used up: of %(limit)s in 30 days %(left)s are"
+        " left. Its last checkpoint is kept; resume it when there are minutes again."
+    ),
+    r"The quota of this team is (?P<limit>\d+) minutes of training in 30 days, of which"
+    r" (?P<left>\d+) are left\. It keeps its last checkpoint, .+": _(
+        "The minutes of training of this team are used up: of %(limit)s in 30 days %(left)s are"
+        " left. Its last checkpoint is kept; resume it when there are minutes again."
+    ),
     r"It gave its memory back, and goes on when there is room: (?P<reason>.+)\.": _(
         "It gave its memory back, and goes on when there is room: %(reason)s."
     ),

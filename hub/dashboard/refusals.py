@@ -224,6 +224,14 @@ SENTENCES = {
     ),
     r"converted for (?P<engine>\w+) when it came": _("converted for %(engine)s when it came"),
     r"it is converted for (?P<engine>\w+)": _("it is converted for %(engine)s"),
+    r"The quota of this user is (?P<limit>\d+) minutes of training in 30 days, of which"
+    r" (?P<left>\d+) are left\.?": _(
+        "of the %(limit)s minutes that this person may train in 30 days %(left)s are left"
+    ),
+    r"The quota of this team is (?P<limit>\d+) minutes of training in 30 days, of which"
+    r" (?P<left>\d+) are left\.?": _(
+        "of the %(limit)s minutes that this team may train in 30 days %(left)s are left"
+    ),
     r"the server refuses this key": _("the server refuses this key"),
     r"the server has no (?P<model>\S+); it has (?P<others>.+)": _(
         "the server has no %(model)s; it has %(others)s"

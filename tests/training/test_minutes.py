@@ -9,11 +9,12 @@ import msgspec
 import pytest
 from django.db import connection
 from django.db.models import Sum
-from django.utils import timezone
+from django.utils import timezone, translation
 from pytest_django import Settings
 
 from accounts import principals, quotas
 from accounts.models import Holding, Limit, User, default_team_id
+from hub.dashboard import event_words
 from inference.errors import RateLimited
 from inference.models import Model
 from tests.training import jobs as real
@@ -202,3 +203,13 @@ def test_a_job_that_ran_out_of_minutes_keeps_the_reason(
     settling.settle(made)
     made.refresh_from_db()
     assert (made.state, made.reason, made.deaths) == (State.PAUSED, "The quota is 1.", 0)
+
+
+@pytest.mark.parametrize("whose", ["user", "team"])
+def test_the_pages_say_why_in_the_visitors_language(whose: str) -> None:
+    reached = quotas.QuotaReached(minutes.KIND, whose, 60, 0)
+    reason = minutes.reason(reached)
+    assert "of 60 in 30 days 0 are left" in event_words.words(reason)
+    with translation.override("vi"):
+        assert "trong 60 phút của 30 ngày còn 0" in event_words.words(reason)
+        assert "trong 60 phút" in event_words.words(str(reached))
