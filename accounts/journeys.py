@@ -23,9 +23,9 @@ class SignOnFailed(Exception):
 class Endpoints(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Where a provider without discovery is asked; `subject_claim` tells people apart for ever."""
 
-    authorize_url: str
-    token_url: str
-    userinfo_url: str
+    authorize_url: str = ""
+    token_url: str = ""
+    userinfo_url: str = ""
     subject_claim: str = "id"
     scope: str = ""
 

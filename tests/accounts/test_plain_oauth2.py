@@ -258,7 +258,9 @@ def test_what_cannot_be_is_refused_on_the_page(
     form = {"name": "Corp", "client_id": "hub"} | addresses(idp.issuer) | change
     answer = admin.post("/access/sign-in/new/", form)
     assert answer.status_code == 400
-    assert "notice-error" in answer.content.decode()
+    page = answer.content.decode()
+    assert "notice-error" in page
+    assert "Object missing" not in page
     assert not Provider.objects.exists()
 
 
