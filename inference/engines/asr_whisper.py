@@ -17,10 +17,12 @@ from inference.engines.base import NO_NUMBERS, Job, Setting, failed, failure_of
 from inference.engines.footprint import Footprint
 from inference.engines.handover import UNLOADED, OneThreadEngine
 from inference.engines.whisper_job import Transcription
+from inference.engines.worked import Most
 from inference.errors import HubError, LoadFailed, UnsupportedModel
 
 DEFAULT_MAX_AUDIO_S = 4 * 3600.0
 DEFAULT_BEAM = 5  # Source: Whisper's own command line
+WINDOW_FRAMES = 1_500  # that the encoder sees, however short the speech
 MAX_ACTIVE = 8  # requests that take turns; the others wait in the order of arrival
 COMPUTE_TYPES = ("int8", "int8_float16", "int8_float32", "float16", "bfloat16", "float32")
 
@@ -46,7 +48,7 @@ class AsrWhisper(OneThreadEngine):
         super().__init__()
         self._waiting: deque[Job] = deque()
         self._active: deque[Running] = deque()
-        self._counters = Counters()
+        self._counters, self._most = Counters(), Most()
 
     # --- contract ---------------------------------------------------------------------------
 
@@ -80,6 +82,7 @@ class AsrWhisper(OneThreadEngine):
             steps_total=self._counters.steps,
             completion_tokens_total=self._counters.tokens,
             cancelled_total=self._counters.cancelled,
+            worked=self._most.told(),
         )
 
     # --- the engine's own thread --------------------------------------------------------------
@@ -143,6 +146,7 @@ class AsrWhisper(OneThreadEngine):
 
     def _deliver(self, running: Running, segment: wire.Segment | None) -> None:
         self._counters.steps += 1
+        self._most.note(0, len(self._active), WINDOW_FRAMES)
         if segment is not None:
             self._counters.tokens += len(segment.tokens)
             running.job.emit(segment)

@@ -17,6 +17,7 @@ from inference import wire
 from inference.engines.base import NO_NUMBERS, Job, failed, failure_of
 from inference.engines.embed_queue import Item, Request, Row, cut_batches, take_window
 from inference.engines.handover import UNLOADED, OneThreadEngine
+from inference.engines.worked import Most
 from inference.errors import EngineFailed, HubError, InvalidValue, LoadFailed
 
 CPU_BATCH_TOKENS = 1_024  # padded; larger batches win nothing on a CPU and make others wait
@@ -63,7 +64,7 @@ class EmbedLoop(OneThreadEngine):
         self._large = ThreadPoolExecutor(1, thread_name_prefix="tokenise")
         self._waiting: deque[Request] = deque()
         self._running: dict[int, Running] = {}
-        self._counters = Counters()
+        self._counters, self._most = Counters(), Most()
 
     # --- what each engine brings ----------------------------------------------------------------
 
@@ -99,6 +100,7 @@ class EmbedLoop(OneThreadEngine):
             steps_total=self._counters.steps,
             prompt_tokens_total=self._counters.tokens,
             cancelled_total=self._counters.cancelled,
+            worked=self._most.told(),
         )
 
     def close(self) -> None:

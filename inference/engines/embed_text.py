@@ -49,6 +49,7 @@ class EmbedText(EmbedLoop):
         return [*self._encoder.encode(words)]
 
     def _vectors(self, rows: list[Row]) -> Matrix:
+        self._most.note(0, 0, len(rows) * max(map(len, rows)))
         vectors: Matrix = self._encoder.vectors(cast("list[list[int]]", rows)).numpy()
         return vectors
 

@@ -4,6 +4,8 @@ import ctypes
 
 import psutil
 
+from inference.mapped import doubled_bytes
+
 
 class Footprint:
     """Start before anything is loaded; `bytes` afterwards."""
@@ -26,7 +28,7 @@ class Footprint:
         _trim()
         if self._device.startswith("cuda"):
             return self.grown_bytes
-        return int(psutil.Process().memory_info().rss)
+        return int(psutil.Process().memory_info().rss) - doubled_bytes()
 
 
 def _trim() -> None:

@@ -151,6 +151,7 @@ def _load(folder: EncoderFolder, device: torch.device, dtype: str) -> Any:
         )
     except (OSError, ValueError, RuntimeError) as error:
         raise LoadFailed(f"{folder.path.name} cannot be loaded: {error}") from error
+    model.get_input_embeddings().weight.sum()  # mapped: read now, so that memory is measured with it
     return model.eval().to(device)
 
 

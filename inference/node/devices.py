@@ -13,6 +13,8 @@ from typing import Any
 
 import psutil
 
+from inference.mapped import doubled_bytes
+
 BF16_FLAGS = frozenset({"avx512_bf16", "amx_tile"})  # Source: arch/x86/include/asm/cpufeatures.h
 CGROUP = Path("/sys/fs/cgroup")
 UNLIMITED_BYTES = 1 << 60  # cgroup v1 writes a huge number for "no limit"
@@ -112,12 +114,12 @@ def process_memory(pid: int) -> int:
 
 def alone_memory(pid: int) -> int:
     """Bytes of main memory a process holds if nobody shared its pages. 0 if it has ended."""
-    return _status_bytes(pid, "VmRSS")
+    return max(0, _status_bytes(pid, "VmRSS") - doubled_bytes(pid))
 
 
 def most_memory(pid: int) -> int:
     """The same at its most, since it began or since `forget_most`."""
-    return _status_bytes(pid, "VmHWM")
+    return max(0, _status_bytes(pid, "VmHWM") - doubled_bytes(pid))
 
 
 def forget_most(pid: int) -> bool:

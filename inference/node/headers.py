@@ -12,6 +12,7 @@ from dataclasses import astuple, dataclass
 from pathlib import Path
 from typing import Any, BinaryIO
 
+from inference.node import whisper_header
 from inference.plain_files import open_plain
 
 MAX_HEADER_BYTES = 100_000_000  # Source: the safetensors format's own limit
@@ -38,7 +39,7 @@ OLD_NAMES = {  # Source: `attribute_map` of GPT2Config and BloomConfig
     "num_attention_heads": "n_head",
     "hidden_size": "n_embd",
 }
-OPEN_CLIP = "open_clip_config.json"
+OPEN_CLIP, WHISPER = "open_clip_config.json", "model.bin"
 INDEX = "model.safetensors.index.json"
 SPLIT = re.compile(r"(.*)-(\d{5})-of-(\d{5})\.gguf")
 PLAIN = re.compile(r"embed|lm_head|wte|wpe")
@@ -176,6 +177,8 @@ def loaded(names: list[str], indexed: frozenset[str], *, plain: bool) -> list[st
 
 def _folder(folder: Path) -> Shape:
     sizes = sum((safetensors_sizes(file) for file in weight_files(folder)), Sizes())
+    if not sizes.total_bytes and (folder / WHISPER).is_file():
+        return _whisper(folder / WHISPER)
     weights = sizes.total_bytes or sum(file.stat().st_size for file in folder.glob("*.bin"))
     if not weights:
         raise UnreadableModel(f"{folder.name} holds neither *.safetensors nor model.bin")
@@ -191,6 +194,18 @@ def _folder(folder: Path) -> Shape:
         _named(config, "hidden_size") + whole(config.get("intermediate_size")),
         sizes.floats,
         sizes.floats_bytes,
+    )
+
+
+def _whisper(file: Path) -> Shape:
+    table = whisper_header.read(file)
+    return Shape(
+        file.stat().st_size,
+        family="whisper",
+        vocab_tokens=whole(table.vocab_tokens),
+        width=whole(table.width),
+        floats=table.floats,
+        floats_bytes=table.floats_bytes,
     )
 
 

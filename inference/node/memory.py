@@ -24,9 +24,9 @@ BASES_BYTES = {
     # Source: measured with nothing shared, docs/decisions.md of 2026-11-25.
     "fake": 30 * MB,
     "remote_openai": 90 * MB,
-    "llm_gguf": 155 * MB,
+    "llm_gguf": 60 * MB,
     "asr_whisper": 88 * MB,
-    "embed_text": 335 * MB,
+    "embed_text": 387 * MB,
     "embed_clip": 395 * MB,
     "llm_transformers": 402 * MB,
     "vlm_transformers": 420 * MB,
@@ -35,6 +35,7 @@ BASES_BYTES = {
 BASE_BYTES = 500 * MB
 TOKEN_BYTES = {  # of a tokenizer, for each entry of its vocabulary
     "llm_gguf": 1_000,
+    "asr_whisper": 460,
     "embed_text": 500,
     "embed_clip": 1_450,
     "llm_transformers": 1_450,
@@ -48,13 +49,20 @@ CUDA_MARGIN = 1.05  # of the weights: allocators round up
 ACTIVATIONS_BYTES = 200 * MB  # no picture takes more while it is decoded; vLLM's own work
 PICTURE_BYTES = 120 * MB  # the largest photograph, in three colours, while it is decoded
 STEP_BYTES = 32 * MB  # threads, allocators, what a step of a small model computes with
-ENCODED_TOKENS = 1_024  # that embed_text computes at once
+ENCODED_TOKENS = 1_024  # that embed_text computes at once; a longer text is computed alone
+ENCODED_BYTES = 24  # four copies in float32, and what glibc keeps: twice the largest that was freed
+WINDOWED_ENCODERS = frozenset({"modernbert"})  # every text is given masks of its length squared:
+MASK_BYTES = 16  # differences of positions and their absolute values, in 64 bits
 LOOP_BYTES = 20 * MB  # of the batching loop, beside that
 TABLES_SHARE = (
     0.3  # of keys and values: a table that grows is held twice, and the allocator keeps some
 )
 FAMILY_BYTES = {"mixtral": 95 * MB, "gemma2": 70 * MB}  # kernels that only they make use of
-SPEECH_SHARE = 1.0  # of the weights, for eight recordings in work
+SPEECH_FRAMES, SPEECH_HEAD = (
+    1_500,
+    64,
+)  # Source: Whisper, section 2: of half a minute, and of a head
+SPEECH_SCORES_BYTES = 2 * 4 * SPEECH_FRAMES**2  # of a head: attention before and after its softmax
 TOKEN_ENGINES = frozenset({"llm_transformers", "vlm_transformers"})
 SEEING = frozenset({"vlm_transformers", "embed_clip"})
 ELEMENT_BYTES = {"float32": 4, "float16": 2, "bfloat16": 2}
@@ -136,9 +144,10 @@ def _step(spec: wire.ModelSpec, shape: Shape, kv_bytes: int) -> Step:
     if spec.engine == "llm_vllm":
         return Step(ACTIVATIONS_BYTES)
     if spec.engine == "asr_whisper":
-        return Step(STEP_BYTES + int(shape.weights_bytes * SPEECH_SHARE))
+        scores = shape.width // SPEECH_HEAD * SPEECH_SCORES_BYTES or shape.weights_bytes
+        return Step(STEP_BYTES // 2, prompts=scores, full=wire.Worked(prompt_tokens=SPEECH_FRAMES))
     if spec.engine == "embed_text":
-        return Step(STEP_BYTES // 2 + ENCODED_TOKENS * shape.width * 16)
+        return _encoding(spec, shape)
     pictures = PICTURE_BYTES if spec.engine in SEEING or spec.projector else 0
     if spec.engine not in TOKEN_ENGINES:
         return Step(STEP_BYTES, pictures=pictures)
@@ -149,6 +158,18 @@ def _step(spec: wire.ModelSpec, shape: Shape, kv_bytes: int) -> Step:
         tables=int(kv_bytes * TABLES_SHARE),
         pictures=pictures,
         full=_full(spec, kv_bytes, pictures),
+    )
+
+
+def _encoding(spec: wire.ModelSpec, shape: Shape) -> Step:
+    """Give the work of the longest text that is taken, or of as many short ones as go together."""
+    own = shape.context_tokens or ENCODED_TOKENS
+    tokens = max(ENCODED_TOKENS, min(spec.context_tokens or own, own))
+    return Step(
+        STEP_BYTES // 2,
+        prompts=tokens * shape.width * ENCODED_BYTES,
+        masks=tokens**2 * MASK_BYTES if shape.family in WINDOWED_ENCODERS else 0,
+        full=wire.Worked(prompt_tokens=tokens),
     )
 
 
@@ -180,6 +201,8 @@ def _kv_bytes(spec: wire.ModelSpec, shape: Shape, *, cuda: bool) -> tuple[int, i
 
 def element_bytes(spec: wire.ModelSpec, *, cuda: bool) -> int:
     """Give the size of a number that the engine computes with; 0: that of the file."""
+    if spec.engine == "asr_whisper":
+        return _speech_element_bytes(spec, cuda=cuda)
     if spec.engine not in TOKEN_ENGINES | SEEING | {"embed_text"}:
         return 0
     if spec.dtype in ELEMENT_BYTES:
@@ -187,6 +210,14 @@ def element_bytes(spec: wire.ModelSpec, *, cuda: bool) -> int:
     if spec.engine in TOKEN_ENGINES:
         return 2 if cuda or computes_bf16() else 4
     return 4 if spec.engine == "embed_clip" else 0
+
+
+def _speech_element_bytes(spec: wire.ModelSpec, *, cuda: bool) -> int:
+    """Source: CTranslate2, quantization: a CPU computes 16 bits in 32."""
+    kind = ("float16" if cuda else "int8") if spec.dtype == "auto" else spec.dtype
+    if kind.startswith("int8"):
+        return 1
+    return 2 if cuda and kind != "float32" else 4
 
 
 def _kept_bytes(spec: wire.ModelSpec, shape: Shape, *, cuda: bool) -> int:

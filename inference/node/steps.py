@@ -19,6 +19,7 @@ class Step:
 
     loop: int = 0  # whatever is asked
     prompts: int = 0
+    masks: int = 0  # grows with the square of a prompt
     rows: int = 0
     tables: int = 0  # grows with keys and values
     pictures: int = 0
@@ -26,16 +27,18 @@ class Step:
 
     @property
     def bytes(self) -> int:
-        return self.loop + self.prompts + self.rows + self.tables + self.pictures
+        return self.loop + self.prompts + self.masks + self.rows + self.tables + self.pictures
 
     def left(self, worked: wire.Worked) -> int:
         """Give what a peak that was measured over this work does not hold yet."""
         if not worked.prompt_tokens:
             return self.bytes
         full = self.full
-        used = max(share(worked.prompt_tokens, full.prompt_tokens), share(worked.rows, full.rows))
+        done = ((worked.prompt_tokens, full.prompt_tokens), (worked.rows, full.rows))
+        used = max(share(seen, most) if most else 0.0 for seen, most in done)
         parts = (
             (self.prompts, worked.prompt_tokens, full.prompt_tokens),
+            (self.masks, worked.prompt_tokens**2, full.prompt_tokens**2),
             (self.rows, worked.rows, full.rows),
             (self.tables, worked.kv_bytes, full.kv_bytes),
             (self.pictures, worked.pixels, full.pixels),
