@@ -25,11 +25,11 @@ KINDS: dict[str, Any] = {
 }
 
 
-def make(folder: Path, kind: str) -> Path:
+def make(folder: Path, kind: str, **changes: int) -> Path:
     """Save an encoder of this kind with its tokenizer."""
     torch.manual_seed(list(KINDS).index(kind) + 1)
     auto: Any = transformers.AutoModel
-    auto.from_config(KINDS[kind](**SIZES)).save_pretrained(folder)
+    auto.from_config(KINDS[kind](**{**SIZES, **changes})).save_pretrained(folder)
     small_tokenizers.byte_level(None).save_pretrained(folder)
     return folder
 
