@@ -20,6 +20,7 @@ HUB_BENCHES = (
     "memory",
     "kills",
     "swapping",
+    "real_swapping",
     "job_kills",
     "job_disk",
     "facts",

@@ -154,10 +154,13 @@ def _spec(name: str, folder: Path) -> wire.ModelSpec:
 
 def crowded(some: Collection[wire.ModelSpec], state: Path) -> int:
     """Give room for the four hungriest, by the node's own formula."""
+    return sum(sorted(claim(spec, state) for spec in some)[-FIT:])
+
+
+def claim(spec: wire.ModelSpec, state: Path) -> int:
+    """Give what a node claims that never saw the model."""
     cpu = Device("cpu", "", CPU_LIMIT_BYTES, CPU_LIMIT_BYTES, CPU_LIMIT_BYTES)
-    peaks = Peaks(state / "none.json")
-    claims = [placements(spec, [cpu], peaks)[0].claim["cpu"] for spec in some]
-    return sum(sorted(claims)[-FIT:])
+    return placements(spec, [cpu], Peaks(state / "none.json"))[0].claim["cpu"]
 
 
 def question(spec: wire.ModelSpec, number: int, deadline_s: float) -> wire.Submit:

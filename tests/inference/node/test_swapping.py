@@ -18,8 +18,9 @@ async def test_a_hundred_rounds_of_swaps_survive_kills(
     start: Callable[..., Node], settings: Settings, tmp_path: Path
 ) -> None:
     settings.HUB_NODE_ADDRESS = f"unix:{tmp_path / 'n.sock'}"
-    outcome = await swapping.rounds(start)
-    assert outcome.served.counts == {"a": ROUNDS, "b": ROUNDS}
+    outcome = await swapping.rounds(start, swapping.fakes())
+    assert sum(outcome.served.counts.values()) >= 2 * ROUNDS
+    assert min(outcome.served.counts.values()) >= ROUNDS
     assert len(outcome.took_s) == KILLS + NODE_KILLS
     assert max(outcome.took_s) < RECOVERY_S
     assert len(outcome.served.failures) <= 2 * len(outcome.took_s)
