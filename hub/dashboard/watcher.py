@@ -53,12 +53,16 @@ class Watcher:
             await self._news.wait_for(lambda: self.tick.number > number)
             return self.tick
 
+    async def within(self, number: int, most_s: float) -> Tick:
+        """Do as `after` for so long; then give the newest one there is."""
+        with suppress(TimeoutError):
+            async with asyncio.timeout(most_s):
+                return await self.after(number)
+        return self.tick
+
     async def current(self) -> Tick:
         """Give the newest tick, or wait a moment for the first."""
-        with suppress(TimeoutError):
-            async with asyncio.timeout(FIRST_WAIT_S):
-                return await self.after(0)
-        return self.tick
+        return await self.within(0, FIRST_WAIT_S)
 
     async def _follow(self) -> None:
         while True:
