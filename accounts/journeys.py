@@ -15,6 +15,9 @@ import msgspec
 from django.conf import settings
 from django.utils.module_loading import import_string
 
+# Also of what is nested too deep.
+UNREADABLE = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
+
 
 class SignOnFailed(Exception):
     """The message says to a person what went wrong; it holds nothing secret."""
@@ -118,7 +121,7 @@ def _is_address(url: str) -> bool:
 def read_object(body: bytes) -> dict[str, Any]:
     try:
         return msgspec.json.decode(body, type=dict[str, Any])
-    except (msgspec.DecodeError, UnicodeDecodeError):
+    except UNREADABLE:
         raise SignOnFailed("The provider's answer cannot be read.") from None
 
 

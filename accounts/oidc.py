@@ -15,6 +15,7 @@ from urllib.parse import urlencode
 import msgspec
 
 from accounts.journeys import (
+    UNREADABLE,
     ClientOf,
     Journey,
     SignOnFailed,
@@ -85,7 +86,7 @@ def _discover(issuer: str) -> Metadata:
     body = call(issuer.rstrip("/") + WELL_KNOWN)
     try:
         found = msgspec.json.decode(body, type=Metadata)
-    except (msgspec.DecodeError, UnicodeDecodeError):
+    except UNREADABLE:
         raise SignOnFailed("The provider's description cannot be read.") from None
     if found.issuer != issuer:  # Source: Discovery §4.3
         raise SignOnFailed(f"The provider says that its issuer is {found.issuer[:200]}.")

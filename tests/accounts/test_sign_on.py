@@ -10,6 +10,7 @@ import pytest
 from django.test import Client
 from pytest_django import Settings
 
+from accounts import journeys, oidc
 from accounts.models import Identity, Membership, Provider, Team, User, Visit
 from tests.accounts import provider as lying
 from tests.accounts.conftest import PASSWORD, MakeUser
@@ -379,3 +380,15 @@ def test_signing_out_offers_the_providers_own_way(idp: lying.Provider, client: C
     page = client.post("/logout/")
     assert f"{idp.issuer}/end?client_id=hub" in page.content.decode()
     assert not is_in(client)
+
+
+@pytest.mark.parametrize("inside", [b"[", b'{"a":'])
+def test_an_answer_that_is_nested_without_end_cannot_be_read(
+    monkeypatch: pytest.MonkeyPatch, inside: bytes
+) -> None:
+    body = b'{"more":' + inside * 100_000
+    monkeypatch.setattr(oidc, "call", lambda *_: body)
+    with pytest.raises(journeys.SignOnFailed):
+        oidc._discover("https://id.example.org")
+    with pytest.raises(journeys.SignOnFailed):
+        journeys.read_object(body)

@@ -2,7 +2,6 @@
 
 from typing import Any
 
-import msgspec
 from django.contrib import messages
 from django.contrib.auth.decorators import login_not_required
 from django.http import Http404, HttpRequest, HttpResponse, JsonResponse
@@ -17,6 +16,8 @@ from accounts.backends import address_of
 from accounts.passkeys import PasskeyRefused
 from hub.dashboard import guards
 from hub.dashboard.views.factors import is_last
+from inference.errors import HubError
+from inference.openai import bounded_json
 
 KEPT = "hub_passkey"  # session key
 MAX_BYTES = 64 * 1024
@@ -114,11 +115,12 @@ def _counter(request: HttpRequest) -> str:
 def _body(request: HttpRequest) -> dict[str, Any]:
     """Raises: PasskeyRefused; also for a form, which was read before it came here."""
     try:
-        if len(request.body) > MAX_BYTES:
-            raise PasskeyRefused
-        return msgspec.json.decode(request.body, type=dict[str, Any])
-    except (RawPostDataException, msgspec.DecodeError, UnicodeDecodeError) as error:
+        found = bounded_json.parse(request.body, MAX_BYTES)
+    except (RawPostDataException, HubError) as error:
         raise PasskeyRefused from error
+    if not isinstance(found, dict):
+        raise PasskeyRefused
+    return found
 
 
 def _refused(reason: str, status: int = 400) -> HttpResponse:
