@@ -26,16 +26,20 @@ def begin(wanted: protocol.Create, who: Principal) -> FileUpload:
     upload_id = new_upload_id()
     files.reserve(who, upload_id, wanted.bytes)
     team = {"team_id": who.team_id} if who.team_id else {}
-    return FileUpload.objects.create(
-        id=upload_id,
-        owner_id=who.user_id,
-        filename=wanted.filename,
-        purpose=wanted.purpose,
-        size_bytes=wanted.bytes,
-        lives_s=wanted.expires_after.seconds if wanted.expires_after else None,
-        expires_at=timezone.now() + KEPT,
-        **team,
-    )
+    with transaction.atomic():
+        upload = FileUpload.objects.create(
+            id=upload_id,
+            owner_id=who.user_id,
+            filename=wanted.filename,
+            purpose=wanted.purpose,
+            size_bytes=wanted.bytes,
+            lives_s=wanted.expires_after.seconds if wanted.expires_after else None,
+            expires_at=timezone.now() + KEPT,
+            **team,
+        )
+        after = {"bytes": wanted.bytes, "purpose": wanted.purpose}
+        audit.record("file.upload", "file", upload.filename, pk=upload.pk, after=after)
+    return upload
 
 
 def add(upload_id: str, incoming: store.Incoming, who: Principal) -> FilePart:
@@ -132,7 +136,7 @@ def _end(upload: FileUpload, state: str) -> bool:
             return False
         quotas.release(files.STORAGE, upload.pk)
         after = {"state": str(state)}
-        audit.record("file.upload", "file", upload.filename, pk=upload.pk, after=after)
+        audit.record("file.give_up", "file", upload.filename, pk=upload.pk, after=after)
     _forget_parts(upload)
     upload.refresh_from_db()
     return True

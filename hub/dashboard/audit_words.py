@@ -59,6 +59,7 @@ ACTIONS = {
     "factor.remove": gettext_lazy("removed a second factor"),
     "factor.renew_codes": gettext_lazy("made new recovery codes"),
     "file.add": gettext_lazy("uploaded a file"),
+    "file.give_up": gettext_lazy("gave up a file that came in parts"),
     "file.upload": gettext_lazy("began to upload a file in parts"),
     "file.remove": gettext_lazy("removed a file"),
     "identity.add": gettext_lazy("connected a sign-on"),
