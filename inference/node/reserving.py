@@ -44,9 +44,10 @@ class Reserving(Leaving):
             self._end_wait(lease, Record("refuse", lease.name, found.reason), error, out)
         elif isinstance(found, Fits):
             self._commit_lease(lease, found, now, out)
-        elif lease.reason != found.reason:
+        else:
+            if not lease.reason:  # the history keeps the first, or it would hold nothing else
+                out.append(Record("wait", lease.name, found.reason))
             lease.reason = found.reason
-            out.append(Record("wait", lease.name, found.reason))
 
     def _commit_lease(self, lease: Lease, found: Fits, now: float, out: list[Effect]) -> None:
         for victim in found.victims:

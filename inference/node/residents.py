@@ -173,6 +173,7 @@ class Model:
     refusal: HubError | None = None
     reason: str = ""
     held: Wait | None = None  # what its last plan found in the way
+    noted_at: float = float("-inf")  # when the history was last told that it waits for room
     load_s: float = 0.0  # of the last load; 0: none yet
     service_s: float = 0.0
     usage: Usage = field(default_factory=Usage)
@@ -180,6 +181,16 @@ class Model:
     breaker: Breaker = field(default_factory=Breaker)
     guessed_at: float | None = None  # the last request's time when it was last fetched unasked
     removed: bool = False  # it has left the catalog; known until its last engine has ended
+
+    def begins_to_wait(self, now: float) -> bool:
+        """Tell, once, that those in the queue wait for room.
+
+        What they wait for changes with every answer, and would drive all else out of the history.
+        """
+        is_new = min(ticket.since for ticket in self.queue) > self.noted_at
+        if is_new:
+            self.noted_at = now
+        return is_new
 
     @property
     def instance(self) -> Instance | None:

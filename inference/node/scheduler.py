@@ -276,7 +276,7 @@ class Scheduler(Reserving):
             self.refuse_all(model, error, out)
             out.append(Record("refuse", model.name, verdict.reason))
         elif isinstance(verdict, Wait):
-            if model.reason != verdict.reason:
+            if model.begins_to_wait(now):
                 out.append(Record("wait", model.name, verdict.reason))
             model.reason, model.held = verdict.reason, verdict
         else:
