@@ -89,13 +89,15 @@ def _on(
     spec: wire.ModelSpec, shape: headers.Shape, device: wire.DeviceInfo, state: wire.Snapshot
 ) -> dict[str, Any]:
     cuda = device.name.startswith("cuda")
-    need = memory.need(spec, shape, cuda=cuda, over=spread.width(spec) if cuda else 1)
+    over, limit = spread.width(spec) if cuda else 1, device.limit_bytes
+    need = memory.need(spec, shape, cuda=cuda, over=over, limit_bytes=limit)
     least = need.fixed_bytes + need.kv_min_bytes  # with the shortest useful cache
     holders = _holders(device.name, state)
-    room = device.limit_bytes - device.others_bytes  # standby gives way
+    staying = sum(one.claim_bytes for one in holders if one.stays)
+    room = limit - device.others_bytes  # standby gives way
     free = room - sum(one.claim_bytes for one in holders)
-    wanted = max(least, min(need.bytes, device.limit_bytes))
-    if least > device.limit_bytes:
+    wanted = max(least, min(need.bytes, limit - staying))
+    if least > limit:
         judged = _Judged("does_not_fit", VERDICTS["does_not_fit"])
     else:
         judged = _judged(wanted - free, holders, state.max_models)
@@ -107,7 +109,7 @@ def _on(
         "device": device.name,
         "needed_bytes": wanted,
         "free_bytes": max(0, free),
-        "limit_bytes": device.limit_bytes,
+        "limit_bytes": limit,
     }
 
 

@@ -7,7 +7,7 @@ regretted waits until those who want it have together waited as long as it costs
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from inference import sizes, wire
 from inference.node.steps import NO_STEP, Step
@@ -29,6 +29,7 @@ class Placement:
     weights_bytes: int = 0
     allowance_bytes: int = 0
     kv_bytes: int = 0
+    kv_min_bytes: int = 0  # to which they may shrink
     step: Step = NO_STEP  # taken only while it computes
     model_bytes: int = 0  # what a process without a model has not; 0: not known
     usual_bytes: int = 0  # by the formula, beside keys and values
@@ -40,6 +41,13 @@ class Placement:
         """Name where its weights are: one device, or the GPUs that share them."""
         gpus = tuple(sorted(name for name in self.claim if name != "cpu"))
         return gpus if self.device in gpus else (self.device,)
+
+    def with_less(self, size: int) -> "Placement":
+        """Take so much of keys and values away, on each device of its weights."""
+        less = {device: self.claim[device] - size for device in self.devices}
+        kept = self.kv_bytes - size
+        allowed = self.allowance_bytes - size
+        return replace(self, claim={**self.claim, **less}, kv_bytes=kept, allowance_bytes=allowed)
 
     @property
     def step_bytes(self) -> int:
@@ -123,12 +131,31 @@ def plan(
 
     Invariant: a `Fits` leaves no device over its limit and no pinned or loading model among victims.
     """
-    verdicts = [
-        _plan_at(placement, target, residents, free, now, limits) for placement in target.placements
-    ]
+    places = [_beside_who_stays(place, target, residents, limits) for place in target.placements]
+    verdicts = [_plan_at(place, target, residents, free, now, limits) for place in places]
     fits = sorted((v for v in verdicts if isinstance(v, Fits)), key=lambda v: _price(v, free))
     waits = [v for v in verdicts if isinstance(v, Wait)]
     return [*fits, *waits, *verdicts][0]
+
+
+def _beside_who_stays(
+    placement: Placement, target: Target, residents: Sequence[Resident], limits: Limits
+) -> Placement:
+    """Keys and values take what pinned models and lasting reservations leave, if that is of use.
+
+    A replica takes what the others have, or none comes.
+    """
+    stay = [r for r in residents if r.pinned or (r.leased and not r.yields)]
+    if target.leased or any(r.name == target.name for r in residents):
+        return placement
+    over = max(
+        placement.claim.get(device, 0)
+        + sum(r.claim.get(device, 0) for r in stay)
+        - limits.bytes.get(device, 0)
+        for device in placement.devices
+    )
+    spare = placement.kv_bytes - placement.kv_min_bytes
+    return placement.with_less(over) if 0 < over <= spare else placement
 
 
 def _price(found: Fits, free: Bytes) -> tuple[bool, int, float, int]:

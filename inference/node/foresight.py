@@ -53,8 +53,11 @@ def _what_if(
     if isinstance(found, Impossible):
         return _told(scheduler, spec.engine, placements[0], "does_not_fit", found.reason, (), now)
     later = _plan(scheduler, spec, placements, now, waited_s=float("inf"))
-    victims = later.victims if isinstance(later, Fits) else ()
-    return _told(scheduler, spec.engine, placements[0], "waits", found.reason, victims, now)
+    if isinstance(later, Fits):
+        place, victims = later.placement, later.victims
+    else:
+        place, victims = placements[0], ()
+    return _told(scheduler, spec.engine, place, "waits", found.reason, victims, now)
 
 
 def _plan(

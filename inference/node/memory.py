@@ -4,6 +4,7 @@
 with whom it shares pages may leave.
 """
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -103,14 +104,41 @@ def placements(spec: wire.ModelSpec, devices: Sequence[Device], peaks: Peaks) ->
 
 
 def need(
-    spec: wire.ModelSpec, shape: Shape, *, cuda: bool, base_bytes: int = 0, over: int = 1
+    spec: wire.ModelSpec,
+    shape: Shape,
+    *,
+    cuda: bool,
+    base_bytes: int = 0,
+    over: int = 1,
+    limit_bytes: int = 0,
 ) -> Need:
     """Formula: process + weights + vocabulary + work of a step + KV per token x planned tokens.
 
     `base_bytes` is the process without its model as it was measured; 0: as it usually is. `over` GPUs
-    share weights, keys and values: what is given is the part of each.
+    share weights, keys and values: what is given is the part of each. Keys and values shrink to what a
+    device with `limit_bytes` has room for, and with them the work that grows with them; 0: no limit.
     """
-    kv_bytes, kv_min_bytes = (size // over for size in _kv_bytes(spec, shape, cuda=cuda))
+    kv_bytes, least = (size // over for size in _kv_bytes(spec, shape, cuda=cuda))
+    found = _need(spec, shape, (kv_bytes, least), base_bytes, over, cuda=cuda)
+    too_much = found.bytes - limit_bytes
+    if not limit_bytes or too_much <= 0:
+        return found
+    per_byte = 1 + found.step.tables / max(1, kv_bytes - spec.adapters_bytes)
+    kept = max(least, kv_bytes - math.ceil(too_much / per_byte))
+    return _need(spec, shape, (kept, least), base_bytes, over, cuda=cuda)
+
+
+def _need(
+    spec: wire.ModelSpec,
+    shape: Shape,
+    kv: tuple[int, int],
+    base_bytes: int,
+    over: int,
+    *,
+    cuda: bool,
+) -> Need:
+    """Do as `need` for these keys and values, and the least of them."""
+    kv_bytes, kv_min_bytes = kv
     if cuda:
         model = int(_kept_bytes(spec, shape, cuda=True) * CUDA_MARGIN) // over
         base, step = CUDA_FLOOR_BYTES, Step(CUDA_STEP_BYTES)
@@ -292,7 +320,14 @@ def _placement(spec: wire.ModelSpec, shape: Shape, group: Group, peaks: Peaks) -
     cuda = device.name.startswith("cuda")
     kind = variant(spec, shape.family)
     base_bytes = peaks.base(kind, device.name)
-    wanted = need(spec, shape, cuda=cuda, base_bytes=base_bytes, over=len(group))
+    wanted = need(
+        spec,
+        shape,
+        cuda=cuda,
+        base_bytes=base_bytes,
+        over=len(group),
+        limit_bytes=device.limit_bytes,
+    )
     known = peaks.get(spec, device.name)
     fixed = known or wanted.fixed_bytes
     kv = max(wanted.kv_min_bytes, min(device.limit_bytes - fixed, wanted.kv_bytes))
@@ -305,6 +340,7 @@ def _placement(spec: wire.ModelSpec, shape: Shape, group: Group, peaks: Peaks) -
         wanted.weights_bytes,
         allowance_bytes=fixed + kv,
         kv_bytes=kv,
+        kv_min_bytes=wanted.kv_min_bytes,
         step=wanted.step,
         model_bytes=0 if cuda else _model_bytes(spec, shape),
         usual_bytes=wanted.fixed_bytes,

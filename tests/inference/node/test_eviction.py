@@ -205,3 +205,45 @@ def test_once_those_named_are_gone_it_could_fit(pins: list[int], wanted: int) ->
         gone = {one.name for one in found.shortage.would_have_to_go}
         left = sum(r.claim["cpu"] for r in there if r.name not in gone)
         assert wanted <= limits.bytes["cpu"] - left
+
+
+def elastic(size: int, kv: int, least: int) -> Target:
+    """A model whose keys and values may shrink."""
+    place = Placement("cpu", {"cpu": size}, allowance_bytes=size, kv_bytes=kv, kv_min_bytes=least)
+    return Target("t", [place])
+
+
+def test_keys_and_values_shrink_to_what_pinned_models_leave() -> None:
+    rock = one("rock", pinned=True, claim={"cpu": 30})
+    found = plan(elastic(100, 60, 10), [rock], {"cpu": 70}, NOW, Limits({"cpu": 100}))
+    assert isinstance(found, Fits)
+    place = found.placement
+    assert (place.claim, place.kv_bytes, place.allowance_bytes) == ({"cpu": 70}, 30, 70)
+
+
+def test_keys_and_values_shrink_to_what_a_training_that_stays_leaves() -> None:
+    job = one("job", leased=True, claim={"cpu": 30})
+    found = plan(elastic(100, 60, 10), [job], {"cpu": 70}, NOW, Limits({"cpu": 100}))
+    assert isinstance(found, Fits)
+    assert found.placement.kv_bytes == 30
+
+
+def test_keys_and_values_do_not_shrink_for_whom_an_eviction_would_take() -> None:
+    idle, job = one("idle"), one("job", leased=True, yields=True, claim={"cpu": 10})
+    found = plan(elastic(100, 60, 10), [idle, job], {"cpu": 40}, NOW, Limits({"cpu": 100}))
+    assert sorted(victims(found)) == ["idle", "job"]
+    assert isinstance(found, Fits)
+    assert found.placement.kv_bytes == 60
+
+
+def test_keys_and_values_shrink_no_further_than_is_of_use() -> None:
+    rock = one("rock", pinned=True, claim={"cpu": 60})
+    found = plan(elastic(100, 60, 10), [rock], {"cpu": 40}, NOW, Limits({"cpu": 100}))
+    assert isinstance(found, Impossible)
+    assert found.shortage.needed_bytes == 100
+
+
+def test_no_replica_shrinks_beside_a_pinned_one() -> None:
+    own = one("t", pinned=True, claim={"cpu": 30})
+    found = plan(elastic(100, 60, 10), [own], {"cpu": 70}, NOW, Limits({"cpu": 100}))
+    assert isinstance(found, Impossible)

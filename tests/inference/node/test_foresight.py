@@ -116,3 +116,14 @@ async def test_a_node_tells_it_without_loading(node: Node) -> None:
         talk.send(wire.Watch())
         state = await talk.until(wire.Snapshot)
     assert "foreseen" not in {one.name for one in state.models if one.state != "cold"}
+
+
+def test_it_tells_what_a_long_context_would_take_beside_a_pinned_model() -> None:
+    world = World()
+    loaded(world, "rock", size=30, pinned=True)
+    world.request(spec("busy"), 40)
+    world.settle()
+    world.now += 6.0
+    place = Placement("cpu", {"cpu": 100}, allowance_bytes=100, kv_bytes=60, kv_min_bytes=10)
+    found = what_if(world.scheduler, spec("b"), [place], world.now)
+    assert (found.verdict, found.needed_bytes) == ("waits", 70)
