@@ -180,6 +180,8 @@ def _converted(row: Model, source: Path, report: reading.Report) -> tuple[Path, 
 
 def _found(row: Model, place: Path, report: reading.Report) -> dict[str, Any]:
     """What the inspection says, laid over the row. Raises: UnknownParameter, InvalidValue."""
+    chosen = model_settings.changed({}, row.settings, report.engine)
+    model_settings.check_context(chosen, report.context_tokens)
     return {
         "kind": report.kind,
         "engine": report.engine,
@@ -189,7 +191,7 @@ def _found(row: Model, place: Path, report: reading.Report) -> dict[str, Any]:
         "parameters": report.parameters,
         "licence": report.licence or row.licence,
         "context_tokens": report.context_tokens,
-        "settings": model_settings.changed({}, row.settings, report.engine),
+        "settings": chosen,
     }
 
 

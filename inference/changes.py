@@ -34,7 +34,7 @@ def change(row: Model, wanted: Change) -> Model:
         if wanted.engine is not None and wanted.engine != row.engine:
             _change_engine(row, wanted.engine)
         row.settings = model_settings.changed(row.settings, patch, row.engine)
-        _check_context(row)
+        model_settings.check_context(row.settings, row.context_tokens)
         row.tags = row.tags if wanted.tags is None else wanted.tags
         if wanted.api_key is not None:
             _renew_key(row, wanted.api_key)
@@ -52,12 +52,6 @@ def _change_engine(row: Model, engine: str) -> None:
         raise Conflict(f"adapters are attached to `{row.name}`: add a variant for another engine")
     for field, value in entries.other_engine(row, engine).items():
         setattr(row, field, value)
-
-
-def _check_context(row: Model) -> None:
-    asked, own = row.settings.get("context_tokens", 0), row.context_tokens
-    if own and asked > own:
-        raise InvalidValue(f"the model has a context of {own} tokens", param="context_tokens")
 
 
 def _renew_key(row: Model, api_key: str) -> None:

@@ -81,8 +81,9 @@ def add(wanted: Wanted) -> Model:
         fields["settings"] = model_settings.changed(
             fields.get("settings", {}), wanted.settings, engine
         )
-    elif wanted.settings:  # checked again once the engine is known
-        fields["settings"] = wanted.settings
+        model_settings.check_context(fields["settings"], fields.get("context_tokens", 0))
+    else:  # checked again once the engine is known; of one that failed, those of before are gone
+        fields.setdefault("settings", wanted.settings)
     with transaction.atomic():
         if wanted.team_id:
             fields |= {"team_id": wanted.team_id, "visibility": str(wanted.visibility)}

@@ -103,6 +103,14 @@ def changed(old: dict[str, Any], patch: dict[str, Any], engine: str) -> dict[str
     return found
 
 
+def check_context(settings: dict[str, Any], own_tokens: int) -> None:
+    """Refuse more context than the model has; 0: that is not known. Raises: InvalidValue."""
+    if own_tokens and settings.get("context_tokens", 0) > own_tokens:
+        raise InvalidValue(
+            f"the model has a context of {own_tokens} tokens", param="context_tokens"
+        )
+
+
 def _convert(values: dict[str, Any], kind: type[Any], prefix: str) -> Any:
     known = {field.name for field in msgspec.structs.fields(kind)}
     for name in values:
