@@ -9,7 +9,7 @@ import logging
 import os
 import re
 import secrets
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 from django.db import transaction
@@ -136,8 +136,11 @@ def sweep() -> int:
 def _check_files(files: list[dict[str, Any]]) -> None:
     """Raises: InvalidValue."""
     names = [file["path"] for file in files]
-    if not 1 <= len(files) <= MAX_FILES or len({name.lower() for name in names}) < len(names):
+    different = {PurePosixPath(name.lower()) for name in names}
+    if not 1 <= len(files) <= MAX_FILES or len(different) < len(names):
         raise InvalidValue(f"an upload has 1 to {MAX_FILES} different files", param="files")
+    if folders := different & {above for path in different for above in path.parents}:
+        raise InvalidValue(f"{min(folders)} is a file and a folder", param="files")
     for name in names:
         places.safe_path(Path("/"), name)
         if not TAKEN.fullmatch(name):

@@ -71,3 +71,14 @@ def test_an_upload_goes_through_its_states(tmp_path: Path, settings: Settings) -
     assert entries.cancel(row).state == "cancelled"
     assert uploads.begin("up", [file], owner_id=1).model_id == row.pk
     assert uploads.sweep() == 0
+
+
+@pytest.mark.parametrize("other", ["config.json/more.json", "Config.json", "./config.json"])
+def test_no_file_of_an_upload_is_another_or_its_folder(
+    tmp_path: Path, settings: Settings, other: str
+) -> None:
+    settings.HUB_MODELS = tmp_path
+    files = [{"path": path, "size_bytes": 2} for path in ("config.json", other)]
+    with pytest.raises(InvalidValue, match=r"different files|a file and a folder"):
+        uploads.begin("up", files, owner_id=1)
+    assert not Model.objects.exists()
