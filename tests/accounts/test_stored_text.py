@@ -24,7 +24,7 @@ from inference.models import Alias, Model
 from tests.accounts.conftest import PASSWORD, MakeUser, session_of
 from tests.accounts.route_table import PAGES
 from tests.accounts.signing import password_step
-from training.models import DataSet
+from training.models import DataSet, DataSetVersion, File, Job, JobEvent
 
 pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.usefixtures("idle_node")]
 READ = sorted(path for path, scopes in PAGES.items() if "GET" in scopes)
@@ -67,28 +67,71 @@ def _usage(root: User) -> None:
         UsageTotal.objects.create(slot=span, span=span, model=hostile("usage"), **fields)
 
 
+def _job(root: User) -> None:
+    """Named as in the paths."""
+    data = DataSet.objects.create(id="x", name=hostile("dataset"), owner=root)
+    File.objects.create(
+        owner=root, filename=hostile("file"), purpose="fine-tune", size_bytes=1, sha256="d" * 64
+    )
+    version = DataSetVersion.objects.create(data_set=data, number=1, address="c" * 64)
+    told = {"suffix": hostile("job"), "error_message": hostile("error"), "base": hostile("base")}
+    job = Job.objects.create(
+        id="x", version=version, training_type="lora", owner=root, state="failed", **told
+    )
+    at = timezone.now()
+    JobEvent.objects.create(job=job, seq=1, type="message", message=hostile("event"), at=at)
+
+
+def _model(_root: User) -> None:
+    fields = {"kind": "llm", "engine": "fake", "path": hostile("path")}
+    Model.objects.create(name=hostile("model"), **fields)
+    told = {"state": Model.State.FAILED, "state_reason": hostile("reason")}
+    target = Model.objects.create(name="x/y", **fields, **told)
+    Alias.objects.create(name="x/z", target=target, system_prompt=hostile("alias"))
+
+
+def _role(_root: User) -> None:
+    Role.objects.create(name=hostile("role"), scopes=["models:read"])
+    Role.objects.create(name="x", scopes=["models:read"], description=hostile("role"))
+
+
 MAKERS: dict[str, Callable[[User], object]] = {
     "user": lambda _: User.objects.create(username=hostile("user")),
     "team": lambda _: Team.objects.create(name=hostile("team"), description=hostile("team")),
     "member": _member,
     "contact": _account,
-    "role": lambda _: Role.objects.create(name=hostile("role"), scopes=["models:read"]),
+    "role": _role,
     "key": _key,
-    "model": lambda _: Model.objects.create(
-        name=hostile("model"), kind="llm", engine="fake", path="/nowhere"
-    ),
+    "model": _model,
     "alias": _alias,
     "application": _application,
     "provider": lambda _: Provider.objects.create(
         slug="corp", name=hostile("provider"), issuer="https://id.example.org", client_id="c"
     ),
-    "dataset": lambda root: DataSet.objects.create(
-        name=hostile("dataset"), owner=root, team=Team.objects.get(is_default=True)
-    ),
+    "job": _job,
     "price": lambda _: Price.objects.create(model=hostile("price"), prompt=Decimal(1)),
     "usage": _usage,
     "audit": lambda _: audit.record("alias.create", "alias", hostile("audit")),
 }
+
+
+# What makers plant beside what they are called after, and the browser's own name.
+PLANTED = {*MAKERS, "dataset", "file", "event", "device"}
+# Pages of one thing each, by what the makers made: "not found" would show nothing.
+ONES = [
+    "/access/accounts/about/x/",
+    "/access/teams/about/x/",
+    "/access/roles/about/x/",
+    "/access/people/about/root/",
+    "/access/sign-in/edit/corp/",
+    "/models/about/x/y/",
+    "/aliases/edit/x/z/",
+    "/datasets/about/x/",
+    "/datasets/about/x/1/",
+    "/datasets/add/x/",
+    "/training/about/x/",
+    "/limits/of/user/root/",
+]
 
 
 @pytest.fixture
@@ -104,13 +147,13 @@ def browser(person: MakeUser) -> Client:
 
 def test_every_page_shows_names_as_text(browser: Client) -> None:
     shown = set()
-    for place in ("accounts", "teams"):
-        assert browser.get(f"/access/{place}/about/x/").status_code == 200  # not only "not found"
-    for path in READ:
+    for path in ONES:
+        assert browser.get(path).status_code == 200, path  # not only "not found"
+    for path in [*READ, *ONES]:
         page = browser.get(path)
         if not page.headers.get("content-type", "").startswith("text/html"):
             continue  # no browser reads markup in it: `nosniff` is on everything
         text = page.content.decode()
         assert "<img src=x" not in text, path
-        shown |= {kind for kind in (*MAKERS, "device") if escape(hostile(kind)) in text}
-    assert shown == {*MAKERS, "device"}
+        shown |= {kind for kind in PLANTED if escape(hostile(kind)) in text}
+    assert shown == PLANTED
