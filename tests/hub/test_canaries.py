@@ -15,6 +15,7 @@ import redis
 from accounts import crypto
 from tests import servers
 from tests.e2e.prepare import PASSWORD
+from tests.hub import kept
 from tests.servers import Hub
 
 CANARIES = {
@@ -60,7 +61,18 @@ def planted(hub: Hub) -> dict[str, str]:
     infer(hub, wrong_key)
     manage(hub)
     shown = {"password": PASSWORD, "key": hub.key[16:], "wrong key": wrong_key[16:]}
-    return {**CANARIES, **shown, **sign_in(hub), "session": session}
+    return {**CANARIES, **shown, **sign_in(hub), **secrets_of(hub), "session": session}
+
+
+def secrets_of(hub: Hub) -> dict[str, str]:
+    """Give apps, codes, tokens and secrets of every kind that the hub made or was told."""
+    argv = [sys.executable, "-m", "tests.hub.seed_secrets"]
+    made = subprocess.run(
+        argv, env=hub.env, cwd=servers.ROOT, text=True, stdout=subprocess.PIPE, check=True
+    )
+    found: dict[str, str] = json.loads(made.stdout)
+    assert len(found) > 15
+    return found
 
 
 def sign_in(hub: Hub) -> dict[str, str]:
@@ -124,6 +136,9 @@ def manage(hub: Hub) -> None:
     key = made.stdout.strip()
     answer = httpx.post(f"{hub.url}/api/v1/models/add", json=body, headers={"x-api-key": key})
     assert answer.status_code == 201, answer.text
+    with hub.client() as client:  # its engine starts with the upstream's key, and reaches nobody
+        asked = {"model": "far", "messages": [{"role": "user", "content": CANARIES["prompt"]}]}
+        assert client.post("/chat/completions", json=asked).status_code >= 500
 
 
 def held(places: dict[str, bytes], planted: dict[str, str]) -> list[tuple[str, str]]:
@@ -146,11 +161,32 @@ def test_no_file_keeps_any(hub: Hub, planted: dict[str, str]) -> None:
     assert held(files(hub.data), planted) == []
 
 
+def test_no_row_keeps_any(hub: Hub, planted: dict[str, str]) -> None:
+    rows = kept.of_tables(hub.data / "hub.sqlite3")
+    assert b"_auth_user_id" in rows["sessions, unpacked"]
+    assert held(rows, planted) == []
+
+
 def test_redis_keeps_none(hub: Hub, planted: dict[str, str]) -> None:
-    client = redis.Redis.from_url(hub.env["AI_HUB_REDIS_URL"])
-    kept = {key.decode(): key + (client.dump(key) or b"") for key in client.scan_iter()}
-    assert kept
-    assert held(kept, planted) == []
+    found = kept.of_redis(redis.Redis.from_url(hub.env["AI_HUB_REDIS_URL"]))
+    assert found
+    assert held(found, planted) == []
+
+
+def test_they_would_be_found_in_a_key_of_any_type(redis_url: str) -> None:
+    client, canary = redis.Redis.from_url(redis_url), f"leak-{'x' * 200}-71"
+    client.flushall()
+    client.set("string", canary)
+    client.hset("hash", "field", canary)
+    client.sadd("set", canary)
+    client.zadd("zset", {canary: 1.0})
+    client.rpush("list", canary)
+    client.xadd("stream", {"field": canary})
+    try:
+        found = held(kept.of_redis(client), {"planted": canary})
+        assert sorted(key for key, _ in found) == sorted(repr(kind) for kind in kept.READERS)
+    finally:
+        client.flushall()
 
 
 def test_no_process_carries_any(hub: Hub, planted: dict[str, str]) -> None:
