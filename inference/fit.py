@@ -114,7 +114,8 @@ def _on(
 
 
 def _holders(device: str, state: wire.Snapshot) -> list[_Holder]:
-    models = [_model(one, device) for one in state.models]
+    awake = [one for one in state.models if one.state != "asleep"]  # those give way
+    models = [_model(one, device) for one in awake]
     trainings = [_training(one) for one in state.reservations if one.holds(device)]
     return [one for one in models if one.engines] + trainings
 

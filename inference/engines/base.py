@@ -12,7 +12,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from inference import wire
-from inference.errors import NO_MEMORY, EngineFailed, EngineOutOfMemory, HubError
+from inference.errors import NO_MEMORY, EngineFailed, EngineOutOfMemory, HubError, UnsupportedModel
 
 NO_NUMBERS = (
     "the model computed what is no number (NaN or infinity): its weights are damaged, or its `dtype`"
@@ -44,6 +44,7 @@ class Setting:
     progress: Callable[[int, int], None]  # loaded bytes, total bytes
     kv_bytes: int = 0  # of `memory_bytes`, for keys and values; 0: the engine decides
     devices: tuple[str, ...] = ()  # the GPUs that are its own
+    is_alone: bool = False  # nobody else can reach its loopback
 
 
 def failure_of(error: HubError) -> wire.Failure:
@@ -109,6 +110,14 @@ class Engine(ABC):
     def detach(self, adapter: str) -> None:
         """Let go of an adapter by its name, once nobody answers with it; most engines have none."""
         del adapter
+
+    def sleep(self) -> None:
+        """Give the GPU back, keep the weights in main memory; blocks, and nothing runs. Raises: HubError."""
+        raise UnsupportedModel("this engine cannot sleep")
+
+    def wake(self) -> wire.Loaded:
+        """Take the GPU again, and serve as before; blocks. Raises: HubError."""
+        raise UnsupportedModel("this engine cannot sleep")
 
     @abstractmethod
     def stats(self) -> wire.Stats:

@@ -30,7 +30,10 @@ class Announce:
 
 @dataclass(frozen=True, slots=True)
 class Start:
-    """Start an engine; the memory of its victims has come back. Ends in on_ready or on_failed."""
+    """Start an engine, or wake the one that `placement.wakes` names, whose number ends with this.
+
+    The memory of its victims has come back. Ends in on_ready or on_failed.
+    """
 
     instance: int
     spec: wire.ModelSpec
@@ -44,6 +47,13 @@ class Stop:
     instance: int
     reason: str
     force: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Sleep:
+    """Put an engine to sleep in which nothing runs. Ends in on_asleep or on_failed."""
+
+    instance: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,7 +95,7 @@ class Record:
     detail: str = ""  # why it and no other
 
 
-Effect = Grant | Announce | Start | Stop | Refuse | Tell | Lend | Recall | Record
+Effect = Grant | Announce | Start | Stop | Sleep | Refuse | Tell | Lend | Recall | Record
 
 
 class Effects(Protocol):
@@ -93,6 +103,7 @@ class Effects(Protocol):
     def announce(self, effect: Announce) -> None: ...
     def start(self, effect: Start) -> None: ...
     def stop(self, effect: Stop) -> None: ...
+    def sleep(self, effect: Sleep) -> None: ...
     def refuse(self, effect: Refuse) -> None: ...
     def tell(self, effect: Tell) -> None: ...
     def lend(self, effect: Lend) -> None: ...

@@ -7,7 +7,7 @@ regretted waits until those who want it have together waited as long as it costs
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 from inference import sizes, wire
 from inference.node.steps import NO_STEP, Step
@@ -21,7 +21,8 @@ class Placement:
     """Where a model can go and what it takes there.
 
     `claim` is what is reserved, on every device it touches; `allowance_bytes` is what the engine is
-    told that it may take on `device`, `kv_bytes` of it for keys and values.
+    told that it may take on `device`, `kv_bytes` of it for keys and values. `asleep` is what a sleeping
+    engine keeps of each GPU, and what it takes of main memory beside what it took awake.
     """
 
     device: str
@@ -35,6 +36,8 @@ class Placement:
     usual_bytes: int = 0  # by the formula, beside keys and values
     variant: str = ""  # of the engine: what decides which libraries it holds
     measured: bool = False  # all but keys and values: by an earlier load
+    asleep: Bytes = field(default_factory=dict)  # see below; empty: it cannot sleep
+    wakes: int = 0  # the sleeping engine whose process it takes over; 0: it starts one
 
     @property
     def devices(self) -> tuple[str, ...]:

@@ -57,7 +57,11 @@ class Fleet:
 
     def start(self, order: Start) -> Running:
         running = self.running[order.instance] = Running(order, self._events)
-        self._task(self._start(running))
+        sleeper = self.running.pop(order.placement.wakes, None)
+        if sleeper and sleeper.process:
+            self._adopt(running, sleeper.process, wire.Wake())
+        else:
+            self._task(self._start(running))
         return running
 
     def contain(self, now: float) -> None:
@@ -210,7 +214,9 @@ class Fleet:
             await process.stop()
         self._write_down()
 
-    def _adopt(self, running: Running, process: EngineProcess, start: wire.Start) -> None:
+    def _adopt(
+        self, running: Running, process: EngineProcess, start: wire.Start | wire.Wake
+    ) -> None:
         """The limit holds before the engine hears of its model."""
         running.process = process
         self.hold(running, running.order.placement.claim.get("cpu", 0))

@@ -1,4 +1,4 @@
-"""Who leaves the memory, and why: drained, idle, not wanted any more, too much. The scheduler's lower half.
+"""Who leaves the memory, and why: drained, idle, broken, not wanted any more. The scheduler's lower half.
 
 Draining is final: an instance that was told to leave takes no more requests and never comes back.
 """
@@ -7,18 +7,19 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
 from inference import wire
-from inference.errors import DeadlineExceeded, ModelNotFound
+from inference.errors import DeadlineExceeded, HubError, LoadFailed, ModelNotFound
 from inference.node import replicas, waits
 from inference.node.effects import Effect, Record, Refuse, Stop
 from inference.node.eviction import Placement
 from inference.node.residents import Instance, Model
-from inference.node.standing import Standing
+from inference.node.sleeping import Sleeping
 
+CRASHES_AT_LOAD = 3  # in a row, until those who wait are told
 STALE_VERSION_S = 5.0  # so long may a web process still send the version before
 
 
 @dataclass(slots=True)
-class Leaving(Standing):
+class Leaving(Sleeping):
     def drain(
         self,
         instance: Instance,
@@ -28,18 +29,24 @@ class Leaving(Standing):
         detail: str = "",
         *,
         force: bool = False,
+        may_sleep: bool = False,
     ) -> None:
-        """Take no more requests; stop when none is left. Never taken back."""
+        """Take no more requests; stop, or sleep, when none is left. Never taken back."""
         self.models[instance.name].forget(instance)
+        instance.tired = may_sleep
         was, instance.state, instance.why = instance.state, "draining", why
         out.append(Record("unload", instance.name, why, detail))
         if was == "committed":
             del self.instances[instance.id]
         else:
-            self.stop_if_empty(instance, out, force=force)
+            self.stop_if_empty(instance, now, out, force=force)
 
-    def stop_if_empty(self, instance: Instance, out: list[Effect], *, force: bool = False) -> None:
+    def stop_if_empty(
+        self, instance: Instance, now: float, out: list[Effect], *, force: bool = False
+    ) -> None:
         if instance.state != "draining" or instance.stopping:
+            return
+        if not instance.in_flight and self.put_to_sleep(instance, now, out):
             return
         if force or not instance.in_flight:
             instance.stopping = True
@@ -51,17 +58,19 @@ class Leaving(Standing):
         instance.running.pop(ticket_id, None)
         self.granted.pop(ticket_id, None)
         instance.last_used_at = now
-        self.stop_if_empty(instance, out)
+        self.stop_if_empty(instance, now, out)
 
     def unload_idle(self, model: Model, now: float, out: list[Effect]) -> None:
         if model.instances and not model.queue and self.idle_left_s(model, now) == 0.0:
             for instance in [*model.instances]:
                 idle_s = now - instance.last_used_at
-                self.drain(instance, f"idle for {idle_s:.0f} s", now, out)
+                self.drain(instance, f"idle for {idle_s:.0f} s", now, out, may_sleep=True)
 
     def drop_unwanted_load(self, model: Model, now: float, out: list[Effect]) -> None:
         for instance in [*model.instances]:
             if instance.starts and not instance.unasked and not model.queue:
+                if instance.placement.wakes and instance.state == "loading":
+                    continue  # a second or so: then it is idle like any other, or sleeps again
                 self.drain(instance, "nobody waits for it any more", now, out)
 
     def expire(self, model: Model, now: float, out: list[Effect]) -> None:
@@ -112,6 +121,25 @@ class Leaving(Standing):
         for instance in self.idle_party(names):
             self.drain(instance, why, now, out)
 
+    def after_failure(
+        self, model: Model, error: HubError | None, now: float, out: list[Effect], *, loading: bool
+    ) -> None:
+        model.back_off(now)
+        model.reason = error.message if error else "its engine process ended unexpectedly"
+        out.append(Record("fail", model.name, model.reason))
+        if model.instances:
+            model.crashed(error, now, self.policy.crash_limit)
+            return  # the others go on serving
+        if model.crashed(error, now, self.policy.crash_limit):
+            out.append(Record("refuse", model.name, waits.CRASHING))
+            self.refuse_all(model, waits.crashing(model, now), out)
+        if error is None and loading and model.failures >= CRASHES_AT_LOAD:
+            error = LoadFailed(f"the engine of {model.name} died {model.failures} times at loading")
+        if error and loading:
+            model.refusal = error
+            error.retry_after_s = model.retry_at - now
+            self.refuse_all(model, error, out)
+
     # --- a model comes, or is no more -------------------------------------------------------------
 
     def meet(
@@ -126,7 +154,9 @@ class Leaving(Standing):
                 return model
             model.replaced = {model.spec.version: now}
             model.failures, model.retry_at, model.refusal, model.load_s = 0, 0.0, None, 0.0
+            model.wake_s, model.sleepless = 0.0, False
             model.breaker.close()
+            self.end_sleeps(model, "replaced by a newer version", out)
             for instance in [*model.instances]:
                 self.drain(instance, "replaced by a newer version", now, out)
         model.spec, model.placements, model.removed = spec, placements, False
@@ -137,6 +167,7 @@ class Leaving(Standing):
         model.guessed_at = model.usage.last_at  # nobody will ask for it
         gone = ModelNotFound(f"`{model.name}` was removed while this request waited", param="model")
         self.refuse_all(model, gone, out)
+        self.end_sleeps(model, "it was removed", out)
         for instance in [*model.instances]:
             self.drain(instance, "it was removed", now, out)
         self.drop_removed(model)

@@ -42,6 +42,7 @@ TOKEN_BYTES = {  # of a tokenizer, for each entry of its vocabulary
     "llm_transformers": 1_450,
     "vlm_transformers": 1_450,
 }
+SLEEPING = frozenset({"llm_vllm"})  # engines that can, with `enable_sleep_mode`, on a GPU
 WITHOUT_FILES = frozenset({"fake", "remote_openai"})
 CUDA_HOST_FLOOR_BYTES = 1_500 * MB  # libraries, context and pinned buffers in main memory
 CUDA_FLOOR_BYTES = 600 * MB  # context and kernels on the device
@@ -346,7 +347,16 @@ def _placement(spec: wire.ModelSpec, shape: Shape, group: Group, peaks: Peaks) -
         usual_bytes=wanted.fixed_bytes,
         variant=kind,
         measured=known > 0,
+        asleep=_asleep(spec, shape, group) if cuda else {},
     )
+
+
+def _asleep(spec: wire.ModelSpec, shape: Shape, group: Group) -> dict[str, int]:
+    """Its weights move to main memory; a context with its kernels stays on each GPU."""
+    if spec.engine not in SLEEPING or spec.options.get("enable_sleep_mode") is not True:
+        return {}
+    stays = dict.fromkeys((gpu.name for gpu in group), CUDA_FLOOR_BYTES)
+    return {**stays, "cpu": int(shape.weights_bytes * CUDA_MARGIN)}
 
 
 def _groups(spec: wire.ModelSpec, devices: Sequence[Device]) -> list[Group]:

@@ -14,13 +14,7 @@ from typing import Any
 import msgspec
 
 from inference import wire
-from inference.errors import (
-    EngineFailed,
-    EngineOutOfMemory,
-    HubError,
-    NodeUnavailable,
-    from_code,
-)
+from inference.errors import EngineFailed, EngineOutOfMemory, HubError, NodeUnavailable, from_code
 from inference.node import memory
 from inference.node.chronicle import Chronicle
 from inference.node.clock import every
@@ -32,6 +26,7 @@ from inference.node.effects import (
     Recall,
     Record,
     Refuse,
+    Sleep,
     Start,
     Stop,
     Tell,
@@ -204,12 +199,16 @@ class Pool:
     def start(self, effect: Start) -> None:
         self._ledger.of(effect.spec.name).loads += 1
         self._ledger.gauges[effect.instance] = Gauges()
+        self._ledger.gauges.pop(effect.placement.wakes, None)
         self.fleet.start(effect)
 
     def stop(self, effect: Stop) -> None:
         running = self.fleet.running[effect.instance]
         self.fleet.stop(running)
         self._fail_streams(running, EngineFailed(f"{running.name} was unloaded: {effect.reason}"))
+
+    def sleep(self, effect: Sleep) -> None:
+        self.fleet.running[effect.instance].doze()
 
     def refuse(self, effect: Refuse) -> None:
         if request := self._requests.get(effect.ticket):
@@ -267,7 +266,11 @@ class Pool:
         self.fleet.learn(running, claim)
         self.fleet.learn_base(running)
         self.fleet.hold(running, claim.get("cpu", running.given_bytes))
-        self._do(self._scheduler.on_ready(running.id, claim, time.monotonic()))
+        now = time.monotonic()
+        self._do(self._scheduler.on_ready(running.id, claim, now, can_sleep=loaded.sleeps))
+
+    def on_asleep(self, running: Running) -> None:
+        self._do(self._scheduler.on_asleep(running.id, time.monotonic()))
 
     def on_load_failed(self, running: Running, failure: wire.Failure) -> None:
         error = from_code(failure.code, failure.message, param=failure.param)
@@ -319,7 +322,7 @@ class Pool:
                 running.process.kill()
         self.fleet.contain(now)
         self.fleet.standby.mind(
-            self._scheduler.models.values(), self._scheduler.free().get("cpu", 0), now
+            self._scheduler.models.values(), self._scheduler.beside_sleepers().get("cpu", 0), now
         )
 
     async def _measure(self) -> None:

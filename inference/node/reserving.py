@@ -25,7 +25,7 @@ class Reserving(Leaving):
         if victim.leased:
             self.recall(self.leases[-victim.id], why, out)
         else:
-            self.drain(self.instances[victim.id], why, now, out, detail)
+            self.drain(self.instances[victim.id], why, now, out, detail, may_sleep=True)
 
     def recall(self, lease: Lease, why: str, out: list[Effect]) -> None:
         """Ask for the memory; it counts as taken until the client has closed."""
@@ -50,11 +50,11 @@ class Reserving(Leaving):
             lease.reason = found.reason
 
     def _commit_lease(self, lease: Lease, found: Fits, now: float, out: list[Effect]) -> None:
+        lease.state, lease.placement = "committed", found.placement
+        lease.claim, lease.reason = dict(found.placement.claim), waits.room_reason(found.victims)
         for victim in found.victims:
             detail = waits.sacrifice(victim, now)
             self.evict(victim, f"makes room for {lease.name}", now, out, detail)
-        lease.state, lease.placement = "committed", found.placement
-        lease.claim, lease.reason = dict(found.placement.claim), waits.room_reason(found.victims)
 
     def lend_if_free(self, lease: Lease, now: float, out: list[Effect]) -> None:
         """Grant once the memory of those who left for it is really back."""

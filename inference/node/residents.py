@@ -20,9 +20,10 @@ USUAL_DISK_BYTES_PER_S = 200e6
 USUAL_START_S = 3.0
 FAVOURED = 1_000  # over what one may set for a model itself
 LINEAGE = 1_024  # beginnings of prompts that an instance is known by
+WAKE_GRACE_S, BUS_BYTES_PER_S = 60.0, 500e6  # far below what any link to a GPU carries
 BACKOFF_FIRST_S, BACKOFF_MAX_S = 0.25, 60.0
 
-InstanceState = Literal["committed", "loading", "ready", "draining", "dead"]
+InstanceState = Literal["committed", "loading", "ready", "draining", "dozing", "asleep", "dead"]
 
 
 @dataclass(slots=True)
@@ -102,6 +103,9 @@ class Instance:
     why: str = ""
     asked: str = ""  # who wanted it loaded
     is_held: bool = False  # until somebody has finished whose memory it waits for
+    can_sleep: bool = False  # its engine says so
+    awake: Bytes = field(default_factory=dict)  # its claim before it fell asleep
+    tired: bool = False  # it leaves for its memory only, and may sleep instead of ending
     unasked: bool = False  # fetched for its company, as a replica, or because it is expected
     lineage: dict[int, None] = field(
         default_factory=dict
@@ -110,6 +114,12 @@ class Instance:
     @property
     def name(self) -> str:
         return self.spec.name
+
+    @property
+    def devices(self) -> tuple[str, ...]:
+        """Name where it is worth showing: an engine that sleeps has its weights in main memory."""
+        own = self.placement.devices
+        return (*own, "cpu") if self.state == "asleep" else own
 
     @property
     def in_flight(self) -> int:
@@ -136,9 +146,17 @@ class Instance:
 
     def extend_load(self, now: float) -> None:
         """A load may take as long as its bytes need on a slow disk; progress starts the clock anew."""
+        if self.placement.wakes:
+            self.load_deadline = now + self.move_limit_s
+            return
         left = max(0, self.placement.weights_bytes - self.loaded_bytes)
         grace_s = LOAD_GRACES_S.get(self.spec.engine, LOAD_GRACE_S)
         self.load_deadline = now + grace_s + left / SLOW_DISK_BYTES_PER_S
+
+    @property
+    def move_limit_s(self) -> float:
+        """So long may weights take between a GPU and main memory."""
+        return WAKE_GRACE_S + self.placement.weights_bytes / BUS_BYTES_PER_S
 
     def learn(self, lineage: Sequence[int]) -> None:
         """Note which beginnings of prompts it has computed."""
@@ -175,6 +193,9 @@ class Model:
     held: Wait | None = None  # what its last plan found in the way
     noted_at: float = float("-inf")  # when the history was last told that it waits for room
     load_s: float = 0.0  # of the last load; 0: none yet
+    wake_s: float = 0.0  # the same from sleep
+    sleeper: Instance | None = None  # its engine that slept last
+    sleepless: bool = False  # its sleep went wrong once: not again
     service_s: float = 0.0
     usage: Usage = field(default_factory=Usage)
     replaced: dict[str, float] = field(default_factory=dict)  # older version -> replaced at
@@ -251,11 +272,31 @@ class Model:
             self.queue, key=lambda t: (t.priority + (now - t.since) // ageing_s, -t.since, -t.id)
         )
 
+    def arrived(self, instance: Instance) -> str:
+        """Note how long its newest engine took; give it in words."""
+        self.reason = ""
+        if instance.placement.wakes:
+            self.wake_s = instance.load_s
+            return f"woken after {self.wake_s:.1f} s"
+        self.load_s = instance.load_s
+        return f"ready after {self.load_s:.1f} s"
+
+    @property
+    def sleeps(self) -> bool:
+        return self.sleeper is not None and self.sleeper.state == "asleep"
+
+    @property
+    def known_load_s(self) -> float:
+        """Give how long it took last to get it as it can be got now; 0: not known."""
+        wakes = bool(self.instance and self.instance.placement.wakes)
+        return self.wake_s if wakes or self.sleeps else self.load_s
+
     def expected_load_s(self) -> float:
-        if self.load_s:
-            return self.load_s
+        if self.known_load_s:
+            return self.known_load_s
         weights = self.placements[0].weights_bytes if self.placements else 0
-        return USUAL_START_S + weights / USUAL_DISK_BYTES_PER_S
+        speed = BUS_BYTES_PER_S if self.sleeps else USUAL_DISK_BYTES_PER_S
+        return USUAL_START_S + weights / speed
 
     def idle_limit_s(self, default_s: float) -> float:
         """Seconds until an idle model is unloaded; 0: never."""
@@ -268,6 +309,8 @@ class Model:
             return "ready" if self.instance.state == "ready" else "loading"
         if self.retry_at > now or (self.failures and self.reason and not self.queue):
             return "failed"  # also when it may be tried again: nobody has mended it yet
+        if self.sleeps:
+            return "asleep"
         return "draining" if drains else "cold"
 
     def resident(
@@ -285,6 +328,6 @@ class Model:
             last_used_at=instance.last_used_at,
             chance=0.0 if spare else self.usage.chance(now),
             spare=spare,
-            load_s=self.load_s,
+            load_s=(instance.can_sleep and self.wake_s) or self.load_s,
             friends=policy.company.friends(self.name),
         )

@@ -96,7 +96,7 @@ class Unloaders:
     def ask(self, client: Client, question: wire.Unload, scheduler: Scheduler) -> list[Effect]:
         """Let a model leave; whoever asked hears a refusal at once."""
         model = scheduler.models.get(question.model)
-        leaving = frozenset(instance.id for instance in model.instances) if model else frozenset()
+        leaving = frozenset(scheduler.held_by(model)) if model else frozenset()
         try:
             out = scheduler.on_unload(question.model, time.monotonic(), force=question.force)
         except Conflict as error:
@@ -118,6 +118,7 @@ class Events(Protocol):
 
     def on_loaded(self, running: "Running", loaded: wire.Loaded) -> None: ...
     def on_load_failed(self, running: "Running", failure: wire.Failure) -> None: ...
+    def on_asleep(self, running: "Running") -> None: ...
     def on_load_progress(self, running: "Running", progress: wire.LoadProgress) -> None: ...
     def on_stats(self, running: "Running", stats: wire.Stats) -> None: ...
     def on_part(self, request: Request, frame: wire.Frame) -> None: ...
@@ -154,11 +155,16 @@ class Running:
     def name(self) -> str:
         return self.order.spec.name
 
-    def adopt(self, process: EngineProcess, start: wire.Start) -> None:
-        """Make this process the instance's own and tell it what to load."""
+    def adopt(self, process: EngineProcess, start: wire.Start | wire.Wake) -> None:
+        """Make this process the instance's own and tell it what to load, or that its sleep ends."""
         self.process, process.listener, process.tag = process, self, self.name
         process.send(start)
         self._loading = LoadLife(time.monotonic())
+
+    def doze(self) -> None:
+        """Nothing runs in it; `on_asleep` or `on_load_failed` follows, or its end."""
+        if self.process:
+            self.process.send(wire.Sleep())
 
     def run(self, request: Request, body: wire.Body) -> bool:
         """Give False if there is nobody to send it to."""
@@ -241,6 +247,8 @@ class Running:
         elif isinstance(message, wire.Loaded):
             self.loaded, self._loading = message, None
             self.events.on_loaded(self, message)
+        elif isinstance(message, wire.Asleep):
+            self.events.on_asleep(self)
         elif isinstance(message, wire.Failure):
             self.events.on_load_failed(self, message)
 

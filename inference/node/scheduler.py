@@ -11,12 +11,11 @@ from inference import wire
 from inference.errors import Conflict, HubError, LoadFailed
 from inference.node import forecast, replicas, waits
 from inference.node.effects import Announce, Effect, Grant, Record, Refuse, Start, Stop
-from inference.node.eviction import Bytes, Fits, Impossible, Placement, Verdict, Wait, plan
+from inference.node.eviction import Bytes, Fits, Impossible, Placement, Verdict, Wait
 from inference.node.leases import Lease
 from inference.node.reserving import Reserving, by_urgency
 from inference.node.residents import Instance, Model, Policy, Ticket
-
-CRASHES_AT_LOAD = 3  # in a row, until those who wait are told
+from inference.node.sleeping import RESTING
 
 
 @dataclass(slots=True)
@@ -79,7 +78,9 @@ class Scheduler(Reserving):
             instance.loaded_bytes, instance.total_bytes = loaded, total
             instance.extend_load(now)
 
-    def on_ready(self, instance_id: int, claim: Bytes, now: float) -> list[Effect]:
+    def on_ready(
+        self, instance_id: int, claim: Bytes, now: float, *, can_sleep: bool = False
+    ) -> list[Effect]:
         """The engine answers `Loaded`; `claim` is what it really needs."""
         instance = self.instances[instance_id]
         if instance.state != "loading":
@@ -87,9 +88,16 @@ class Scheduler(Reserving):
         model = self.models[instance.name]
         instance.state, instance.claim = "ready", dict(claim)
         instance.ready_at = instance.last_used_at = now
-        model.load_s, model.reason = instance.load_s, ""
-        told = f"ready after {model.load_s:.1f} s"
+        instance.can_sleep = can_sleep
+        told = model.arrived(instance)
         out: list[Effect] = [Record("load", model.name, told, instance.asked)]
+        self._advance(now, out)
+        return out
+
+    def on_asleep(self, instance_id: int, now: float) -> list[Effect]:
+        """The engine has moved its weights to main memory; its GPU is free."""
+        out: list[Effect] = []
+        self.fallen_asleep(instance_id, out)
         self._advance(now, out)
         return out
 
@@ -99,8 +107,11 @@ class Scheduler(Reserving):
         was, instance.state, instance.stopping = instance.state, "dead", True
         model, out = self.models[instance.name], list[Effect]()
         self.abandon(instance)
-        if model.forget(instance):
-            self._after_failure(model, error, now, out, loading=was == "loading")
+        is_counted = model.forget(instance)
+        if was in RESTING or (was == "loading" and instance.placement.wakes):
+            self.lost_asleep(model, error, was, out)
+        elif is_counted:
+            self.after_failure(model, error, now, out, loading=was == "loading")
         self._advance(now, out)
         return out
 
@@ -117,7 +128,7 @@ class Scheduler(Reserving):
     def on_measured(self, instance_id: int, claim: Bytes) -> None:
         """A running engine takes more than was reserved: the claim follows the truth."""
         instance = self.instances.get(instance_id)
-        if instance and instance.state in {"ready", "draining"}:
+        if instance and instance.state in {"ready", "draining", *RESTING}:
             instance.claim = {
                 device: max(size, claim.get(device, 0)) for device, size in instance.claim.items()
             }
@@ -157,9 +168,13 @@ class Scheduler(Reserving):
         instance = model.instance if model else None
         if model:
             model.guessed_at = model.usage.last_at  # the operator knows better than a guess
+        out: list[Effect] = []
+        slept = model is not None and self.end_sleeps(model, "asked for by an operator", out)
+        if slept and instance is None:
+            self._advance(now, out)
+            return out
         if model is None or instance is None:
             raise Conflict(f"Nothing to unload: model {name!r} is not loaded.", param="model")
-        out: list[Effect] = []
         if instance.starts:
             gone = LoadFailed(f"{name} was unloaded by an operator while it was loading")
             self.refuse_all(model, gone, out)
@@ -213,6 +228,7 @@ class Scheduler(Reserving):
             self.expire(model, now, out)
             self.unload_idle(model, now, out)
         self.expire_leases(now, out)
+        self.end_overdue(now, out)
         for instance in [*self.instances.values()]:
             if instance.state == "loading" and now > instance.load_deadline:
                 self._give_up_load(instance, now, out)
@@ -233,6 +249,7 @@ class Scheduler(Reserving):
         self._place_all(homeless, now, out)
         self._complete_parties(now, out)
         self._replicate(now, out)
+        self.clear_sleepers(now, out)
         for instance in [*self.instances.values()]:
             if instance.state == "committed":
                 self._start_if_free(instance, now, out)
@@ -288,9 +305,7 @@ class Scheduler(Reserving):
         """Plan for those who wait: the longer they do, the more leave for them."""
         oldest = min((ticket.since for ticket in model.queue), default=now)
         waited_s = sum(now - ticket.since for ticket in model.queue)
-        target = self.target(model.name, places, now - oldest, waited_s)
-        free = self.free(model.spec.engine)
-        return plan(target, self.residents(now), free, now, self.policy.limits)
+        return self.find(model, places, now, now - oldest, waited_s)
 
     def _replicate(self, now: float, out: list[Effect]) -> None:
         """Have as many engines of a model as are wanted; idle memory is enough for them to come."""
@@ -309,13 +324,13 @@ class Scheduler(Reserving):
     def _commit(
         self, model: Model, found: Fits, why: str, now: float, out: list[Effect]
     ) -> Instance:
-        for victim in found.victims:
-            detail = waits.sacrifice(victim, now)
-            self.evict(victim, f"makes room, {why}", now, out, detail)
         number = next(self.numbers)
         instance = Instance(number, model.spec, found.placement, dict(found.placement.claim))
         self.instances[number] = instance
         model.instances.append(instance)
+        for victim in found.victims:
+            detail = waits.sacrifice(victim, now)
+            self.evict(victim, f"makes room, {why}", now, out, detail)
         model.reason = waits.room_reason(found.victims)
         return instance
 
@@ -331,7 +346,7 @@ class Scheduler(Reserving):
 
     def _foresee(self, now: float, out: list[Effect]) -> None:
         """Nothing loads, nobody waits: fetch what is expected, if it harms nobody."""
-        starting = any(i.state != "ready" for i in self.instances.values())
+        starting = any(i.state not in {"ready", "asleep"} for i in self.instances.values())
         reserved = any(lease.waits for lease in self.leases.values())
         if self.waiting or reserved or starting or not self.policy.prefetch:
             return
@@ -344,10 +359,10 @@ class Scheduler(Reserving):
         self, model: Model, why: str, now: float, out: list[Effect], waited_s: float = 0.0
     ) -> bool:
         """Load a model nobody asked for; only one that had to wait for ever unloads others."""
-        target = self.target(model.name, model.placements, waited_s, waited_s)
-        free = self.free(model.spec.engine)
-        found = plan(target, self.residents(now), free, now, self.policy.limits)
-        if not isinstance(found, Fits) or (found.victims and not waited_s):
+        found = self.find(model, model.placements, now, waited_s, waited_s)
+        if not isinstance(found, Fits):
+            return False
+        if not waited_s and (found.victims or not self.is_free_beside_sleepers(found.placement)):
             return False
         instance = self._commit(model, found, why, now, out)
         instance.asked, instance.unasked = why, True
@@ -355,9 +370,10 @@ class Scheduler(Reserving):
 
     def _start_if_free(self, instance: Instance, now: float, out: list[Effect]) -> None:
         """Start a committed load once the memory of those who left for it is really back."""
-        instance.is_held = self.is_finishing()
-        there = [i for i in self.instances.values() if i.has_process]
-        rest = self.rest(self.occupants(), instance.spec.engine)
+        instance.is_held, sleeper = self.is_finishing(), self.sleeper_for(instance)
+        there = [i for i in self.instances.values() if i.has_process and i.state != "asleep"]
+        others = [one for one in self.occupants() if one is not sleeper]
+        rest = self.rest(others, instance.spec.engine)
         limit = self.policy.limits.max_models
         if limit and len(there) >= limit:
             return
@@ -365,6 +381,8 @@ class Scheduler(Reserving):
             return
         if any(rest.get(device, 0) < size for device, size in instance.claim.items()):
             return
+        if sleeper:
+            self.take_over(sleeper)
         instance.state, instance.started_at = "loading", now
         instance.total_bytes = instance.placement.weights_bytes
         instance.extend_load(now)
@@ -372,25 +390,6 @@ class Scheduler(Reserving):
         out.append(Start(instance.id, instance.spec, instance.placement))
 
     # --- smaller rules ----------------------------------------------------------------------------
-
-    def _after_failure(
-        self, model: Model, error: HubError | None, now: float, out: list[Effect], *, loading: bool
-    ) -> None:
-        model.back_off(now)
-        model.reason = error.message if error else "its engine process ended unexpectedly"
-        out.append(Record("fail", model.name, model.reason))
-        if model.instances:
-            model.crashed(error, now, self.policy.crash_limit)
-            return  # the others go on serving
-        if model.crashed(error, now, self.policy.crash_limit):
-            out.append(Record("refuse", model.name, waits.CRASHING))
-            self.refuse_all(model, waits.crashing(model, now), out)
-        if error is None and loading and model.failures >= CRASHES_AT_LOAD:
-            error = LoadFailed(f"the engine of {model.name} died {model.failures} times at loading")
-        if error and loading:
-            model.refusal = error
-            error.retry_after_s = model.retry_at - now
-            self.refuse_all(model, error, out)
 
     def _give_up_load(self, instance: Instance, now: float, out: list[Effect]) -> None:
         model = self.models[instance.name]

@@ -164,7 +164,7 @@ def _device(
     used, held = spare, scheduler.held_elsewhere.get(device.name, 0)
     for instance in scheduler.instances.values():
         gauges = ledger.gauges.get(instance.id)
-        if gauges and device.name in instance.placement.devices:
+        if gauges and device.name in instance.devices:
             used += gauges.held(device.name, instance)
     used += sum(lease.sizes.get(device.name, 0) for lease in scheduler.leases.values())
     return wire.DeviceInfo(
@@ -180,8 +180,9 @@ def _device(
 
 def _model(model: Model, scheduler: Scheduler, ledger: Ledger, now: float) -> wire.ModelStatus:
     there = [i for i in scheduler.instances.values() if i.name == model.name]
-    leaving = [i for i in there if not i.stays]
-    instance = model.instance or (leaving[-1] if leaving else None)
+    leaving = [i for i in there if not i.stays and i.state != "asleep"]
+    held = model.sleeper if model.sleeps else leaving[-1] if leaving else None
+    instance = model.instance or held
     counters = ledger.of(model.name)
     status = wire.ModelStatus(
         name=model.name,
@@ -207,7 +208,7 @@ def _model(model: Model, scheduler: Scheduler, ledger: Ledger, now: float) -> wi
         return status
     status = _with_instance(status, instance, ledger, now)
     own = model.instances or [instance]
-    if len(there) < 2 and len(instance.placement.devices) < 2:
+    if len(there) < 2 and len(instance.devices) < 2:
         return status
     parts = [p for at, one in enumerate(there, 1) for p in _parts(at, one, ledger)]
     return _with_parts(status, parts, [ledger.gauges.get(one.id) or Gauges() for one in own])
@@ -215,8 +216,8 @@ def _model(model: Model, scheduler: Scheduler, ledger: Ledger, now: float) -> wi
 
 def _parts(number: int, instance: Instance, ledger: Ledger) -> list[wire.Part]:
     """Give what an engine holds on each device; weights and KV are shared evenly."""
-    gauges, devices = ledger.gauges.get(instance.id) or Gauges(), instance.placement.devices
-    states: dict[str, wire.ModelState] = {"ready": "ready", "draining": "draining"}
+    gauges, devices = ledger.gauges.get(instance.id) or Gauges(), instance.devices
+    states: dict[str, wire.ModelState] = {"ready": "ready", "asleep": "asleep"}
     return [
         wire.Part(
             replica=number,

@@ -48,11 +48,12 @@ def queue_eta_s(model: Model, place: int) -> float:
 def known_eta_s(model: Model, now: float) -> float:
     """Give the rest of a load whose length is known from before, else 0."""
     instance = model.instance
-    if not model.load_s or (instance and instance.state == "ready"):
+    load_s = model.known_load_s
+    if not load_s or (instance and instance.state == "ready"):
         return 0.0
     if instance and instance.state == "loading":
-        return max(0.0, model.load_s - (now - instance.started_at))
-    return model.load_s
+        return max(0.0, load_s - (now - instance.started_at))
+    return load_s
 
 
 def room_reason(victims: tuple[Resident, ...]) -> str:

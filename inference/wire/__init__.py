@@ -38,7 +38,17 @@ from inference.wire.bodies import (
     TokenPrompt,
     Transcribe,
 )
-from inference.wire.engine import Cancel, LoadProgress, Run, Start, Stats, Worked
+from inference.wire.engine import (
+    Asleep,
+    Cancel,
+    LoadProgress,
+    Run,
+    Sleep,
+    Start,
+    Stats,
+    Wake,
+    Worked,
+)
 from inference.wire.frames import (
     DELTA,
     DONE,
@@ -117,6 +127,7 @@ __all__ = [
     "AdapterStatus",
     "Any",
     "AskCourse",
+    "Asleep",
     "Body",
     "BreakerState",
     "Cancel",
@@ -168,6 +179,7 @@ __all__ = [
     "Sampling",
     "Segment",
     "Shortage",
+    "Sleep",
     "Snapshot",
     "Start",
     "Stats",
@@ -185,6 +197,7 @@ __all__ = [
     "Verdict",
     "Victim",
     "Waiting",
+    "Wake",
     "Watch",
     "Why",
     "Word",

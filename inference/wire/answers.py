@@ -158,4 +158,5 @@ class Loaded(Message, frozen=True):
     dtype: str = ""
     context_tokens: int = 0
     load_s: float = 0.0
+    sleeps: bool = False  # it can give its GPU back and keep its weights in main memory
     capabilities: list[str] = []

@@ -22,6 +22,21 @@ class Run(Message, frozen=True):
     body: Body
 
 
+class Sleep(Message, frozen=True):
+    """Give the GPU back and keep the weights in main memory; answered by `Asleep` or `Failure`.
+
+    Sent only to an engine whose `Loaded` says that it can, and when nothing runs in it.
+    """
+
+
+class Asleep(Message, frozen=True):
+    """It sleeps: until `Wake` it takes no requests."""
+
+
+class Wake(Message, frozen=True):
+    """Take the GPU again; answered by `Loaded` or `Failure`."""
+
+
 class Cancel(Message, frozen=True):
     """Stop the stream within one step and answer it with a last `Done`."""
 

@@ -27,7 +27,7 @@ from inference.wire.bodies import (
     TokenPrompt,
     Transcribe,
 )
-from inference.wire.engine import Cancel, LoadProgress, Run, Start, Stats
+from inference.wire.engine import Asleep, Cancel, LoadProgress, Run, Sleep, Start, Stats, Wake
 from inference.wire.questions import (
     AskCourse,
     Detach,
@@ -53,7 +53,7 @@ Any = (
     ChatPrompt | TextPrompt | TokenPrompt | Generate | Embed | Classify | Transcribe
     | Probe | Submit | Load | Unload | Forget | Revise | Detach | Plan | Reserve | Resize | PlanReservation | Tail | Watch | AskCourse
     | Granted | Yield | Progress | Delta | Vectors | Segment | Done | Failure | Loaded | Planned | Lines | Course | Snapshot
-    | Start | Run | Cancel | Stats | LoadProgress
+    | Start | Run | Cancel | Stats | LoadProgress | Sleep | Asleep | Wake
 )  # fmt: skip
 
 OTHER, DELTA, DONE, FAILURE = 0, 1, 2, 3

@@ -10,7 +10,7 @@ FinishReason = Literal["stop", "length", "tool_calls", "content_filter"]
 BreakerState = Literal["closed", "open", "half_open"]
 ReservationState = Literal["waiting", "granted", "yielding"]
 UPSTREAM = frozenset({"remote_openai", "llm_vllm"})  # engines whose prompts another server counts
-ModelState = Literal["cold", "loading", "ready", "draining", "failed"]
+ModelState = Literal["cold", "loading", "ready", "draining", "asleep", "failed"]
 
 
 class Message(msgspec.Struct, kw_only=True, omit_defaults=True, frozen=True, tag=True):

@@ -168,7 +168,7 @@ class Decision(msgspec.Struct, kw_only=True, omit_defaults=True, frozen=True):
     """One act of the scheduler and why; the newest of them are kept for the dashboard."""
 
     at: float  # unix time
-    action: str  # load, unload, wait, refuse, fail
+    action: str  # load, unload, sleep, wait, refuse, fail
     model: str
     reason: str
     detail: str = ""  # why this model and no other

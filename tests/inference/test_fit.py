@@ -130,6 +130,10 @@ def test_it_says_that_a_model_is_too_large_before_it_is_loaded(
         "fits_after_unloading",
         "It fits after unloading o.",
     )
+    sleeper = msgspec.structs.replace(other, state="asleep")
+    undisturbed = fit.of(small, wire.Snapshot(at=0.0, devices=[device], models=[sleeper]))
+    assert undisturbed is not None
+    assert undisturbed["verdict"] == "fits"
 
 
 def test_it_says_that_four_bits_would_fit_where_sixteen_do_not(tmp_path: Path) -> None:

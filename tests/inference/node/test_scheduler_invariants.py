@@ -7,10 +7,11 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
 from inference import wire
-from inference.errors import Conflict, LoadFailed
+from inference.errors import Conflict, EngineFailed, LoadFailed
 from inference.node.company import Company
-from inference.node.eviction import Limits
+from inference.node.eviction import Limits, Placement
 from inference.node.residents import Policy
+from inference.node.sleeping import RESTING
 from tests.inference.node.worlds import World, spec
 
 NAMES = st.sampled_from(["a", "b", "c", "rock"])
@@ -24,11 +25,14 @@ class Traffic(RuleBasedStateMachine):
 
     def __init__(self) -> None:
         super().__init__()
-        self.world = World(self.limits(), auto_unload_s=60.0, devices=self.devices)
+        self.world = self.make_world()
         self.world.scheduler.policy.company = self.company
         self.asked: set[int] = set()
         self.cancelled: set[int] = set()
         self.soft: dict[str, tuple[bool, int]] = {"rock": (True, 0)}  # pin and priority
+
+    def make_world(self) -> World:
+        return World(self.limits(), auto_unload_s=60.0, devices=self.devices)
 
     def limits(self) -> Limits:
         return Limits(dict.fromkeys(self.devices, 100), max_models=3 * len(self.devices))
@@ -92,7 +96,7 @@ class Traffic(RuleBasedStateMachine):
         try:
             self.world.unload(name, force=force)
         except Conflict:
-            assert model is None or model.instance is None
+            assert model is None or not self.world.scheduler.held_by(model)
 
     @rule(name=NAMES)
     def remove(self, name: str) -> None:
@@ -131,7 +135,13 @@ class Traffic(RuleBasedStateMachine):
 
     @invariant()
     def memory_holds(self) -> None:
-        there = [i for i in self.world.scheduler.instances.values() if i.has_process]
+        for device, limit in self.world.limits.bytes.items():
+            assert sum(held.get(device, 0) for held in self.world.held.values()) <= limit
+        there = [
+            i
+            for i in self.world.scheduler.instances.values()
+            if i.has_process and i.id not in self.world.asleep
+        ]
         for device in self.devices:
             assert sum(i.placement.claim.get(device, 0) for i in there) <= 100
         assert len(there) <= self.world.limits.max_models
@@ -286,6 +296,57 @@ class Replicated(Traffic):
         assert {i.id for i in serving} == {i.id for i in stays}
 
 
+class SleepyWorld(World):
+    """Models on a GPU with room for two or so, that keep something of it while they sleep."""
+
+    def places(self, size: int) -> list[Placement]:
+        asleep = {"gpu": 5, "cpu": size // 2}
+        return [Placement("gpu", {"gpu": size, "cpu": 5}, asleep=asleep)]
+
+
+class Sleepy(Traffic):
+    """The same with engines that may sleep, and beside them a reservation of main memory."""
+
+    def make_world(self) -> World:
+        return SleepyWorld(self.limits(), auto_unload_s=60.0)
+
+    def limits(self) -> Limits:
+        return Limits({"cpu": 60, "gpu": 100}, max_models=3)
+
+    @precondition(lambda self: self.world.dozing)
+    @rule(data=st.data())
+    def fall_asleep(self, data: st.DataObject) -> None:
+        self.world.fall_asleep(data.draw(st.sampled_from(sorted(self.world.dozing))))
+
+    @precondition(lambda self: self.world.dozing or self.world.asleep)
+    @rule(data=st.data(), says_why=st.booleans())
+    def end_in_its_sleep(self, data: st.DataObject, says_why: bool) -> None:
+        instance = data.draw(st.sampled_from(sorted([*self.world.dozing, *self.world.asleep])))
+        told = says_why and instance in self.world.dozing
+        self.world.fail(instance, EngineFailed("it cannot") if told else None)
+
+    @rule(size=st.sampled_from([0, 20, 50]))
+    def hold(self, size: int) -> None:
+        """Other programs take main memory, and give it back."""
+        self.world.scheduler.held_elsewhere["cpu"] = size
+
+    @invariant()
+    def who_sleeps_is_known_and_claims_what_it_holds(self) -> None:
+        scheduler = self.world.scheduler
+        resting = {i.id: i.state for i in scheduler.instances.values() if i.state in RESTING}
+        phases = {"dozing": self.world.dozing, "asleep": self.world.asleep}
+        assert resting == {i: state for state, those in phases.items() for i in those}
+        names = [scheduler.instances[i].name for i in resting]
+        assert len(names) == len({*names}), "one of each model"
+        for instance, held in self.world.held.items():
+            claim = scheduler.instances[instance].claim
+            assert all(claim[device] >= size for device, size in held.items())
+
+    def teardown(self) -> None:
+        self.world.scheduler.held_elsewhere.clear()
+        super().teardown()
+
+
 TestTraffic = Traffic.TestCase
 TestTraffic.settings = settings(max_examples=60, stateful_step_count=30, deadline=None)
 TestBorrowed = Borrowed.TestCase
@@ -294,6 +355,8 @@ TestSociable = Sociable.TestCase
 TestSociable.settings = TestTraffic.settings
 TestRuled = Ruled.TestCase
 TestRuled.settings = TestTraffic.settings
+TestSleepy = Sleepy.TestCase
+TestSleepy.settings = TestTraffic.settings
 TestReplicated = Replicated.TestCase
 TestReplicated.settings = TestTraffic.settings
 

@@ -46,6 +46,19 @@ def test_it_claims_its_part_on_each_of_them(tmp_path: Path, peaks: Peaks) -> Non
     assert both.claim["cpu"] == 2 * alone.claim["cpu"]
 
 
+def test_in_its_sleep_it_keeps_a_context_on_each_and_its_weights_in_main_memory(
+    tmp_path: Path, peaks: Peaks
+) -> None:
+    path, options = folder(tmp_path), {"tensor_parallel_size": 2, "enable_sleep_mode": True}
+    (both, *_) = placements(spec(path, options=options), [CPU, *GPUS], peaks)
+    weights = int(1_750 * 1.05)
+    assert both.asleep == {**dict.fromkeys(both.devices, 600 * 1024**2), "cpu": weights}
+    (awake, *_) = placements(wide(path), [CPU, *GPUS], peaks)
+    assert (awake.asleep, awake.claim) == ({}, both.claim)
+    on_cpu = spec(path, options={"enable_sleep_mode": True}, device="cpu")
+    assert not placements(on_cpu, [CPU, *GPUS], peaks)[0].asleep
+
+
 def test_pipelines_count_too_and_the_freest_group_comes_first(tmp_path: Path, peaks: Peaks) -> None:
     options = {"tensor_parallel_size": 2, "pipeline_parallel_size": 2}
     (all_four,) = placements(spec(folder(tmp_path), options=options), [CPU, *GPUS], peaks)

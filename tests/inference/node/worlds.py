@@ -15,6 +15,7 @@ from inference.node.effects import (
     Recall,
     Record,
     Refuse,
+    Sleep,
     Start,
     Stop,
     Tell,
@@ -55,6 +56,9 @@ class World:
     loading: dict[int, Start] = field(default_factory=dict)
     ready: dict[int, Start] = field(default_factory=dict)
     going: dict[int, Start] = field(default_factory=dict)  # stopped or dead, memory not back
+    dozing: dict[int, Start] = field(default_factory=dict)
+    asleep: dict[int, Start] = field(default_factory=dict)
+    held: dict[int, dict[str, int]] = field(default_factory=dict)  # memory, by instance
     told: dict[int, wire.Progress] = field(default_factory=dict)
     reserving: set[int] = field(default_factory=set)  # reservations that wait
     declined: dict[int, HubError] = field(default_factory=dict)  # reservations
@@ -99,10 +103,17 @@ class World:
 
     def make_ready(self, instance: int) -> None:
         start = self.ready[instance] = self.loading.pop(instance)
-        self.do(self.scheduler.on_ready(instance, start.placement.claim, self.now))
+        claim, can_sleep = start.placement.claim, bool(start.placement.asleep)
+        self.do(self.scheduler.on_ready(instance, claim, self.now, can_sleep=can_sleep))
+
+    def fall_asleep(self, instance: int) -> None:
+        start = self.asleep[instance] = self.dozing.pop(instance)
+        stays = {d: n for d, n in start.placement.asleep.items() if d != "cpu"}
+        self.held[instance] = {**stays, "cpu": self.held[instance]["cpu"]}
+        self.do(self.scheduler.on_asleep(instance, self.now))
 
     def fail(self, instance: int, error: HubError | None) -> None:
-        for phase in (self.loading, self.ready):
+        for phase in (self.loading, self.ready, self.dozing, self.asleep):
             if instance in phase:
                 self.going[instance] = phase.pop(instance)
         for ticket in [t for t, held_by in self.running.items() if held_by == instance]:
@@ -111,7 +122,7 @@ class World:
         self.do(self.scheduler.on_failed(instance, error, self.now))
 
     def gone(self, instance: int) -> None:
-        del self.going[instance]
+        del self.going[instance], self.held[instance]
         self.do(self.scheduler.on_gone(instance, self.now))
 
     def unload(self, name: str, *, force: bool = False) -> None:
@@ -162,9 +173,11 @@ class World:
 
     def settle(self) -> None:
         """Let what is under way end: loads and stops."""
-        while self.loading or self.going:
+        while self.loading or self.going or self.dozing:
             for instance in [*self.loading]:
                 self.make_ready(instance)
+            for instance in [*self.dozing]:
+                self.fall_asleep(instance)
             for instance in [*self.going]:
                 self.gone(instance)
 
@@ -192,6 +205,9 @@ class World:
 
     def start(self, effect: Start) -> None:
         self.loading[effect.instance] = effect
+        self.held[effect.instance] = dict(effect.placement.claim)
+        if effect.placement.wakes:
+            self._wake(effect)
         used = [*self.loading.values(), *self.ready.values(), *self.going.values()]
         self._assert_memory_holds()
         assert self._is_alone_on_its_gpu(effect)
@@ -201,10 +217,27 @@ class World:
 
     def _assert_memory_holds(self) -> None:
         """As was claimed at first, for engines; what was lent may have been measured since."""
-        used = [*self.loading.values(), *self.ready.values(), *self.going.values()]
         for device, limit in self.limits.bytes.items():
             lent = sum(lease.claim.get(device, 0) for lease in self.lent.values())
-            assert lent + sum(s.placement.claim.get(device, 0) for s in used) <= limit
+            assert lent + sum(held.get(device, 0) for held in self.held.values()) <= limit
+
+    def _wake(self, effect: Start) -> None:
+        """What its process holds already is in the claim."""
+        sleeper, held = (
+            self.asleep.pop(effect.placement.wakes),
+            self.held.pop(effect.placement.wakes),
+        )
+        assert sleeper.spec.key == effect.spec.key
+        assert sleeper.placement.devices == effect.placement.devices
+        assert all(effect.placement.claim[device] >= size for device, size in held.items())
+
+    def sleep(self, effect: Sleep) -> None:
+        start = self.dozing[effect.instance] = self.ready.pop(effect.instance)
+        assert not [t for t, held_by in self.running.items() if held_by == effect.instance]
+        assert not start.spec.pinned
+        more = 0 if start.placement.wakes else start.placement.asleep["cpu"]
+        self.held[effect.instance]["cpu"] += more
+        self._assert_memory_holds()
 
     def _is_alone_on_its_gpu(self, effect: Start) -> bool:
         mine = {device for device in effect.placement.devices if device != "cpu"}
@@ -214,7 +247,8 @@ class World:
         return not any(mine & set(other.placement.devices) for other in serving)
 
     def stop(self, effect: Stop) -> None:
-        phase = self.ready if effect.instance in self.ready else self.loading
+        phases = (self.ready, self.loading, self.dozing, self.asleep)
+        phase = next(phase for phase in phases if effect.instance in phase)
         start = self.going[effect.instance] = phase.pop(effect.instance)
         if start.spec.pinned:
             assert not effect.reason.startswith(OWN_WILL)
