@@ -29,9 +29,10 @@ from inference.engines.prompts import param_of
 from inference.engines.upstream_client import Upstream
 from inference.engines.upstream_engine import UpstreamEngine
 from inference.engines.vllm_adapters import VllmAdapters
-from inference.engines.vllm_command import Options, command, environment
+from inference.engines.vllm_command import Options, command, environment, may_sleep
+from inference.engines.vllm_sleep import VllmSleep
 from inference.engines.vocabulary import Vocabulary
-from inference.errors import EngineFailed, HubError, LoadFailed
+from inference.errors import EngineFailed, HubError, LoadFailed, UnsupportedModel
 
 START_LIMIT_S = 1800.0
 POLL_S = 0.25
@@ -48,6 +49,9 @@ class LlmVllm(UpstreamEngine):
         self._child: subprocess.Popen[str] | None = None
         self._lines: list[str] = []
         self._serving = False
+        self._sleep: VllmSleep | None = None
+        self._is_awake = True
+        self._unwanted: list[str] = []  # adapters that were to be let go of in its sleep
         self.on_loss: Callable[[], object] = end_process
 
     # --- contract -------------------------------------------------------------------------------
@@ -60,14 +64,18 @@ class LlmVllm(UpstreamEngine):
         self._prompts = self._vocabulary.prompt_encoder()
         self._context = spec.context_tokens or _context_tokens(folder)
         self._start(spec, setting)
-        return wire.Loaded(
+        if may_sleep(Options.of(spec), setting):
+            self._sleep = self.wait(self._offered_sleep())
+        self._loaded = wire.Loaded(
             memory_bytes=footprint.total_bytes,
             device=setting.device,
             dtype=spec.dtype,
             context_tokens=self._context,
             load_s=time.monotonic() - started_s,
+            sleeps=self._sleep is not None,
             capabilities=["chat", "completions"],
         )
+        return self._loaded
 
     def close(self) -> None:
         self._serving = False
@@ -81,11 +89,22 @@ class LlmVllm(UpstreamEngine):
             process.kill()
         psutil.wait_procs(alive, STOP_S)
 
+    def sleep(self) -> None:
+        self.wait(self._fall_asleep())
+
+    def wake(self) -> wire.Loaded:
+        began_s = time.monotonic()
+        self.wait(self._wake_up())
+        return msgspec.structs.replace(self._loaded, load_s=time.monotonic() - began_s)
+
     def detach(self, adapter: str) -> None:
         self._loop.call_soon_threadsafe(self._let_go, adapter)
 
     def _let_go(self, adapter: str) -> None:
-        self._leaving = asyncio.ensure_future(self._adapters.let_go(adapter))
+        if self._is_awake:
+            self._leaving = asyncio.ensure_future(self._adapters.let_go(adapter))
+        else:
+            self._unwanted.append(adapter)  # its place is on a GPU that is not there now
 
     def stats(self) -> wire.Stats:
         return msgspec.structs.replace(super().stats(), adapters=self._adapters.names)
@@ -111,6 +130,28 @@ class LlmVllm(UpstreamEngine):
         if not delta.logprobs:
             return delta
         return msgspec.structs.replace(delta, logprobs=[*map(self._logprob, delta.logprobs)])
+
+    # --- its sleep, on the loop's thread ----------------------------------------------------------
+
+    async def _offered_sleep(self) -> VllmSleep | None:
+        found = VllmSleep(self._upstream, self._vocabulary.tokens, self._context)
+        return found if await found.is_offered() else None
+
+    async def _fall_asleep(self) -> None:
+        """Raises: HubError."""
+        if self._sleep is None:
+            raise UnsupportedModel("this vLLM was not started so that it can sleep")
+        self._is_awake = False
+        await self._sleep.begin()
+
+    async def _wake_up(self) -> None:
+        """Raises: HubError."""
+        if self._sleep is None:
+            raise UnsupportedModel("this vLLM was not started so that it can sleep")
+        await self._sleep.end()
+        self._is_awake, unwanted, self._unwanted = True, self._unwanted, []
+        for adapter in unwanted:
+            await self._adapters.let_go(adapter)
 
     # --- the child --------------------------------------------------------------------------------
 

@@ -47,6 +47,7 @@ class Upstream:
         more: Mapping[str, Any] | None = None,
     ) -> None:
         self.model, self._more = model, dict(more or {})
+        self._root = base_url.rstrip("/").removesuffix("/v1")
         self._client = httpx.AsyncClient(
             base_url=base_url.rstrip("/") + "/",
             headers={"accept-encoding": "identity"} | dict(headers),
@@ -100,6 +101,12 @@ class Upstream:
         """Raises: HubError."""
         async with self._sent("POST", "unload_lora_adapter", json={"lora_name": key}) as answer:
             await _check(answer)
+
+    async def control(self, method: str, path: str) -> bytes:
+        """Call what a server offers beside OpenAI's paths. Raises: HubError."""
+        async with self._sent(method, f"{self._root}/{path}") as answer:
+            await _check(answer)
+            return await _read(answer, MAX_LINE_BYTES)
 
     async def embed(self, body: wire.Embed) -> tuple[wire.Vectors, wire.Usage]:
         """Raises: HubError."""

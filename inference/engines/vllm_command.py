@@ -35,6 +35,7 @@ class Options(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     max_num_seqs: Annotated[int, msgspec.Meta(ge=1, le=4096)] = 64
     kv_cache_bytes: Annotated[int, msgspec.Meta(ge=0, le=2**50)] = 0  # 0: what the node leaves
     enforce_eager: bool = False
+    enable_sleep_mode: bool = False
     max_loras: Annotated[int, msgspec.Meta(ge=0, le=64)] = 0  # at once in a batch; 0: none at all
     max_lora_rank: Literal["8", "16", "32", "64", "128", "256"] = "16"
 
@@ -60,12 +61,22 @@ def command(
         words += ["--max-model-len", str(spec.context_tokens)]
     if options.enforce_eager:
         words.append("--enforce-eager")
+    if may_sleep(options, setting):
+        words.append("--enable-sleep-mode")
     if options.max_loras:
         words += ["--enable-lora", "--max-loras", str(options.max_loras)]
         words += ["--max-lora-rank", options.max_lora_rank]
     if setting.device.startswith("cuda") and (size := kv_bytes(spec, options, setting)):
         words += ["--kv-cache-memory-bytes", str(size)]
     return words
+
+
+def may_sleep(options: Options, setting: Setting) -> bool:
+    """The server asks for no key where it is put to sleep: only who has its loopback alone may use that.
+
+    Source: vLLM's `entrypoints/serve/sleep`; its key guards /v1. CUDA only: its CPU build cannot sleep.
+    """
+    return options.enable_sleep_mode and setting.is_alone and setting.device.startswith("cuda")
 
 
 def environment(
@@ -76,6 +87,8 @@ def environment(
     kept |= FIXED | {"VLLM_API_KEY": key, "OMP_NUM_THREADS": str(setting.threads)}
     if options.max_loras:
         kept["VLLM_ALLOW_RUNTIME_LORA_UPDATING"] = "1"  # on loopback, behind a key of its own
+    if may_sleep(options, setting):
+        kept["VLLM_SERVER_DEV_MODE"] = "1"
     if setting.devices:
         kept["CUDA_VISIBLE_DEVICES"] = visible(setting.devices, given)
     if not setting.device.startswith("cuda"):

@@ -17,6 +17,7 @@ import sys
 import threading
 import time
 from collections import deque
+from collections.abc import Callable
 from functools import partial
 
 from inference import sizes, wire
@@ -33,10 +34,10 @@ log = logging.getLogger(__name__)
 
 
 class Worker:
-    """One engine behind one socket; every method but `_load` runs on the main thread."""
+    """One engine behind one socket; all but `_load` and `_move` runs on the main thread."""
 
-    def __init__(self, connection: socket.socket) -> None:
-        self._socket = connection
+    def __init__(self, connection: socket.socket, *, is_alone: bool = False) -> None:
+        self._socket, self._is_alone = connection, is_alone
         self._parser = wire.FrameParser()
         self._engine: Engine | None = None
         self._overflowed: deque[int] = deque()
@@ -81,9 +82,14 @@ class Worker:
         elif isinstance(message, wire.Detach) and self._engine:
             self._engine.detach(message.adapter)
             self._outbox.put(self._engine.stats())
+        elif isinstance(message, wire.Sleep | wire.Wake) and self._engine:
+            self._aside(self._move, self._engine, message)
         elif isinstance(message, wire.Start):
             set_threads(message.threads)
-            threading.Thread(target=self._load, args=(message,), name="load", daemon=True).start()
+            self._aside(self._load, message)
+
+    def _aside(self, work: Callable[..., None], *args: object) -> None:
+        threading.Thread(target=work, args=args, name="load", daemon=True).start()
 
     def _run(self, stream: int, body: wire.Body) -> None:
         if not self._was_busy:
@@ -122,6 +128,18 @@ class Worker:
                 log.exception("load failed")
             self._outbox.put(failure(error, LoadFailed))
 
+    def _move(self, engine: Engine, message: wire.Sleep | wire.Wake) -> None:
+        """Put the engine to sleep, or wake it."""
+        try:
+            if isinstance(message, wire.Wake):
+                self._outbox.put(engine.wake())
+            else:
+                engine.sleep()
+                self._outbox.put(wire.Asleep())
+        except Exception as error:
+            log.exception("its sleep failed")
+            self._outbox.put(failure(error, EngineFailed))
+
     def _setting(self, start: wire.Start) -> Setting:
         return Setting(
             threads=max(1, start.threads),
@@ -132,6 +150,7 @@ class Worker:
             ),
             kv_bytes=start.kv_bytes,
             devices=tuple(start.devices),
+            is_alone=self._is_alone,
         )
 
     def _report_if_due(self) -> None:
@@ -227,11 +246,11 @@ def main() -> None:
     options = parser.parse_args()
     logging.basicConfig(level=logging.INFO, stream=sys.stderr, format="%(levelname)s %(message)s")
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    confine(options.parent, network=options.network)
+    is_alone = confine(options.parent, network=options.network)
     connection = socket.socket(fileno=options.fd)
     prepare(options.prepare)
     try:
-        Worker(connection).serve()
+        Worker(connection, is_alone=is_alone).serve()
     except (wire.FrameError, InvalidRequest):
         log.exception("the node sent bytes that are no frame")
     os._exit(0)  # engine threads may be deep inside a kernel; nothing is left to save
