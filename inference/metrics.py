@@ -13,7 +13,7 @@ from inference import wire
 
 RESERVATION_STATES: tuple[wire.ReservationState, ...] = ("waiting", "granted", "yielding")
 BREAKER_STATES: tuple[wire.BreakerState, ...] = ("closed", "open", "half_open")
-STATES: tuple[wire.ModelState, ...] = ("cold", "loading", "ready", "draining", "failed")
+STATES: tuple[wire.ModelState, ...] = ("cold", "loading", "ready", "draining", "asleep", "failed")
 _WAITS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 120, 300)
 _STEPS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5)
 NO_MODEL = "none"  # the request was refused before its model was known

@@ -68,6 +68,7 @@ class _Vllm(msgspec.Struct, omit_defaults=True, forbid_unknown_fields=True):
     max_num_seqs: Count | None = None
     kv_cache_bytes: Annotated[int, Meta(ge=0, le=2**50)] | None = None
     enforce_eager: bool | None = None
+    enable_sleep_mode: bool | None = None
     max_loras: Annotated[int, Meta(ge=0, le=64)] | None = None
     max_lora_rank: Literal["8", "16", "32", "64", "128", "256"] | None = None
 

@@ -33,7 +33,7 @@ LAST = 10**9  # in the order of last use: models that are not loaded
 GROUPS: dict[str, frozenset[str]] = {
     "loaded": frozenset({"ready", "busy", "draining"}),
     "loading": frozenset({"loading"}),
-    "cold": frozenset({"cold"}),
+    "cold": frozenset({"cold", "asleep"}),
     "arriving": frozenset(),
     "failed": frozenset({"failed"}),
 }

@@ -57,6 +57,18 @@ SENTENCES = {
     r"waits a little: (?P<name>.+) would have to go, and will probably be wanted again": _(
         "waits a little: %(name)s would have to go, and will probably be wanted again"
     ),
+    r"woken after (?P<time>[\d.]+) s": _("woken after %(time)s s"),
+    r"(?P<size>[\d.]+ .?B) of main memory keep it at hand": _(
+        "%(size)s of main memory keep it at hand"
+    ),
+    r"its sleep ends: the memory is wanted": _("its sleep ends: the memory is wanted"),
+    r"its sleep ends: another engine serves its model": _(
+        "its sleep ends: another engine serves its model"
+    ),
+    r"it did not fall asleep in time": _("it did not fall asleep in time"),
+    r"its sleep went wrong \((?P<why>.+)\): loaded anew": _(
+        "its sleep went wrong (%(why)s): loaded anew"
+    ),
     r"replaced by a newer version": _("replaced by a newer version"),
     r"it was removed": _("it was removed"),
     r"`(?P<name>\S+)` was removed while this request waited": _(

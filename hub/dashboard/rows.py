@@ -89,7 +89,9 @@ class ModelRow:
 
     @property
     def can_unload(self) -> bool:
-        return self.state.key in {"ready", "busy", "loading"} and not self.model.is_attached
+        return (
+            self.state.key in {"ready", "busy", "loading", "asleep"} and not self.model.is_attached
+        )
 
     @property
     def context_tokens(self) -> int:

@@ -98,6 +98,13 @@ OF = {
     "options.enforce_eager": Words(
         _("Without CUDA graphs"), _("It loads faster and takes less memory, and answers slower.")
     ),
+    "options.enable_sleep_mode": Words(
+        _("Sleep instead of unloading"),
+        _(
+            "On a GPU: its weights wait in main memory while that has room, and come back in a moment;"
+            " not measured on a GPU by us yet."
+        ),
+    ),
     "options.max_loras": Words(
         _("Adapters at once"),
         _("So many LoRA adapters answer side by side; 0: adapters are merged with their base."),

@@ -30,6 +30,10 @@ def unloaded() -> State:
     return State("cold", _("not loaded"), icon="moon", tone="quiet")
 
 
+LEFT = {
+    "draining": State("draining", _("unloading"), icon="logout-2", tone="warn"),
+    "asleep": State("asleep", _("asleep"), icon="moon", tone="quiet"),
+}
 ARRIVING = {
     Model.State.QUEUED: (_("queued"), "hourglass"),
     Model.State.UPLOADING: (_("uploading"), "upload"),
@@ -83,8 +87,8 @@ def of(status: wire.ModelStatus) -> State:
             return State("busy", _("busy"), icon="activity", tone="busy", running=running)
         case "ready":
             return State("ready", _("ready"), icon="circle-check", tone="good")
-        case "draining":
-            return State("draining", _("unloading"), icon="logout-2", tone="warn")
+        case "draining" | "asleep":
+            return LEFT[status.state]
         case "failed":
             return failed(status.reason)
         case _:

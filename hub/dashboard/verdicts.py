@@ -93,7 +93,10 @@ def _forget_if_changed(snapshot: wire.Snapshot) -> None:
 
 
 def _spec(row: ModelRow) -> wire.ModelSpec | None:
-    if row.state.key not in {"cold", "failed"} or row.model.state != Model.State.AVAILABLE:
+    if (
+        row.state.key not in {"cold", "asleep", "failed"}
+        or row.model.state != Model.State.AVAILABLE
+    ):
         return None
     try:
         return specs.of(row.model)

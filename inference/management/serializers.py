@@ -10,7 +10,7 @@ from inference import entries, fit, hub_search
 from inference.models import Model
 from inference.router import DEADLINE_S
 
-LIVE_STATES = ["cold", "loading", "ready", "draining", "failed", "unknown"]
+LIVE_STATES = ["cold", "loading", "ready", "draining", "asleep", "failed", "unknown"]
 FILES_STATES = Model.State.values
 AFTER_LOAD, AFTER_UNLOAD = ["ready"], ["cold"]
 

@@ -14,7 +14,7 @@ MODELS = st.builds(
     wire.ModelStatus,
     name=st.sampled_from("abcdefgh"),
     version=st.just(""),
-    state=st.sampled_from(["cold", "loading", "ready", "draining", "failed"]),
+    state=st.sampled_from(["cold", "loading", "ready", "draining", "asleep", "failed"]),
     kind=st.just("llm"),
     engine=st.just("fake"),
     device=st.sampled_from(["cpu", "cuda:0", ""]),
