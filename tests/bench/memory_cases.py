@@ -11,6 +11,7 @@ import numpy as np
 from PIL import Image
 
 from inference import wire
+from inference.node.memory import ENCODED_TOKENS
 from tests import digits_clip, models
 from tests.inference.engines import (
     tiny_adapters,
@@ -79,7 +80,7 @@ def adapted(adapters: list[wire.Adapter], spec: wire.ModelSpec) -> list[wire.Bod
 def embedding(vocabulary: int, tokens: int, spec: wire.ModelSpec) -> list[wire.Body]:
     """Full windows with each token there is, and many short ones."""
     del spec
-    ids = [*range(max(vocabulary, 16 * tokens))]
+    ids = [*range(max(vocabulary, tokens, 2 * ENCODED_TOKENS))]
     cut = [[number % vocabulary for number in ids[at : at + tokens]] for at in ids[::tokens]]
     return [wire.Embed(inputs=[*cut]), wire.Embed(inputs=[[1, 2, 3]] * 512)]
 
