@@ -3,15 +3,17 @@
 The node decides when it loads; this only says what its formula says now.
 """
 
-from collections.abc import Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import msgspec
+from django.conf import settings
 
 from inference import wire
 from inference.errors import HubError
 from inference.node import headers, memory, spread
+from inference.node.company import Company
 
 VERDICTS = {
     "fits": "It fits beside what is loaded now.",
@@ -20,6 +22,7 @@ VERDICTS = {
 }
 STAY = "It does not fit, because these hold the memory and stay: {}."
 PLACES = "It does not fit, because pinned models hold all {} model places: {}."
+APART = "It does not fit, because it may not be in memory together with these, which stay: {}."
 OTHER_PROGRAMS = "other programs"
 
 ORDER = list(VERDICTS)
@@ -69,13 +72,14 @@ def _smaller(
 
 @dataclass(frozen=True, slots=True)
 class _Holder:
-    """Who has memory on a device; `stays` where no model makes it leave."""
+    """Who has memory on a device, with its company; `stays` where no model makes it leave."""
 
-    name: str
+    names: tuple[str, ...]
     claim_bytes: int = 0  # there
     engines: int = 0  # none of a training
     stays: bool = False
     order: tuple[bool, bool, float] = (False, False, 0.0)  # the lowest leaves first
+    is_foe: bool = False  # it has to leave, whatever memory there is
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,7 +96,7 @@ def _on(
     over, limit = spread.width(spec) if cuda else 1, device.limit_bytes
     need = memory.need(spec, shape, cuda=cuda, over=over, limit_bytes=limit)
     least = need.fixed_bytes + need.kv_min_bytes  # with the shortest useful cache
-    holders = _holders(device.name, state)
+    holders = _holders(spec.name, device.name, state)
     staying = sum(one.claim_bytes for one in holders if one.stays)
     room = limit - device.others_bytes  # standby gives way
     free = room - sum(one.claim_bytes for one in holders)
@@ -113,57 +117,87 @@ def _on(
     }
 
 
-def _holders(device: str, state: wire.Snapshot) -> list[_Holder]:
-    awake = [one for one in state.models if one.state != "asleep"]  # those give way
-    models = [_model(one, device) for one in awake]
-    trainings = [_training(one) for one in state.reservations if one.holds(device)]
-    return [one for one in models if one.engines] + trainings
+def _holders(name: str, device: str, state: wire.Snapshot) -> list[_Holder]:
+    """Give models by the company that leaves together, and trainings."""
+    company, parties = _company(), dict[object, list[_Holder]]()
+    awake = [status for status in state.models if status.state != "asleep"]  # those give way
+    for status in awake:
+        if (one := _model(status, device)).engines:
+            parties.setdefault(company.friends(status.name) | {status.name}, []).append(one)
+    foes, friends = company.foes(name), company.friends(name)
+    models = [_party(party, foes, friends) for party in parties.values()]
+    return models + [_training(one) for one in state.reservations if one.holds(device)]
+
+
+def _company() -> Company:
+    rules = settings.HUB_CONFIG.model_config
+    apart, together = rules.never_together, rules.always_together
+    return Company(tuple(map(frozenset, apart)), tuple(map(frozenset, together)))
+
+
+def _party(party: Sequence[_Holder], foes: Collection[str], friends: Collection[str]) -> _Holder:
+    """One that is pinned holds all, and so does one that is there with the model that comes."""
+    names = tuple(name for one in party for name in one.names)
+    return _Holder(
+        names,
+        claim_bytes=sum(one.claim_bytes for one in party),
+        engines=sum(one.engines for one in party),
+        stays=any(one.stays for one in party) or any(name in friends for name in names),
+        order=max(one.order for one in party),
+        is_foe=any(name in foes for name in names),
+    )
 
 
 def _model(model: wire.ModelStatus, device: str) -> _Holder:
     there = sum(part.claim_bytes for part in model.spots if part.device == device)
     engines = len({part.replica for part in model.spots})
     order = (False, model.running > 0, -model.idle_s)
-    return _Holder(model.name, there, engines, model.pinned, order)
+    return _Holder((model.name,), there, engines, model.pinned, order)
 
 
 def _training(one: wire.ReservationStatus) -> _Holder:
     stays = not one.is_preemptible and one.state != "yielding"
     name = f"{wire.TRAINING}{one.id}"
-    return _Holder(name, one.claim_bytes, stays=stays, order=(True, False, -one.age_s))
+    return _Holder((name,), one.claim_bytes, stays=stays, order=(True, False, -one.age_s))
 
 
 def _judged(missing: int, holders: Sequence[_Holder], max_models: int) -> _Judged:
     """Say who has to go so that `missing` bytes are free and one model more may be there."""
     over = sum(one.engines for one in holders) + 1 - max_models if max_models else 0
     staying = [one for one in holders if one.stays]
+    if names := _names(one for one in staying if one.is_foe):
+        return _Judged("does_not_fit", APART.format(_words(names)), names)
     able = sorted((one for one in holders if not one.stays), key=lambda one: one.order)
     if not _enough(able, 0, over):
-        names = [one.name for one in staying if one.engines]
+        names = _names(one for one in staying if one.engines)
         return _Judged("does_not_fit", PLACES.format(max_models, _words(names)), names)
     if not _enough(able, missing, 0):
         left = missing - sum(one.claim_bytes for one in able)
         return _stuck(left, sorted(staying, key=lambda one: -one.claim_bytes))
-    if not (going := [one.name for one in _leaving(able, missing, over)]):
+    if not (going := _names(_leaving(able, missing, over))):
         return _Judged("fits", VERDICTS["fits"])
     reason = VERDICTS["fits_after_unloading"].format(_words(going))
     return _Judged("fits_after_unloading", reason, going)
 
 
+def _names(holders: Iterable[_Holder]) -> list[str]:
+    return [name for one in holders for name in one.names]
+
+
 def _stuck(missing: int, largest_first: Sequence[_Holder]) -> _Judged:
-    names = [one.name for one in _leaving(largest_first, missing, 0)]
+    names = _names(_leaving(largest_first, missing, 0))
     short = not _enough(largest_first, missing, 0)
     held = STAY.format(_words([*names, OTHER_PROGRAMS] if short else names))
     return _Judged("does_not_fit", held, names)
 
 
 def _leaving(able: Sequence[_Holder], missing: int, over: int) -> list[_Holder]:
-    """Take them in order until it is enough, then give back whom it turned out not to need."""
-    chosen: list[_Holder] = []
+    """Take foes, then others in order until it is enough; give back whom it turned out not to need."""
+    chosen = [one for one in able if one.is_foe]
     for one in able:
-        if not _enough(chosen, missing, over):
+        if not one.is_foe and not _enough(chosen, missing, over):
             chosen.append(one)
-    for one in reversed([*chosen]):
+    for one in [other for other in reversed(chosen) if not other.is_foe]:
         rest = [other for other in chosen if other is not one]
         if _enough(rest, missing, over):
             chosen = rest

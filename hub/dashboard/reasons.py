@@ -79,6 +79,11 @@ SENTENCES = {
     r"the models together grew past the memory limit": _(
         "the models together grew past the memory limit"
     ),
+    r"fewer models may be in memory at once now": _("fewer models may be in memory at once now"),
+    r"it may not be in memory together with another now": _(
+        "it may not be in memory together with another now"
+    ),
+    r"planned anew: the rules were changed": _("planned anew: the rules were changed"),
     r"its engine process ended unexpectedly": _("its engine process ended unexpectedly"),
     r"the engine of (?P<name>.+) used (?P<used>[\d.]+ .?B) of main memory, was given "
     r"(?P<given>[\d.]+ .?B), and was ended": _(
@@ -114,6 +119,9 @@ SENTENCES = {
     ),
     r"It does not fit, because these hold the memory and stay: (?P<holders>.+)\.": _(
         "It does not fit, because these hold the memory and stay: %(holders)s."
+    ),
+    r"It does not fit, because it may not be in memory together with these, which stay: (?P<names>.+)\.": _(
+        "It does not fit, because it may not be in memory together with these, which stay: %(names)s."
     ),
     r"It does not fit, because pinned models hold all (?P<n>\d+) model places: (?P<names>.+)\.": _(
         "It does not fit, because pinned models hold all %(n)s model places: %(names)s."

@@ -246,6 +246,14 @@ SENTENCES = {
     r"the model hub cannot be searched: it answers (?P<status>\d+)": _(
         "the model hub cannot be searched: it answers %(status)s"
     ),
+    r"`(?P<name>\S+)` of the adapter holds what is no number \(NaN or infinity\)": _(
+        "`%(name)s` of the adapter holds what is no number (NaN or infinity)"
+    ),
+    r"`(?P<name>\S+)` of the adapter holds (?P<n>\S+); no more than (?P<limit>\d+) can be computed with in "
+    r"half precision": _(
+        "`%(name)s` of the adapter holds %(n)s; no more than %(limit)s can be computed with in half "
+        "precision"
+    ),
     r"this upload is complete": _("this upload is complete"),
     r"(?P<name>\S+) has another content than when it came": _(
         "%(name)s has another content than when it came"

@@ -4,7 +4,9 @@ from pathlib import Path
 from typing import Any
 
 import msgspec
+from pytest_django import Settings
 
+from hub.config import HubConfig, ModelConfig
 from inference import fit, reading, wire
 from tests.inference import tiny_files
 
@@ -53,6 +55,36 @@ def test_a_pinned_model_is_not_counted_on(tmp_path: Path) -> None:
         ["rock"],
     )
     assert found["needed_bytes"] <= found["limit_bytes"]
+
+
+def rules(settings: Settings, rules: ModelConfig) -> None:
+    settings.HUB_CONFIG = HubConfig(model_config=rules)
+
+
+def test_one_that_may_never_be_there_with_it_has_to_go(tmp_path: Path, settings: Settings) -> None:
+    """Though both would find room; nobody else leaves where that is enough."""
+    rules(settings, ModelConfig(never_together=[["new", "foe"]]))
+    found = judged(tmp_path / "m", loaded("foe", 1), loaded("other", 1, idle_s=99.0))
+    assert told(found) == ("fits_after_unloading", "It fits after unloading foe.", ["foe"])
+    stays = judged(tmp_path / "m", loaded("foe", 1, pinned=True))
+    reason = (
+        "It does not fit, because it may not be in memory together with these, which stay: foe."
+    )
+    assert told(stays) == ("does_not_fit", reason, ["foe"])
+
+
+def test_its_company_goes_with_whoever_has_to_go(tmp_path: Path, settings: Settings) -> None:
+    rules(settings, ModelConfig(always_together=[["large", "mate"]]))
+    large, mate = loaded("large", HALF, idle_s=9.0), loaded("mate", 1)
+    found = judged(tmp_path / "m", large, mate, loaded("other", 1, idle_s=99.0))
+    assert told(found)[::2] == ("fits_after_unloading", ["large", "mate"])
+    pinned = loaded("mate", 1, pinned=True)
+    assert told(judged(tmp_path / "m", large, pinned))[0] == "does_not_fit"
+
+
+def test_its_own_company_does_not_leave_for_it(tmp_path: Path, settings: Settings) -> None:
+    rules(settings, ModelConfig(always_together=[["new", "mate"]]))
+    assert told(judged(tmp_path / "m", loaded("mate", HALF)))[::2] == ("does_not_fit", ["mate"])
 
 
 def test_a_training_that_does_not_yield_is_not_counted_on(tmp_path: Path) -> None:
