@@ -16,6 +16,7 @@ from django.utils import timezone
 
 from accounts import audit
 from inference import (
+    adapter_values,
     attachable,
     catalog,
     exclusive,
@@ -28,7 +29,7 @@ from inference import (
     reading,
 )
 from inference.downloads import CHUNK_BYTES, DownloadFailed, WrongDigest, plain, sha256_of
-from inference.engines.lora_file import NotAttachable
+from inference.engines.lora_file import WEIGHTS, NotAttachable
 from inference.errors import DiskFull, HubError, InvalidValue
 from inference.models import ARRIVING, Model
 
@@ -141,6 +142,7 @@ def _adapter(
     """Let its base attach it, or merge what cannot be attached. Raises: HubError."""
     if base.state != State.AVAILABLE:
         raise InvalidValue(f"its base `{base.name}` is {base.state}")
+    adapter_values.check(adapter / WEIGHTS)
     try:
         attachable.check(adapter, base, own_settings=bool(row.settings))
     except NotAttachable as error:

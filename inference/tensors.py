@@ -1,7 +1,7 @@
 """Check every tensor of a safetensors or GGUF file by its header, before anything is loaded.
 
 A header is a claim: sizes, offsets and shapes are believed only where they fit the file and each
-other. Called by `reading`; nothing of the weights is read.
+other. Called by `reading`, and by who reads weights themselves; nothing of them is read here.
 """
 
 import math
@@ -78,6 +78,18 @@ def safetensors(file: Path) -> Tensors:
 def shapes(file: Path) -> dict[str, Shape]:
     """Give type and shape of each tensor by its name. Raises: UnsafeModel; OSError."""
     return safetensors(file).shapes
+
+
+def spans(file: Path) -> dict[str, tuple[str, int, int]]:
+    """Give type, begin and end in the file of each tensor that was checked. Raises: UnsafeModel; OSError."""
+    safetensors(file)
+    header, data_bytes = _safetensors_header(file)
+    start = file.stat().st_size - data_bytes
+    header.pop("__metadata__", None)
+    entries = {name: _safetensor(file, name, tensor) for name, tensor in header.items()}
+    return {
+        name: (kind, start + begin, start + end) for name, (kind, _, begin, end) in entries.items()
+    }
 
 
 def _safetensors_header(file: Path) -> tuple[dict[str, Any], int]:

@@ -11,7 +11,7 @@ import transformers
 from pytest_django import Settings
 from safetensors.torch import load_file, save_file
 
-from inference import arrivals, attachable, catalog, changes, entries
+from inference import adapter_values, arrivals, attachable, catalog, changes, entries
 from inference.engines.lora_file import NotAttachable
 from inference.errors import Conflict, InvalidValue, LoadFailed
 from inference.models import Model
@@ -131,6 +131,43 @@ def test_one_for_a_deeper_base_is_refused(files: Path, base: Model) -> None:
     row = added("deep", path="deep")
     assert row.state == "failed"
     assert "does not fit its base, which has no model.layers.9." in row.state_reason
+
+
+@pytest.mark.parametrize(
+    ("value", "kind", "reason"),
+    [
+        (float("nan"), torch.bfloat16, "holds what is no number"),
+        (float("-inf"), torch.float16, "holds what is no number"),
+        (float("nan"), torch.float64, "holds what is no number"),
+        (-1e30, torch.float32, "holds 1e+30; no more than 65504"),
+    ],
+)
+@pytest.mark.usefixtures("base")
+def test_one_with_values_that_nobody_can_compute_with_is_refused(
+    files: Path, tmp_path: Path, value: float, kind: torch.dtype, reason: str
+) -> None:
+    bad = Path(shutil.copytree(files / "adapter", files / tmp_path.name))
+    weights = load_file(bad / "adapter_model.safetensors")
+    name = sorted(weights)[-1]
+    weights = {each: one.to(kind) for each, one in weights.items()}
+    weights[name].view(-1)[-1] = value
+    save_file(weights, bad / "adapter_model.safetensors")
+    row = added("bad", path=bad.name)
+    assert row.state == "failed"
+    assert row.state_reason.startswith(f"`{name}` of the adapter")
+    assert reason in row.state_reason
+
+
+def test_values_are_read_in_pieces_to_the_last(tmp_path: Path) -> None:
+    last = torch.zeros(3 * adapter_values.PIECE_BYTES // 4)
+    last[-1] = adapter_values.LARGEST
+    file = tmp_path / "a.safetensors"
+    save_file({"whole": torch.ones(2, dtype=torch.int64), "last": last, "none": last[:0]}, file)
+    adapter_values.check(file)
+    last[-1] = float("inf")
+    save_file({"whole": torch.ones(2, dtype=torch.int64), "last": last}, file)
+    with pytest.raises(InvalidValue, match="`last`"):
+        adapter_values.check(file)
 
 
 def test_vllm_attaches_what_it_was_told_to_make_room_for(files: Path, base: Model) -> None:
