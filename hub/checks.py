@@ -4,7 +4,7 @@ import ipaddress
 from typing import Any
 
 from django.conf import settings
-from django.core.checks import CheckMessage, Error, Warning, register  # noqa: A004
+from django.core.checks import ERROR, CheckMessage, Error, Warning, register  # noqa: A004
 from django.core.exceptions import ImproperlyConfigured
 
 from hub import env, keyring, names
@@ -34,8 +34,9 @@ def check_names(**_kwargs: Any) -> list[CheckMessage]:
 
 @register(TAG)
 def check_config_file(**_kwargs: Any) -> list[CheckMessage]:
+    kind = Warning if settings.HUB_CONFIG_IS_KEPT else Error
     return [
-        Error(
+        kind(
             f"{settings.HUB_CONFIG_FILE}: {message}",
             hint="Correct it; a hub that runs goes on with what it read before, and reads it again"
             " by itself.",
@@ -109,6 +110,7 @@ def refuse_bad_configuration() -> None:
     Raises: ImproperlyConfigured.
     """
     checks = (check_variables, check_config_file, check_secrets)
-    errors = [str(message.msg) for check in checks for message in check()]
+    messages = [message for check in checks for message in check()]
+    errors = [str(message.msg) for message in messages if message.is_serious(ERROR)]
     if errors:
         raise ImproperlyConfigured("\n".join(errors))

@@ -134,6 +134,22 @@ def load(file: Path, *, is_named: bool = False) -> HubConfig:
     return parse(content)
 
 
+def load_or_kept(
+    file: Path, kept: Path | None, *, is_named: bool = False
+) -> tuple[HubConfig, list[str], bool]:
+    """Give what the file says, else what a running hub kept of it; what is wrong; whether it was kept.
+
+    With nothing kept, the defaults hold until the problems are told.
+    """
+    try:
+        return load(file, is_named=is_named), [], False
+    except ConfigError as error:
+        try:
+            return load(kept, is_named=True) if kept else HubConfig(), error.messages, bool(kept)
+        except ConfigError:
+            return HubConfig(), error.messages, False
+
+
 def parse(content: bytes) -> HubConfig:
     """Raises: ConfigError with one message for each bad section."""
     try:

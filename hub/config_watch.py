@@ -9,6 +9,7 @@ import threading
 from collections.abc import Callable
 from pathlib import Path
 
+import msgspec
 from django.conf import settings
 
 from hub import config
@@ -80,6 +81,18 @@ def start(applied: Callable[[], bool] = lambda: True) -> None:
     """Watch as long as this process lives."""
     run, stopped = Watch(applied).run, threading.Event()
     threading.Thread(target=run, args=(stopped,), name="config", daemon=True).start()
+
+
+def keep() -> bool:
+    """Write down what holds, for a process that starts while the file cannot be used."""
+    place = settings.HUB_CONFIG_KEPT
+    fresh = place.with_suffix(".new")
+    try:
+        fresh.write_bytes(msgspec.json.encode(settings.HUB_CONFIG))
+        fresh.replace(place)
+    except OSError as error:
+        log.warning("%s was not written: %s", place, error.strerror)
+    return True
 
 
 def _stamp(file: Path) -> Stamp:

@@ -1,5 +1,6 @@
 """All Django settings, read from AI_HUB_* variables (docs/settings.md lists them)."""
 
+import os
 import sys
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -53,11 +54,13 @@ HUB_MLFLOW_URI = env.url("MLFLOW_TRACKING_URI", "", ("http", "https"))  # empty:
 HUB_MAX_BODY_BYTES = 16 * 1024 * 1024  # of every request that Django serves
 
 HUB_CONFIG_FILE = env.path("CONFIG", BASE_DIR / "config" / "hub.json")
-HUB_CONFIG_PROBLEMS: list[str] = []
-try:
-    HUB_CONFIG = config.load(HUB_CONFIG_FILE, is_named=bool(env.raw("CONFIG")))
-except config.ConfigError as error:
-    HUB_CONFIG, HUB_CONFIG_PROBLEMS = config.HubConfig(), error.messages
+# What `runhub` keeps for processes that it starts again while the file cannot be used.
+HUB_CONFIG_KEPT = HUB_RUNTIME / "hub.json"
+HUB_CONFIG, HUB_CONFIG_PROBLEMS, HUB_CONFIG_IS_KEPT = config.load_or_kept(
+    HUB_CONFIG_FILE,
+    HUB_CONFIG_KEPT if os.environ.get("HUB_KEEPS_CONFIG") else None,
+    is_named=bool(env.raw("CONFIG")),
+)
 
 # --- secrets ------------------------------------------------------------------------------------
 

@@ -12,7 +12,7 @@ from django.conf import settings
 from prometheus_client.multiprocess import mark_process_dead
 
 from accounts import setup
-from hub import prepared, telemetry
+from hub import config_watch, prepared, telemetry
 from hub.supervisor import claims, valkey
 from hub.supervisor.children import Child
 from hub.supervisor.logs import Terminal
@@ -34,9 +34,17 @@ def run() -> None:
     terminal = Terminal(
         json_lines=settings.LOG_FORMAT == "json", colour=os.environ["HUB_COLOUR"] == "1"
     )
+    _keep_config()
     terminal.line("hub", f"Starting, with all state in {settings.HUB_DATA}.")
     asyncio.run(_run(terminal, listener))
     terminal.line("hub", "Stopped.")
+
+
+def _keep_config() -> None:
+    """Let children that are started again later begin with the last config/hub.json that was valid."""
+    config_watch.keep()
+    config_watch.start(config_watch.keep)
+    os.environ["HUB_KEEPS_CONFIG"] = "1"
 
 
 async def _run(terminal: Terminal, listener: socket.socket) -> None:

@@ -9,7 +9,7 @@ import httpx
 import pytest
 from django.conf import settings as django_settings
 
-from hub import config, config_watch
+from hub import checks, config, config_watch
 from tests import servers
 
 NARROW = {"model_config": {"max_concurrent_models": 2}}
@@ -109,6 +109,22 @@ def test_a_reader_that_puts_the_old_one_back_does_not_last(file: Path, settings:
     settings.HUB_CONFIG = old
     watch.look()
     assert held() == 2
+
+
+@pytest.mark.parametrize("text", ['{"modelmapping": {}}', None])
+def test_a_process_that_starts_again_takes_what_was_valid_last(
+    file: Path, tmp_path: Path, settings: Any, text: str | None
+) -> None:
+    settings.HUB_CONFIG_KEPT = tmp_path / "kept.json"
+    settings.HUB_CONFIG = config.parse(json.dumps(NARROW).encode())
+    assert config_watch.keep()
+    file.unlink() if text is None else file.write_text(text)
+    found, problems, is_kept = config.load_or_kept(file, settings.HUB_CONFIG_KEPT, is_named=True)
+    assert (found.model_config.max_concurrent_models, is_kept) == (2, True)
+    settings.HUB_CONFIG_PROBLEMS, settings.HUB_CONFIG_IS_KEPT = problems, True
+    assert [message.is_serious() for message in checks.check_config_file()] == [False]
+    found, problems, is_kept = config.load_or_kept(file, None, is_named=True)
+    assert (found, len(problems), is_kept) == (config.HubConfig(), 1, False)
 
 
 # --- the whole hub --------------------------------------------------------------------------------
