@@ -171,6 +171,15 @@ class Change(Settings, Ownership):
     )
 
 
+FIELDS_OF = {  # what each source alone takes
+    "huggingface": frozenset({"model_id", "revision", "files", "base"}),
+    "local": frozenset({"path", "copy"}),
+    "adapter": frozenset({"path", "base"}),
+    "variant": frozenset({"of", "engine"}),
+    "remote": frozenset({"base_url", "upstream_model", "api_key", "kind"}),
+}
+
+
 class AddRequest(Ownership):
     """Which fields are needed depends on `source`."""
 
@@ -205,6 +214,14 @@ class AddRequest(Ownership):
         child=serializers.CharField(max_length=64), max_length=32, required=False
     )
     settings = Settings(required=False)
+
+    def validate(self, attrs: dict[str, Any]) -> dict[str, Any]:
+        """What only another source takes would have no effect: it is refused, not dropped."""
+        source = attrs["source"]
+        others = frozenset[str]().union(*FIELDS_OF.values()) - FIELDS_OF[source]
+        if strange := next((name for name in attrs if name in others), None):
+            raise serializers.ValidationError({strange: [f"source `{source}` does not take it"]})
+        return attrs
 
 
 def settings_of(given: dict[str, Any]) -> dict[str, Any]:
