@@ -9,6 +9,7 @@ import pytest
 
 from inference import preparation, wire
 from inference.engines import vllm_command
+from inference.engines.base import Setting
 from inference.node import process
 from training import processes
 
@@ -31,7 +32,7 @@ SECRETS = {
 
 def of_vllm(_folder: Path) -> dict[str, str]:
     spec = wire.ModelSpec(name="m", version="1", kind="llm", engine="llm_vllm", path="/m")
-    setting = vllm_command.Setting(1, "cuda", 0, lambda _done, _all: None)
+    setting = Setting(1, "cuda", 0, lambda _done, _all: None)
     return vllm_command.environment(os.environ, spec, vllm_command.Options(), setting, "own")
 
 
