@@ -300,7 +300,7 @@ class SleepyWorld(World):
     """Models on a GPU with room for two or so, that keep something of it while they sleep."""
 
     def places(self, size: int) -> list[Placement]:
-        asleep = {"gpu": 5, "cpu": size // 2}
+        asleep = {"gpu": 15, "cpu": size // 2}
         return [Placement("gpu", {"gpu": size, "cpu": 5}, asleep=asleep)]
 
 
@@ -324,6 +324,19 @@ class Sleepy(Traffic):
         instance = data.draw(st.sampled_from(sorted([*self.world.dozing, *self.world.asleep])))
         told = says_why and instance in self.world.dozing
         self.world.fail(instance, EngineFailed("it cannot") if told else None)
+
+    @rule(name=st.sampled_from(["a", "b", "c"]), settled=st.booleans())
+    def lull(self, name: str, settled: bool) -> None:
+        """A request is answered, then comes none for a minute: engines fall asleep, or have."""
+        self.request(name, "1", 1e9, 0, runs=True)
+        for _ in range(3):
+            self.world.settle()
+            for ticket in [*self.world.running]:
+                self.world.serve(ticket)
+            self.world.tick(3.0)
+        self.world.tick(61.0)
+        if settled:
+            self.world.settle()
 
     @rule(size=st.sampled_from([0, 20, 50]))
     def hold(self, size: int) -> None:
