@@ -13,6 +13,7 @@ class HubError(Exception):
     status: ClassVar[int] = 500
     type: ClassVar[str] = "server_error"
     retryable: bool = False
+    may_repeat: bool = False  # only a process ended: asked once more, the answer may come
     prompt_tokens: int = 0  # of the request, where an engine had counted them
 
     def __init__(
@@ -135,7 +136,7 @@ class TokenBudgetExceeded(HubError):
 
 
 class EngineFailed(HubError):
-    """The engine died or failed in the middle of this request; others are not touched."""
+    """The engine failed in the middle of this request; others are not touched."""
 
     code, status, type, retryable = "engine_failed", 500, "engine_error", True
 
@@ -144,6 +145,12 @@ class EngineOutOfMemory(EngineFailed):
     """The engine took more memory than there is, or than it was given; others are not touched."""
 
     code, status = "out_of_memory", 503
+
+
+class AnswerInterrupted(EngineFailed):
+    """The engine or the node ended, or was ended, in the middle of this answer."""
+
+    code, status = "answer_interrupted", 503
 
 
 class ModelCrashing(HubError):

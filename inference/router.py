@@ -13,7 +13,13 @@ import msgspec
 from django.conf import settings
 
 from inference import catalog, node_pulse, wire
-from inference.errors import EngineFailed, HubError, NodeUnavailable, from_code
+from inference.errors import (
+    AnswerInterrupted,
+    EngineFailed,
+    HubError,
+    NodeUnavailable,
+    from_code,
+)
 from inference.node_client import Connection, Lost, connect, give_back, take
 
 CONNECT_TRIES = 6
@@ -136,7 +142,7 @@ class Answer:
                 batch = await self._connection.next_batch(self._tick_s)
             except Lost as error:
                 if self._begun:
-                    raise EngineFailed("the node went away in mid-answer") from error
+                    raise _interrupted("the node went away in mid-answer") from error
                 self._connection, self._patient = None, True
                 self._patience_s = RESTART_S
                 self._lost_s = self._lost_s or time.monotonic()
@@ -154,7 +160,7 @@ class Answer:
             pulse = node_pulse.of(settings.HUB_NODE_ADDRESS)
             pulse.feel()
             if pulse.lost:
-                raise EngineFailed("the node hangs in mid-answer") if self._begun else _no_answer()
+                raise _interrupted("the node hangs in mid-answer") if self._begun else _no_answer()
 
     async def _again(self, pause_s: float = RESTART_PAUSE_S) -> bool:
         """Ask the next node; False while there is none. Raises: NodeUnavailable."""
@@ -179,6 +185,7 @@ async def open(  # noqa: A001 (the room's contract: router.open)
     request_id: str,
     deadline_s: float = DEADLINE_S,
     tick_s: float = TICK_S,
+    repeated: bool = False,
 ) -> AsyncIterator[Answer]:
     """Ask the node for an answer. Raises: HubError; NodeUnavailable when there is no node."""
     spec, body = _apart(spec, body)
@@ -188,6 +195,7 @@ async def open(  # noqa: A001 (the room's contract: router.open)
         body=body,
         deadline_s=deadline_s,
         companions=await _companions(spec.name),
+        repeated=repeated,
     )
     async with asking(submit, tick_s) as answer:
         yield answer
@@ -333,6 +341,12 @@ def _no_answer() -> NodeUnavailable:
     )
 
 
+def _interrupted(message: str) -> AnswerInterrupted:
+    error = AnswerInterrupted(message, retry_after_s=RETRY_AFTER_S)
+    error.may_repeat = True
+    return error
+
+
 def _no_node() -> NodeUnavailable:
     return NodeUnavailable(
         "the model node is not running or is restarting; try again in a moment",
@@ -349,4 +363,5 @@ def _error(failure: wire.Failure) -> HubError:
         details=failure.details,
     )
     error.prompt_tokens = failure.prompt_tokens
+    error.may_repeat = failure.may_repeat
     return error

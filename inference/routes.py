@@ -14,6 +14,7 @@ import msgspec
 PASSED_ON = frozenset(
     {
         "engine_failed",
+        "answer_interrupted",
         "out_of_memory",
         "model_crashing",
         "model_load_failed",

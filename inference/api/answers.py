@@ -59,7 +59,7 @@ async def stream(
             async with WhileAllowed(call.request, call.holds):
                 await _Stream(call, encoder).run(spec, bodies)
         except HubError as error:
-            if not call.reply.started or call.passes_on(error):
+            if not call.reply.started or call.goes_on(error):
                 raise
             call.failed = error.code
             await call.reply.end(sse.error(call.wait.told(error)))
@@ -132,7 +132,11 @@ async def _asked(
             yield batches
     else:
         async with router.open(
-            spec, bodies[0], request_id=call.request.id, deadline_s=call.wait.left_s
+            spec,
+            bodies[0],
+            request_id=call.request.id,
+            deadline_s=call.wait.left_s,
+            repeated=call.repeated,
         ) as answer:
             yield ((0, batch) async for batch in answer.batches())
 
@@ -148,7 +152,11 @@ async def _many(
         name = f"{call.request.id}-{number}"
         try:
             async with router.open(
-                spec, body, request_id=name, deadline_s=call.wait.left_s
+                spec,
+                body,
+                request_id=name,
+                deadline_s=call.wait.left_s,
+                repeated=call.repeated,
             ) as answer:
                 async for batch in answer.batches():
                     await arrived.put((number, batch))

@@ -54,6 +54,7 @@ class Call:
     wait: waiting.Wait = field(init=False)
     opened: bool = False  # a part of the answer itself was sent
     left: int = 0  # targets that may still be asked
+    repeated: bool = False  # the last of them was asked twice
     scope: str = ""  # what the route needs
     args: dict[str, str] = field(default_factory=dict)  # parameters of the path
     asked: str = ""  # the name that the client used
@@ -105,13 +106,27 @@ class Call:
             self.model, self.base = target.model, target.base
             try:
                 async with self._admitted_beside(target, resolved):
-                    await one(target)
+                    await self._once_more(target, one)
             except HubError as error:
                 if not self.passes_on(error):
                     raise
                 self._pass_on(error)
             else:
                 return
+
+    async def _once_more(
+        self, target: Resolved, one: Callable[[Resolved], Awaitable[None]]
+    ) -> None:
+        """Ask, and again where only a process ended under way and nobody else is left. Raises: HubError."""
+        try:
+            await one(target)
+        except HubError as error:
+            if not self.repeats(error):
+                raise
+            log.warning("asked again", extra={"model": self.model, "reason": error.message})
+            self.repeated = True
+            self._begin_anew(error)
+            await one(target)
 
     async def holds(self, who: Principal) -> None:
         """Check the rights of a request under way, as they are now. Raises: HubError."""
@@ -121,13 +136,30 @@ class Call:
 
     def passes_on(self, error: HubError) -> bool:
         """Tell whether another target may answer instead: nothing of an answer was sent yet."""
-        may_ask = self.left > 0 and self.wait.left_s > 0.0
-        return may_ask and not self.opened and error.code in routes.PASSED_ON
+        return self.left > 0 and self._may_ask and error.code in routes.PASSED_ON
+
+    def repeats(self, error: HubError) -> bool:
+        """Tell whether the same target is asked once more."""
+        return (
+            error.may_repeat and not self.repeated and self._may_ask and not self.passes_on(error)
+        )
+
+    def goes_on(self, error: HubError) -> bool:
+        """Tell whether an answer may still come."""
+        return self.passes_on(error) or self.repeats(error)
+
+    @property
+    def _may_ask(self) -> bool:
+        return self.wait.left_s > 0.0 and not self.opened
 
     def _pass_on(self, error: HubError) -> None:
         log.warning("passed on", extra={"model": self.model, "reason": error.message})
         metrics.PASSED_ON.labels(self.model, error.code).inc()
         self.left -= 1
+        self._begin_anew(error)
+
+    def _begin_anew(self, error: HubError) -> None:
+        """Forget what came of an answer that ended: it is used by nobody, and paid by nobody."""
         self.wait.again(error)
         past = self.meter
         self.meter = Meter(past.started_s, prompt_tokens=past.prompt_tokens)

@@ -8,7 +8,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from inference import sizes
-from inference.errors import NO_MEMORY, EngineFailed, EngineOutOfMemory
+from inference.errors import (
+    NO_MEMORY,
+    AnswerInterrupted,
+    EngineFailed,
+    EngineOutOfMemory,
+)
 from inference.node import devices
 from inference.node.running import Running
 
@@ -82,7 +87,7 @@ def cause(running: Running, *, killed_by_kernel: bool) -> EngineFailed:
         text = f"{who} asked for more main memory than the {given} that it may take, and ended"
         return EngineOutOfMemory(text, retry_after_s=RETRY_AFTER_S)
     how = "hung and was ended" if running.hung else "ended unexpectedly"
-    return EngineFailed(f"{who} {how}", retry_after_s=RETRY_AFTER_S)
+    return AnswerInterrupted(f"{who} {how}", retry_after_s=RETRY_AFTER_S)
 
 
 def _ran_out(running: Running) -> bool:

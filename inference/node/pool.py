@@ -14,7 +14,13 @@ from typing import Any
 import msgspec
 
 from inference import wire
-from inference.errors import EngineFailed, EngineOutOfMemory, HubError, NodeUnavailable, from_code
+from inference.errors import (
+    AnswerInterrupted,
+    EngineOutOfMemory,
+    HubError,
+    NodeUnavailable,
+    from_code,
+)
 from inference.node import memory
 from inference.node.chronicle import Chronicle
 from inference.node.clock import every
@@ -47,6 +53,7 @@ from inference.node.status import Gauges, Ledger, snapshot
 
 TICK_S = 0.25
 MEASURE_S = 2.0
+UNLOADED_S = 5.0  # an operator ended it: it may come back, but not for this request
 
 log = logging.getLogger(__name__)
 
@@ -96,6 +103,7 @@ class Pool:
         request = Request(next(self._numbers), client, question, time.monotonic())
         self._requests[request.id] = request
         if isinstance(question, wire.Submit):
+            request.repeated = question.repeated
             self._ledger.count_request(request.name, request.adapter)
             for spec in question.companions:
                 self._task(self._meet(spec))
@@ -205,7 +213,8 @@ class Pool:
     def stop(self, effect: Stop) -> None:
         running = self.fleet.running[effect.instance]
         self.fleet.stop(running)
-        self._fail_streams(running, EngineFailed(f"{running.name} was unloaded: {effect.reason}"))
+        text = f"{running.name} was unloaded: {effect.reason}"
+        self._fail_streams(running, AnswerInterrupted(text, retry_after_s=UNLOADED_S))
 
     def sleep(self, effect: Sleep) -> None:
         self.fleet.running[effect.instance].doze()
@@ -291,6 +300,7 @@ class Pool:
         if not running.stopping:
             running.stopping = True
             died = self.fleet.cause(running, time.monotonic())
+            died.may_repeat = True
             log.error("%s", died.message, extra={"model": running.name})
             self._placing.forget()
             memory_ran_out = died if isinstance(died, EngineOutOfMemory) else None
@@ -367,7 +377,7 @@ class Pool:
         self._requests.pop(request.id, None)
         self._ledger.failed(request, error.code)
         if not request.cancelled:
-            request.client.finish(as_failure(error))
+            request.client.finish(request.failure(error))
         request.log_end(as_failure(error), time.monotonic())
 
     def _take_unbegun(self, running: Running) -> list[Request]:

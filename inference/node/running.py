@@ -8,6 +8,8 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import Protocol
 
+import msgspec
+
 from inference import wire
 from inference.errors import Conflict, HubError
 from inference.node.effects import Effect, Start
@@ -42,11 +44,16 @@ class Request:
     stream: int = 0
     cancelled: bool = False
     told: bool = False  # that it waits
-    repeated: bool = False
+    repeated: bool = False  # asked twice, here or before it came
 
     @property
     def may_ask_again(self) -> bool:
         return not (self.first_at or self.repeated or self.cancelled)
+
+    def failure(self, error: HubError) -> wire.Failure:
+        """Say how it ended; only who asked knows whether a part of the answer was passed on."""
+        may_repeat = error.may_repeat and not self.repeated
+        return msgspec.structs.replace(as_failure(error), may_repeat=may_repeat)
 
     def ask_again(self) -> None:
         """Wait once more, after the engine ended before it said a word."""

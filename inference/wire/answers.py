@@ -124,6 +124,7 @@ class Failure(Message, frozen=True):
     retry_after_s: float | None = None
     prompt_tokens: int = 0  # of a prompt that was counted and refused
     details: dict[str, object] | None = None  # told in fields, such as a `Shortage`
+    may_repeat: bool = False  # the engine ended under way, and nobody has asked once more yet
 
 
 Why = Literal["pinned", "training", "loading", "busy", "recent"]

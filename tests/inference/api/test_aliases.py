@@ -15,6 +15,7 @@ from tests.inference.scripted_node import Line, Script
 FIRST, SECOND = "chat", "org/deep/name"
 PASSED_ON = (
     "engine_failed",
+    "answer_interrupted",
     "insufficient_memory",
     "model_crashing",
     "model_load_failed",

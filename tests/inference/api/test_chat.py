@@ -109,7 +109,7 @@ async def test_a_node_that_dies_in_mid_stream_is_an_error_too(
 
     async with node(dies):
         answer = await client.post("/chat/completions", json=chat(stream=True))
-    assert events(answer.text)[-1]["error"]["code"] == "engine_failed"
+    assert events(answer.text)[-1]["error"]["code"] == "answer_interrupted"
     assert "[DONE]" not in answer.text
 
 

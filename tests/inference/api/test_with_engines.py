@@ -9,6 +9,7 @@ from typing import Any
 
 import httpx
 import openai
+import psutil
 import pytest
 from pytest_django import Settings
 
@@ -16,7 +17,7 @@ from inference import router, wire
 from tests import servers
 from tests.inference.api.conftest import events
 
-TALKER = {"tokens_per_s": 100.0, "reply": "one two three four five"}
+TALKER: dict[str, Any] = {"tokens_per_s": 100.0, "reply": "one two three four five"}
 MODELS: list[dict[str, Any]] = [
     {
         "name": "talker",
@@ -164,11 +165,47 @@ async def test_a_killed_engine_ends_its_own_requests_only(
     assert "event: error" in lines
     assert "data: [DONE]" not in lines
     last = json.loads([line for line in lines if line][-1].removeprefix("data: "))
-    assert last["error"]["code"] == "engine_failed"
+    assert last["error"]["code"] == "answer_interrupted"
     again = await client.post("/chat/completions", json=talk("mortal", max_tokens=3))
     assert again.json()["choices"][0]["message"]["content"] == "say it say"
     await sdk.embeddings.create(model="vectors", input="x")
     assert (await status("vectors")).loads_total == loads
+
+
+async def test_a_whole_answer_outlives_its_engine(
+    client: httpx.AsyncClient,
+    hub: servers.Hub,
+    status: Callable[[str], Awaitable[wire.ModelStatus]],
+) -> None:
+    await client.post("/chat/completions", json=talk(max_tokens=1))  # now it is loaded
+    before = await status("talker")
+    body = talk(max_tokens=300)
+    asked = asyncio.create_task(client.post("/chat/completions", json=body))
+    async with asyncio.timeout(60), aclosing(router.watch(0.05)) as snapshots:
+        async for snapshot in snapshots:
+            talker = next(model for model in snapshot.models if model.name == "talker")
+            if talker.completion_tokens_total > before.completion_tokens_total + 20:
+                break
+    for engine in psutil.Process(hub.processes["node"].pid).children(recursive=True):
+        engine.kill()
+    answer = await asked
+    assert answer.status_code == 200, answer.text
+    said = answer.json()["choices"][0]["message"]["content"]
+    assert said.split() == (TALKER["reply"].split() * 60)[:300]
+    assert answer.json()["usage"]["completion_tokens"] == 300
+    assert (await status("talker")).failures_total == before.failures_total + 1
+
+
+async def test_an_engine_that_ends_every_answer_is_told_as_one_to_try_again(
+    client: httpx.AsyncClient, status: Callable[[str], Awaitable[wire.ModelStatus]]
+) -> None:
+    await client.post("/chat/completions", json=talk("mortal", max_tokens=3))
+    before = await status("mortal")
+    answer = await client.post("/chat/completions", json=talk("mortal", max_tokens=1_000))
+    error = answer.json()["error"]
+    assert (answer.status_code, error["code"]) == (503, "answer_interrupted")
+    assert int(answer.headers["retry-after"]) >= 1
+    assert (await status("mortal")).failures_total == before.failures_total + 2
 
 
 async def test_a_busy_model_is_removed_at_once_and_answers_to_the_end(

@@ -41,7 +41,7 @@ async def test_a_killed_engine_fails_only_its_own_requests(node: Node) -> None:
         os.kill(victim, signal.SIGKILL)
         async with asyncio.timeout(PROMISED_S):
             failure = (await first.rest())[-1]
-        assert failure.code == "engine_failed"
+        assert failure.code == "answer_interrupted"
         assert isinstance((await second.rest())[-1], wire.Done)
     assert text(await ask(node, generate(doomed, "back", 1))) == "back"
     assert (await status(node, "doomed", lambda _: True)).failures_total == 1
@@ -64,7 +64,7 @@ async def test_a_request_that_got_nothing_yet_is_asked_of_the_next_engine(
 async def test_a_request_that_ends_two_engines_fails(node: Node) -> None:
     spec = fake("poisoned", crash_after_tokens=0)
     frames = await ask(node, generate(spec, "x", 5))
-    assert frames[-1].code == "engine_failed"
+    assert frames[-1].code == "answer_interrupted"
     assert (await status(node, "poisoned", lambda _: True)).loads_total == 2
 
 
@@ -75,7 +75,7 @@ async def test_those_who_wait_outlive_a_crash(node: Node) -> None:
         await first.until(wire.Delta)
         second.send(generate(spec, "patient", 1))
         await second.until(wire.Progress)
-        assert (await first.rest())[-1].code == "engine_failed"
+        assert (await first.rest())[-1].code == "answer_interrupted"
         assert text(await second.rest()) == "patient"
 
 
@@ -88,7 +88,7 @@ async def test_an_engine_that_dies_at_every_load_is_given_up(node: Node) -> None
 async def test_a_hanging_engine_is_found_and_ended(start: Callable[..., Node]) -> None:
     node = start(hang_s=0.5)
     frames = await ask(node, generate(fake("stuck", hang_after_tokens=2), "a b c", 100))
-    assert frames[-1].code == "engine_failed"
+    assert frames[-1].code == "answer_interrupted"
     assert (await status(node, "stuck", lambda m: m.state != "ready")).failures_total == 1
 
 
@@ -101,7 +101,7 @@ async def test_a_frozen_engine_is_found_ended_and_replaced(start: Callable[..., 
         os.kill(engine.pid, signal.SIGSTOP)
         unbegun.send(generate(spec, "back again", 2))
         failure = (await begun.rest())[-1]
-        assert failure.code == "engine_failed"
+        assert failure.code == "answer_interrupted"
         assert "hung" in failure.message
         assert text(await unbegun.rest()) == "back again"
     assert engine.pid not in {other.pid for other in node.engines()}
