@@ -60,6 +60,8 @@ class _Whisper(msgspec.Struct, omit_defaults=True, forbid_unknown_fields=True):
 
 class _Remote(msgspec.Struct, omit_defaults=True, forbid_unknown_fields=True):
     upstream_model: Annotated[str, Meta(min_length=1, max_length=256)] | None = None
+    connect_timeout_s: Annotated[float, Meta(ge=0.1, le=120)] | None = None
+    first_byte_timeout_s: Annotated[float, Meta(ge=0.1, le=3600)] | None = None
 
 
 class _Vllm(msgspec.Struct, omit_defaults=True, forbid_unknown_fields=True):

@@ -83,6 +83,13 @@ OF = {
     "options.upstream_model": Words(
         _("Name of the model there"), _("What the other server is asked for.")
     ),
+    "options.connect_timeout_s": Words(
+        _("Seconds to connect"), _("A server that is not reached in this time is given up.")
+    ),
+    "options.first_byte_timeout_s": Words(
+        _("Seconds to the first byte"),
+        _("A server that says nothing for so long is given up, and a route goes on."),
+    ),
     "options.tensor_parallel_size": Words(
         _("GPUs per layer"), _("Each layer is spread over so many GPUs of this machine.")
     ),

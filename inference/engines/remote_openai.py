@@ -1,7 +1,7 @@
 """The engine for a model that another OpenAI-compatible server serves: a cloud GPU, another hub.
 
 `spec.options`: base_url (ends in /v1), upstream_model, api_key, private_upstream (its address may be
-loopback or of a private network), kind. The only engine process that keeps its network.
+loopback or of a private network), connect_timeout_s, first_byte_timeout_s, kind. The only engine process that keeps its network.
 """
 
 import asyncio
@@ -17,7 +17,7 @@ import httpx
 from inference import wire
 from inference.engines.base import Setting
 from inference.engines.footprint import Footprint
-from inference.engines.upstream_client import Upstream
+from inference.engines.upstream_client import CONNECT_S, FIRST_BYTE_S, Patience, Upstream
 from inference.engines.upstream_engine import UpstreamEngine
 from inference.errors import HubError, LoadFailed
 from inference.public_address import is_public
@@ -52,7 +52,8 @@ class RemoteOpenai(UpstreamEngine):
         headers = {"Authorization": f"Bearer {key}"} if key else {}
         private = bool(spec.options.get("private_upstream"))
         transport = CheckedTransport(private=private)
-        self._upstream = Upstream(str(spec.options["base_url"]), model, headers, transport)
+        base_url, patience = str(spec.options["base_url"]), _patience(spec)
+        self._upstream = Upstream(base_url, model, headers, transport, patience=patience)
         try:
             served = await self._upstream.models()
         except HubError as error:
@@ -60,6 +61,13 @@ class RemoteOpenai(UpstreamEngine):
         if served is not None and model not in served:
             some = ", ".join(sorted(served)[:10]) or "none"
             raise LoadFailed(f"{spec.name}: the upstream server has no {model}; it has {some}")
+
+
+def _patience(spec: wire.ModelSpec) -> Patience:
+    return Patience(
+        connect_s=float(spec.options.get("connect_timeout_s", CONNECT_S)),
+        first_byte_s=float(spec.options.get("first_byte_timeout_s", FIRST_BYTE_S)),
+    )
 
 
 class CheckedTransport(httpx.AsyncBaseTransport):
@@ -73,7 +81,12 @@ class CheckedTransport(httpx.AsyncBaseTransport):
     async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
         parts = urlsplit(str(request.url))
         host = parts.hostname or ""
-        address = await self._address(host)
+        limit_s = request.extensions.get("timeout", {}).get("connect")
+        try:
+            async with asyncio.timeout(limit_s):
+                address = await self._address(host)
+        except TimeoutError as error:
+            raise httpx.ConnectTimeout(f"{host} cannot be resolved in time") from error
         shown = f"[{address}]" if ":" in address else address
         place = f"{shown}:{parts.port}" if parts.port else shown
         request.url = httpx.URL(urlunsplit(parts._replace(netloc=place)))

@@ -8,6 +8,7 @@ import base64
 import json
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
+from dataclasses import dataclass
 from typing import Any
 
 import httpx
@@ -19,10 +20,12 @@ from inference.engines import upstream_requests as requests
 from inference.errors import EngineFailed, HubError, InvalidRequest, LoadFailed, Unavailable
 
 CONNECT_S = 10.0
+FIRST_BYTE_S = 60.0  # from the question to the first byte of an answer
 LIST_S = (
     15.0  # for the whole list of models: who waits for a load must not wait for a silent server
 )
 SILENCE_S = 300.0  # between two pieces of an answer
+AUDIO_BYTES_PER_S = 16_000  # a recording is heard whole before the first byte: as long as it plays
 EXCESS = 16  # pieces for each token that was asked for; some servers stream by the letter
 MAX_ANSWER_BYTES = 256 * 1024 * 1024
 MAX_LINE_BYTES = 4 * 1024 * 1024
@@ -30,6 +33,19 @@ MESSAGE_CHARS = 500
 RETRY_AFTER_S = 5.0
 
 Emit = Callable[[wire.Any], None]
+Pieces = AsyncIterator[bytes]
+
+
+@dataclass(frozen=True, slots=True)
+class Patience:
+    """How long a server may take to be reached, and to say the first byte of an answer."""
+
+    connect_s: float = CONNECT_S
+    first_byte_s: float = FIRST_BYTE_S
+
+    def hearing_s(self, audio_bytes: int) -> float:
+        heard_s = self.first_byte_s + audio_bytes / AUDIO_BYTES_PER_S
+        return max(self.first_byte_s, min(SILENCE_S, heard_s))
 
 
 class Upstream:
@@ -45,13 +61,14 @@ class Upstream:
         headers: Mapping[str, str],
         transport: Any = None,
         more: Mapping[str, Any] | None = None,
+        patience: Patience = Patience(first_byte_s=SILENCE_S),
     ) -> None:
-        self.model, self._more = model, dict(more or {})
+        self.model, self._more, self._patience = model, dict(more or {}), patience
         self._root = base_url.rstrip("/").removesuffix("/v1")
         self._client = httpx.AsyncClient(
             base_url=base_url.rstrip("/") + "/",
             headers={"accept-encoding": "identity"} | dict(headers),
-            timeout=httpx.Timeout(SILENCE_S, connect=CONNECT_S),
+            timeout=httpx.Timeout(SILENCE_S, connect=patience.connect_s),
             limits=httpx.Limits(max_connections=None),
             follow_redirects=False,
             trust_env=False,
@@ -68,7 +85,7 @@ class Upstream:
                 if answer.status_code in {404, 405}:
                     return None
                 await _check(answer)
-                found = msgspec.json.decode(await _read(answer), type=requests.Models)
+                found = msgspec.json.decode(await _read(answer.aiter_bytes()), type=requests.Models)
         except TimeoutError as error:
             raise EngineFailed("the upstream server does not answer in time") from error
         return [model.id for model in found.data]
@@ -78,8 +95,8 @@ class Upstream:
         model = body.adapter.key if body.adapter else self.model
         path, fields = requests.generate(model, body)
         counted, used, most = 0, None, requests.most_tokens(body)
-        async with self._sent("POST", path, json=fields | self._more) as answer:
-            await _check(answer)
+        limit_s = self._patience.first_byte_s
+        async with self._answered(limit_s, path, json=fields | self._more) as answer:
             async for event in _events(answer):
                 for delta in requests.deltas(event, body.n):
                     counted += delta.tokens
@@ -94,7 +111,7 @@ class Upstream:
         fields = {"lora_name": adapter.key, "lora_path": adapter.path}
         async with self._sent("POST", "load_lora_adapter", json=fields) as answer:
             if answer.status_code != 200:
-                words = _words(_parsed(await _read(answer, MAX_LINE_BYTES)))
+                words = _words(_parsed(await _read(answer.aiter_bytes(), MAX_LINE_BYTES)))
                 raise LoadFailed(f"{adapter.name} cannot be attached by vLLM: {words}")
 
     async def detach(self, key: str) -> None:
@@ -106,14 +123,12 @@ class Upstream:
         """Call what a server offers beside OpenAI's paths. Raises: HubError."""
         async with self._sent(method, f"{self._root}/{path}") as answer:
             await _check(answer)
-            return await _read(answer, MAX_LINE_BYTES)
+            return await _read(answer.aiter_bytes(), MAX_LINE_BYTES)
 
     async def embed(self, body: wire.Embed) -> tuple[wire.Vectors, wire.Usage]:
         """Raises: HubError."""
-        async with self._sent(
-            "POST", "embeddings", json=requests.embed(self.model, body)
-        ) as answer:
-            await _check(answer)
+        fields = requests.embed(self.model, body)
+        async with self._answered(self._patience.first_byte_s, "embeddings", json=fields) as answer:
             found = msgspec.json.decode(await _read(answer), type=requests.Embeddings)
         rows = [_floats(entry.embedding) for entry in sorted(found.data, key=lambda e: e.index)]
         if len(rows) != len(body.inputs) or len({len(row) for row in rows}) != 1:
@@ -129,9 +144,25 @@ class Upstream:
         for name, value in requests.transcribe(self.model, body):
             form.setdefault(name, []).append(value)
         files = {"file": ("audio", body.audio)}
-        async with self._sent("POST", path, data=form, files=files) as answer:
-            await _check(answer)
+        limit_s = self._patience.hearing_s(len(body.audio))
+        async with self._answered(limit_s, path, data=form, files=files) as answer:
             return msgspec.json.decode(await _read(answer), type=requests.Transcript)
+
+    @asynccontextmanager
+    async def _answered(
+        self, first_byte_s: float, path: str, **content: Any
+    ) -> AsyncIterator[Pieces]:
+        """Give an answer whose first byte came in time; from then on only silence ends it. Raises: HubError."""
+        until_first = asyncio.timeout(first_byte_s)
+        try:
+            async with until_first, self._sent("POST", path, **content) as answer:
+                await _check(answer)
+                pieces = answer.aiter_bytes()
+                first = await anext(pieces, b"")
+                until_first.reschedule(None)
+                yield _chained(first, pieces)
+        except TimeoutError as error:
+            raise EngineFailed("the upstream server does not answer in time") from error
 
     @asynccontextmanager
     async def _sent(self, method: str, path: str, **content: Any) -> AsyncIterator[httpx.Response]:
@@ -165,19 +196,25 @@ def _check_plain(answer: httpx.Response) -> None:
         raise ValueError("it is compressed, though plain bytes were asked for")
 
 
-async def _read(answer: httpx.Response, limit: int = MAX_ANSWER_BYTES) -> bytes:
+async def _chained(first: bytes, rest: Pieces) -> Pieces:
+    yield first
+    async for piece in rest:
+        yield piece
+
+
+async def _read(pieces: Pieces, limit: int = MAX_ANSWER_BYTES) -> bytes:
     body = bytearray()
-    async for chunk in answer.aiter_bytes():
+    async for chunk in pieces:
         body += chunk
         if len(body) > limit:
             raise ValueError(f"an answer of over {limit} bytes")
     return bytes(body)
 
 
-async def _events(answer: httpx.Response) -> AsyncIterator[requests.Event]:
+async def _events(pieces: Pieces) -> AsyncIterator[requests.Event]:
     """Yield a stream's events until `[DONE]`. Raises: EngineFailed, ValueError."""
     decoder = msgspec.json.Decoder(requests.Event)
-    async for data in _data_lines(answer):
+    async for data in _data_lines(pieces):
         if data == b"[DONE]":
             return
         event = decoder.decode(data)
@@ -187,9 +224,9 @@ async def _events(answer: httpx.Response) -> AsyncIterator[requests.Event]:
     raise EngineFailed("the upstream server ended its answer without [DONE]")
 
 
-async def _data_lines(answer: httpx.Response) -> AsyncIterator[bytes]:
+async def _data_lines(pieces: Pieces) -> AsyncIterator[bytes]:
     rest = b""
-    async for chunk in answer.aiter_bytes():
+    async for chunk in pieces:
         *lines, rest = (rest + chunk).split(b"\n")
         if len(rest) > MAX_LINE_BYTES:
             raise ValueError(f"a line of over {MAX_LINE_BYTES} bytes")
@@ -205,7 +242,7 @@ async def _check(answer: httpx.Response) -> None:
     """Raises: the hub's error for what the upstream server refused."""
     if answer.status_code == 200:
         return
-    body = await _read(answer, MAX_LINE_BYTES)
+    body = await _read(answer.aiter_bytes(), MAX_LINE_BYTES)
     raise _error(answer.status_code, answer.headers, _parsed(body))
 
 

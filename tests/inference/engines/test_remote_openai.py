@@ -282,6 +282,87 @@ def test_a_silent_list_of_models_is_not_waited_for(monkeypatch: pytest.MonkeyPat
             Driver(RemoteOpenai(), asked)
 
 
+@contextmanager
+def halting(*pieces: bytes) -> Iterator[tuple[str, threading.Event]]:
+    """List one model; give these pieces of an answer, one for each time that the event is set."""
+    listener, go_on = socket.create_server(("127.0.0.1", 0)), threading.Event()
+
+    def serve() -> None:
+        while True:
+            try:
+                connection, _ = listener.accept()
+            except OSError:
+                return
+            with connection:
+                if connection.recv(1 << 20).startswith(b"GET"):
+                    connection.sendall(page(MODELS_ANSWER))
+                    continue
+                for piece in pieces:
+                    connection.sendall(piece)
+                    go_on.wait(60)
+                    go_on.clear()
+
+    threading.Thread(target=serve, daemon=True).start()
+    try:
+        yield f"http://127.0.0.1:{listener.getsockname()[1]}/v1", go_on
+    finally:
+        go_on.set()
+        listener.shutdown(socket.SHUT_RDWR)
+        listener.close()
+
+
+HEAD = b"HTTP/1.1 200 OK\r\nConnection: close\r\n\r\n"
+
+
+@pytest.mark.parametrize("said", [b"", HEAD], ids=["nothing", "headers"])
+@pytest.mark.parametrize(
+    ("kind", "body"),
+    [
+        ("llm", generate(wire.ChatPrompt(messages=HELLO))),
+        ("embed", wire.Embed(inputs=["a"])),
+        ("asr", wire.Transcribe(audio=b"RIFF")),
+    ],
+)
+def test_a_server_that_does_not_begin_its_answer_is_given_up(
+    kind: str, body: wire.Body, said: bytes
+) -> None:
+    with halting(said) as (base_url, _):
+        driver = Driver(RemoteOpenai(), spec(base_url, "m", kind, first_byte_timeout_s=0.2))
+        try:
+            failure = driver.failure(body)
+        finally:
+            driver.engine.close()
+    assert (failure.code, "in time" in failure.message) == ("engine_failed", True), failure
+
+
+def test_a_slow_server_that_has_begun_is_not_cut() -> None:
+    """The limit passes many times between the comment and the answer."""
+    limit_s = 0.5
+    rest = PIECE + b"data: [DONE]\n\n"
+    with halting(HEAD + b": working\n\n", rest) as (base_url, go_on):
+        driver = Driver(RemoteOpenai(), spec(base_url, "m", first_byte_timeout_s=limit_s))
+        try:
+            answer = driver.start(generate(wire.ChatPrompt(messages=HELLO)))
+            assert not go_on.wait(4 * limit_s)
+            go_on.set()
+            done = answer.wait()
+        finally:
+            driver.engine.close()
+    assert isinstance(done, wire.Done), done
+    assert text_of(answer) == "hi"
+
+
+@pytest.mark.parametrize(
+    ("first_byte_s", "audio_bytes", "limit_s"),
+    [(60.0, 0, 60.0), (60.0, 1_600_000, 160.0), (60.0, 25_000_000, 300.0), (900.0, 1, 900.0)],
+)
+def test_a_recording_takes_as_long_as_it_plays(
+    first_byte_s: float, audio_bytes: int, limit_s: float
+) -> None:
+    patience = upstream_client.Patience(first_byte_s=first_byte_s)
+    assert patience.hearing_s(audio_bytes) == limit_s
+
+
 def test_a_list_that_is_none_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(globals(), "MODELS_ANSWER", b"null")
     with misbehaving(b"") as base_url, pytest.raises(LoadFailed, match="no valid answer"):
