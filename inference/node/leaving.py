@@ -11,6 +11,7 @@ from inference.errors import DeadlineExceeded, HubError, LoadFailed, ModelNotFou
 from inference.node import replicas, waits
 from inference.node.effects import Effect, Record, Refuse, Stop
 from inference.node.eviction import Placement
+from inference.node.pace import Pace
 from inference.node.residents import Instance, Model
 from inference.node.sleeping import Sleeping
 
@@ -156,6 +157,7 @@ class Leaving(Sleeping):
             model.failures, model.retry_at, model.refusal, model.load_s = 0, 0.0, None, 0.0
             model.wake_s, model.sleepless = 0.0, False
             model.breaker.close()
+            model.pace = Pace()
             self.end_sleeps(model, "replaced by a newer version", out)
             for instance in [*model.instances]:
                 self.drain(instance, "replaced by a newer version", now, out)

@@ -9,6 +9,7 @@ from inference.errors import EngineOutOfMemory, HubError
 from inference.node.breaker import CRASHES, Breaker
 from inference.node.company import Company
 from inference.node.eviction import Bytes, Limits, Placement, Resident, Wait
+from inference.node.pace import Pace
 from inference.node.settings import NodeSettings
 from inference.node.usage import Usage
 
@@ -197,6 +198,7 @@ class Model:
     sleeper: Instance | None = None  # its engine that slept last
     sleepless: bool = False  # its sleep went wrong once: not again
     service_s: float = 0.0
+    pace: Pace = field(default_factory=Pace)
     usage: Usage = field(default_factory=Usage)
     replaced: dict[str, float] = field(default_factory=dict)  # older version -> replaced at
     breaker: Breaker = field(default_factory=Breaker)
@@ -243,7 +245,8 @@ class Model:
         self.instances.remove(instance)
         return True
 
-    def count_answer(self, took_s: float, instance: Instance) -> None:
+    def count_answer(self, took_s: float, instance: Instance, now: float) -> None:
+        self.pace.count(took_s, now)
         if self.service_s:
             self.service_s += SERVICE_WEIGHT * (took_s - self.service_s)
         else:

@@ -65,7 +65,7 @@ class Scheduler(Reserving):
             return []
         out: list[Effect] = []
         if (began := instance.running.get(ticket_id)) is not None:
-            self.models[instance.name].count_answer(now - began, instance)
+            self.models[instance.name].count_answer(now - began, instance, now)
         self.release(ticket_id, instance, now, out)
         self._advance(now, out)
         return out

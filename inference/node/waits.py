@@ -8,6 +8,7 @@ from inference import wire
 from inference.errors import DeadlineExceeded, HubError, ModelCrashing, OutOfMemory, QueueFull
 from inference.node.effects import Effect, Tell
 from inference.node.eviction import Impossible, Resident
+from inference.node.pace import Estimate
 from inference.node.residents import Model, Ticket
 
 CRASHING = "its engine ended too often: requests are refused for a while"
@@ -103,7 +104,35 @@ def refusal(model: Model, ticket: Ticket, now: float) -> HubError | None:
             f"{model.name} will need about {eta_s:.0f} s to load, longer than the deadline",
             retry_after_s=eta_s,
         )
-    return None
+    return overdue(model, ticket, now) if ticket.runs else None
+
+
+def overdue(model: Model, ticket: Ticket, now: float) -> DeadlineExceeded | None:
+    """Refuse who would almost surely wait in the queue of a ready model for longer than its deadline."""
+    pace, left_s = model.pace.estimate(now), ticket.deadline_at - now
+    ready = model.instance is not None and model.instance.state == "ready"
+    if pace is None or not ready:
+        return None
+    slots = max(1, model.spec.max_concurrency) * model.replicas
+    before = _before(model, pace, slots, now)
+    least_s = pace.least_s(before + 1 - slots, slots, model.pace.sureness)
+    model.pace.refuses = least_s > left_s
+    if not model.pace.refuses:
+        return None
+    expected_s = pace.mean_s * (before + 1) / slots
+    return DeadlineExceeded(
+        f"{before} requests wait before this one for {model.name}, in all about {expected_s:.0f} s, "
+        "longer than the deadline",
+        retry_after_s=max(1.0, expected_s - left_s),
+    )
+
+
+def _before(model: Model, pace: Estimate, slots: int, now: float) -> int:
+    """Count who waits and will be served: running answers may end now, those past their deadline leave."""
+    before = 0
+    for other in sorted((one for one in model.queue if one.runs), key=rank):
+        before += pace.least_s(before + 1 - slots, slots) <= other.deadline_at - now
+    return before
 
 
 def does_not_fit(name: str, never: Impossible) -> OutOfMemory:
