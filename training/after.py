@@ -60,10 +60,15 @@ def _champions(job: Job) -> dict[str, str]:
 def _guard_path(job: Job) -> str | None:
     if job.guard is None:
         return None
-    if job.guard.format != job.version.format:
-        text = f"The guard set is of the form {job.guard.format}, the data {job.version.format}."
-        raise InvalidValue(text, param="guard")
+    refuse_other_guard(job.guard, job.version)
     return str(job.guard.train_path().resolve())
+
+
+def refuse_other_guard(guard: DataSetVersion | None, version: DataSetVersion) -> None:
+    """It is read as the data is; what is not checked yet has no format. Raises: InvalidValue."""
+    if guard is not None and version.format and guard.format != version.format:
+        text = f"The guard set has the format {guard.format}, the data {version.format}."
+        raise InvalidValue(text, param="guard")
 
 
 def judged(job: Job) -> dict[str, Any]:

@@ -27,7 +27,7 @@ from inference.errors import (
     PermissionDenied,
 )
 from training import bases, claims, minutes, resolving, sets, states
-from training.after import After
+from training.after import After, refuse_other_guard
 from training.models import DataSetVersion, Job, Jobs
 from training.recipes import facts, shapes
 
@@ -84,6 +84,7 @@ def check(wanted: Wanted, who: Principal) -> Checked:
     asked = shapes.read(wanted.training_type, wanted.config, wanted.where)
     _refuse_bad_data(wanted.version)
     _refuse_other_format(asked, wanted.version)
+    refuse_other_guard(wanted.after.guard, wanted.version)
     return Checked(wanted, base, folder, asked)
 
 
@@ -173,6 +174,7 @@ def prepare(job: Job) -> None:
     try:
         _refuse_bad_data(job.version)
         _refuse_other_format(shapes.read(job.training_type, job.config), job.version)
+        refuse_other_guard(job.guard, job.version)
         found = _resolved(job, machine)
         resolving.refuse_too_large(found)
     except (HubError, OSError, ValueError) as error:

@@ -157,6 +157,7 @@ def _added(who: Principal, data_set: DataSet, source: Source) -> DataSetVersion:
 
 
 def _row(who: Principal, data_set: DataSet, source: Source) -> DataSetVersion:
+    DataSet.objects.select_for_update().get(pk=data_set.pk)  # two at once would take one number
     last = data_set.versions.aggregate(last=Max("number"))["last"] or 0
     version = DataSetVersion.objects.create(
         data_set=data_set,

@@ -14,7 +14,7 @@ from inference.errors import Conflict, NotFound
 from training import jobs, plans, sets
 from training.after import After
 from training.management import shown_jobs
-from training.models import DataSetVersion, Job
+from training.models import DataSet, DataSetVersion, Job
 
 READ, WRITE = "training:read", "training:write"
 VERBS = {
@@ -67,7 +67,7 @@ def _wanted(given: dict[str, Any], who: Principal) -> jobs.Wanted:
     return jobs.Wanted(
         base=given["base_model"],
         training_type=given["training_type"],
-        version=_version(given["dataset"], who),
+        version=_version(given["dataset"], who, number=given["dataset_version"]),
         config=given["training_config"],
         suffix=given["suffix"],
         seed=given["seed"],
@@ -81,21 +81,31 @@ def _after(given: dict[str, Any], who: Principal) -> After:
     return After(given["prompts"], guard, given["gate"], given["exports"])
 
 
-def _version(named: str, who: Principal, param: str = "dataset") -> DataSetVersion:
-    """Give the newest version of a data set, by id or by name. Raises: NotFound, Conflict."""
+def _version(
+    named: str, who: Principal, param: str = "dataset", number: int | None = None
+) -> DataSetVersion:
+    """Give a version of a data set, the newest or a certain one. Raises: NotFound, Conflict."""
+    data_set = _data_set(named, who, param)
+    if number is not None:
+        return sets.find_version(data_set, number)
+    version = data_set.versions.first()
+    if version is None:
+        raise NotFound(f"The data set `{data_set.name}` has no version.", param=param)
+    return version
+
+
+def _data_set(named: str, who: Principal, param: str) -> DataSet:
+    """Find it by id or by name. Raises: NotFound, Conflict."""
     rows = sets.visible(who)
     found = rows.filter(pk=named).first()
     if found is None:
         by_name = list(rows.filter(name=named)[:2])
         if len(by_name) > 1:
-            raise Conflict(
-                f"Several teams have a data set `{named}`: give its id.", param="dataset"
-            )
+            raise Conflict(f"Several teams have a data set `{named}`: give its id.", param=param)
         found = by_name[0] if by_name else None
-    version = found.versions.first() if found else None
-    if version is None:
+    if found is None:
         raise NotFound(f"There is no data set `{named}`, or it is not yours.", param=param)
-    return version
+    return found
 
 
 class JobList(APIView):

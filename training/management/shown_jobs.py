@@ -46,6 +46,9 @@ PLAIN = (
 class Wanted(Strict):
     base_model = serializers.CharField(max_length=128)
     dataset = serializers.CharField(max_length=128, help_text="Id or name of a data set.")
+    dataset_version = serializers.IntegerField(
+        default=None, allow_null=True, min_value=1, help_text="Its number; the newest if not given."
+    )
     training_type = serializers.CharField(
         max_length=24, help_text=f"One of {', '.join(sorted(shapes.TYPES))}."
     )
