@@ -111,7 +111,7 @@ def _bring(row: Model) -> None:
         place, fields = _converted(row, place, report)
     else:
         fields = _found(row, place, report)
-    files = reading.sums(place)
+    files = _sums(row, place)
     report.files = files[: reading.MAX_SUMS]
     fields |= {"report": reading.as_json(report), "sha256": reading.fingerprint(files)}
     fields |= {"checked_at": timezone.now(), "damage": []}
@@ -120,6 +120,16 @@ def _bring(row: Model) -> None:
         after = {"source": row.source, "revision": row.revision, "files": len(files)}
         audit.record("model.arrive", "model", row.name, pk=row.pk, after=after | _told(fields))
     log.info("model added", extra={"model": row.name})
+
+
+def _sums(row: Model, place: Path) -> list[reading.FileSum]:
+    """Hash what came, and tell how far that is: large files take minutes. Raises: Gone, OSError."""
+    total = place.stat().st_size if place.is_file() else _bytes_in(place)
+    _step(row, total_bytes=total, done_bytes=0)
+    note = _Note(row, total)
+    files = reading.sums(place, note.add)
+    note.finish(0)
+    return files
 
 
 def _told(fields: dict[str, Any]) -> dict[str, Any]:
@@ -312,6 +322,11 @@ class _Note:
         now_s = time.monotonic()
         if now_s - self._noted_s >= NOTE_EVERY_S:
             self._write(self._finished + done, now_s)
+
+    def add(self, size: int) -> None:
+        """Count a part that is not known by its file."""
+        self._finished += size
+        self(0, 0)
 
     def finish(self, size: int) -> None:
         self._finished += size

@@ -149,10 +149,12 @@ def _size(file: Path) -> int:
     return file.stat().st_size if file.exists() else 0
 
 
-def sha256_of(file: Path) -> str:
+def sha256_of(file: Path, note: Callable[[int], None] = lambda _: None) -> str:
+    """Hash a file; `note` is told the bytes of each chunk, and may end it by what it raises."""
     digest = hashlib.sha256()
     for chunk in chunks(file):
         digest.update(chunk)
+        note(len(chunk))
     return digest.hexdigest()
 
 

@@ -89,7 +89,8 @@ class Model(Shared):
     @property
     def eta_s(self) -> float | None:
         """Seconds until all bytes are there; None while nobody can know."""
-        if self.state != Model.State.DOWNLOADING or not self.bytes_per_s or not self.total_bytes:
+        moving = self.state in {Model.State.DOWNLOADING, Model.State.INSPECTING}
+        if not moving or not self.bytes_per_s or not self.total_bytes:
             return None
         return max(0.0, (self.total_bytes - self.done_bytes) / self.bytes_per_s)
 

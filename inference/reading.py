@@ -4,6 +4,7 @@ import hashlib
 import json
 import os
 import re
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Literal
 
@@ -77,13 +78,13 @@ def inspect(place: Path) -> Report:
         raise UnsafeModel(f"{name} cannot be read: {error.strerror}") from error
 
 
-def sums(place: Path) -> list[FileSum]:
-    """Hash every file. Raises: OSError."""
+def sums(place: Path, note: Callable[[int], None] = lambda _: None) -> list[FileSum]:
+    """Hash every file; `note` is told the bytes of each chunk. Raises: OSError."""
     return [
         FileSum(
             file.relative_to(place).as_posix() if place.is_dir() else file.name,
             file.stat().st_size,
-            sha256_of(file),
+            sha256_of(file, note),
         )
         for file in _files(place)
     ]
@@ -309,7 +310,7 @@ def _weighed(folder: Path, report: Report, config: dict[str, Any] | None = None)
     if not found.parameters:
         bad = [file.name for file in folder.iterdir() if FORBIDDEN.fullmatch(file.name.lower())]
         only = f"; {bad[0]} is a pickle, which is never loaded" if bad else ""
-        raise UnsafeModel(f"{folder.name} holds no safetensors weights{only}")
+        raise UnsafeModel(f"`{folder.name}` holds no safetensors weights{only}")
     for name, shard in named.items():
         if name not in files[shard].shapes:
             raise UnsafeModel(f"the index finds {name[:100]!a} in {shard}, which does not hold it")

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, BinaryIO
 
+from inference import sizes
 from inference.errors import UnsafeModel
 from inference.node import headers
 from inference.plain_files import open_plain
@@ -145,8 +146,13 @@ def _check_spans(file: Path, spans: list[tuple[int, int]], data_bytes: int) -> N
             raise UnsafeModel(f"{file.name}: tensors overlap, or leave gaps")
         at = end
     if at != data_bytes:
-        what = "is cut off" if at > data_bytes else "holds more than its tensors"
-        raise UnsafeModel(f"{file.name} {what}: {data_bytes} bytes of {at}")
+        if at > data_bytes:
+            raise cut_off(file, at - data_bytes)
+        raise UnsafeModel(f"{file.name} holds more than its tensors: {data_bytes} bytes of {at}")
+
+
+def cut_off(file: Path, missing_bytes: int) -> UnsafeModel:
+    return UnsafeModel(f"{file.name} is cut off: {sizes.text(missing_bytes)} of it are missing")
 
 
 # --- GGUF -------------------------------------------------------------------------------------------
@@ -196,7 +202,7 @@ def _check_gguf_spans(file: Path, spans: list[tuple[int, int]], data_bytes: int)
             raise UnsafeModel(f"{file.name}: tensors overlap")
         at = end
     if spans and at > data_bytes:
-        raise UnsafeModel(f"{file.name} is cut off: it should hold {at - data_bytes} bytes more")
+        raise cut_off(file, at - data_bytes)
 
 
 def _gguf_tensor(stream: BinaryIO) -> tuple[str, int, list[int], int]:

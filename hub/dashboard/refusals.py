@@ -88,8 +88,15 @@ SENTENCES = {
     r"(?P<file>.+): a single file must be GGUF; give other models' folder": _(
         "%(file)s: a single file must be GGUF; give the folder of other models"
     ),
-    r"(?P<folder>.+) holds no safetensors weights(?P<more>.*)": _(
-        "%(folder)s holds no safetensors weights%(more)s"
+    r"(?P<file>.+) is cut off: (?P<size>[\d.]+ .?B) of it are missing": _(
+        "%(file)s is cut off: %(size)s of it are missing; copy or download it again"
+    ),
+    r"`(?P<folder>.+)` holds no safetensors weights": _(
+        "the folder %(folder)s holds no safetensors weights"
+    ),
+    r"`(?P<folder>.+)` holds no safetensors weights; (?P<file>.+) is a pickle, which is never loaded": _(
+        "the folder %(folder)s holds no safetensors weights; %(file)s is a pickle, which is never "
+        "loaded"
     ),
     r"no engine serves the architecture (?P<name>.+); served are (?P<usual>.+) and (?P<n>\d+) more, "
     r"see docs/models\.md": _(

@@ -41,14 +41,15 @@ ARRIVING = {
     Model.State.INSPECTING: (_("checking"), "search"),
     Model.State.PREPARING: (_("preparing"), "download"),
 }
-MOVING = frozenset({Model.State.UPLOADING, Model.State.DOWNLOADING})
+MOVING = frozenset({Model.State.UPLOADING, Model.State.DOWNLOADING, Model.State.INSPECTING})
 
 
 def arriving(model: Model) -> State:
     """Name how far the files of a model are that is being added."""
     word, icon = ARRIVING[Model.State(model.state)]
     percent = None
-    if model.state in MOVING and model.total_bytes:
+    is_read = model.state == Model.State.INSPECTING and model.done_bytes >= model.total_bytes
+    if model.state in MOVING and model.total_bytes and not is_read:
         percent = min(100, round(100 * model.done_bytes / model.total_bytes))
     return State("preparing", word, icon, tone="busy", percent=percent)
 

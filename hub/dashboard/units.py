@@ -18,10 +18,10 @@ def human_bytes(value: float | None) -> str:
 
 
 def count(value: float | None) -> str:
-    """Give counts below ten thousand in full, larger ones short: 9 500, 12.3k, 4.56M."""
+    """Give counts below ten thousand in full, larger ones short: 9 500, 12.3k, 4.56M, 7B."""
     if value is None:
         return UNKNOWN
-    for limit, divisor, unit in ((1e9, 1e9, "G"), (1e6, 1e6, "M"), (1e4, 1e3, "k")):
+    for limit, divisor, unit in ((1e9, 1e9, "B"), (1e6, 1e6, "M"), (1e4, 1e3, "k")):
         if abs(value) >= limit:
             return f"{sizes.digits(value / divisor)}{unit}"
     return f"{value:,.0f}".replace(",", NARROW_SPACE)

@@ -17,7 +17,7 @@ from django.utils import translation
 from pytest_django import Settings
 
 from accounts.models import AuditRow
-from hub.dashboard import reasons
+from hub.dashboard import reasons, rows
 from inference import (
     arrivals,
     catalog,
@@ -41,6 +41,14 @@ from tests.inference.test_headers import gguf_file
 pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.usefixtures("redis_url")]
 MODEL = tiny_files.files(vocab_size=2**16)
 WEIGHTS = MODEL["model.safetensors"]
+LARGE = {  # 55 billion parameters: 219 GB
+    "hidden_size": 8192,
+    "intermediate_size": 28672,
+    "num_hidden_layers": 64,
+    "num_attention_heads": 64,
+    "num_key_value_heads": 8,
+    "head_dim": 128,
+}
 REPOSITORY = {
     **MODEL,
     "pytorch_model.bin": b"\x80\x04pickle",
@@ -164,6 +172,28 @@ def test_it_stops_within_a_second_when_cancelled(hub: Behaviour) -> None:
         entries.cancel(row)
     hub.gate = None
     assert brought(wanted()).state == "available"
+
+
+def test_it_tells_how_far_a_check_is_and_stops_it_when_cancelled(
+    settings: Settings, tmp_path: Path
+) -> None:
+    """Hashing these files would take minutes, and a stopped check kept a core busy to their end."""
+    settings.HUB_IMPORT_ROOTS, settings.HUB_MODELS = [tmp_path], tmp_path / "models"
+    place = tiny_files.sparse(tmp_path / "large", **LARGE)
+    row = entries.add(entries.Wanted(source="local", name="large", path=str(place)))
+    worker = threading.Thread(target=arrivals.bring, args=(row.pk,), daemon=True)
+    worker.start()
+    while row.eta_s is None:
+        worker.join(0.05)
+        assert worker.is_alive(), row.state_reason
+        row.refresh_from_db()
+    assert row.state == "inspecting"
+    assert 0 < row.done_bytes < row.total_bytes
+    assert rows.state_of(row, None).percent is not None
+    entries.cancel(row)
+    worker.join(60)
+    row.refresh_from_db()
+    assert (worker.is_alive(), row.state) == (False, "cancelled")
 
 
 def test_a_killed_worker_is_followed_by_one_that_resumes(hub: Behaviour) -> None:

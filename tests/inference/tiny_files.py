@@ -69,6 +69,17 @@ def files(**changes: Any) -> dict[str, bytes]:
     }
 
 
+def sparse(place: Path, **changes: Any) -> Path:
+    """Write a model folder of any size that takes no room: its weights are a hole."""
+    tensors = shapes(**changes)
+    folder(place)
+    (place / "config.json").write_bytes(config(**changes))
+    with (place / "model.safetensors").open("wb") as stream:
+        stream.write(header(tensors))
+        stream.truncate(stream.tell() + data_bytes(tensors))
+    return place
+
+
 def folder(place: Path, **changes: Any) -> Path:
     """Write a model folder."""
     place.mkdir(parents=True)

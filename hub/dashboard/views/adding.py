@@ -177,7 +177,7 @@ def look(request: HttpRequest) -> HttpResponse:
         found = preview.of_heads(_heads(request), _state(request))
     except (HubError, OSError) as error:
         return render(request, "parts/preview.html", {"problem": said(error)})
-    return render(request, "parts/preview.html", _judged(found))
+    return render(request, "parts/preview.html", _judged(found, comes=True))
 
 
 def _heads(request: HttpRequest) -> list[Head]:
@@ -227,7 +227,7 @@ def _page(
         "usual_name": _wanted(request, way).name,
         **_of_way(request, way),
         **(more or {}),
-        **(_judged(found) if found else {}),
+        **(_judged(found, comes=way.key != "folder" or _copies(request)) if found else {}),
         "may_shrink": way.key in {"hub", "folder"},
         "shrinking": SHRINKING,
     }
@@ -266,9 +266,10 @@ def _found_places() -> list[str]:
     return found[:MAX_FOUND]
 
 
-def _judged(found: Preview) -> dict[str, Any]:
+def _judged(found: Preview, *, comes: bool) -> dict[str, Any]:
+    """Files that stay where they are (`comes` is false) need no room on the disk."""
     room = shutil.disk_usage(settings.HUB_DATA).free
-    has_room = found.size_bytes + places.SPARE_BYTES <= room
+    has_room = not comes or found.size_bytes + places.SPARE_BYTES <= room
     return {"preview": found, "disk_free": room, "has_room": has_room}
 
 

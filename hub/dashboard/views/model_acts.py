@@ -80,7 +80,7 @@ def verify(request: HttpRequest, name: str) -> HttpResponse:
 def cancel(request: HttpRequest, name: str) -> HttpResponse:
     """End an arrival; what came is kept until the model is removed."""
     row = guards.model(request, name, "models:write")
-    return _try(request, lambda: entries.cancel(row), _("%(name)s is no longer added."), name)
+    return _try(request, lambda: entries.cancel(row), _("Adding %(name)s was stopped."), name)
 
 
 @require_POST
