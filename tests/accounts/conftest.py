@@ -8,9 +8,10 @@ import pytest
 import redis
 from pytest_django import Settings
 
-from accounts import authentication, connections, oidc, principals
-from accounts.models import User
+from accounts import authentication, connections, oidc, principals, scopes
+from accounts.models import Role, User
 from accounts.principals import Principal
+from tests.accounts import foreign as theirs
 from tests.accounts import provider as lying
 
 PASSWORD = "a long enough pass phrase 7"
@@ -66,3 +67,17 @@ def open_networks(settings: Settings) -> Iterator[None]:
 def idp() -> Iterator[lying.Provider]:
     with lying.serving() as started:
         yield started
+
+
+@pytest.fixture
+def foreign(person: MakeUser) -> dict[str, str]:
+    """What belongs to another team, of every kind, by how a path names it."""
+    return theirs.rows(person(f"{theirs.SECRET}-owner", "operator"))
+
+
+@pytest.fixture
+def outsider(person: MakeUser) -> User:
+    """Holds everything but the sight of all teams and people."""
+    hidden = {"admin:teams", "admin:users"}
+    Role.objects.create(name="nearly", scopes=[s for s in scopes.SCOPES if s not in hidden])
+    return person("otto", "nearly")

@@ -312,6 +312,41 @@ FOREIGN = {
     "/keys/x": "key",
     "/account/browsers/1": "visit",
 }
+# The same under /v1 and of websockets: the kind by the parameter's name, or by the path.
+FOREIGN_V1 = {"model*": "model", "file_id": "file", "upload_id": "file upload", "job_id": "job"}
+FOREIGN_SOCKETS = {"/ws/training/x/": "job"}
+# Fields of bodies and queries under /v1 that name something; a route that takes none says so.
+NAMED_V1: dict[str, dict[str, str]] = {
+    "POST /v1/chat/completions": {"model": "model"},
+    "POST /v1/completions": {"model": "model"},
+    "POST /v1/embeddings": {"model": "model"},
+    "POST /v1/classify": {"model": "model"},
+    "POST /v1/audio/transcriptions": {"model": "model"},
+    "POST /v1/audio/translations": {"model": "model"},
+    "POST /v1/files": {},
+    "POST /v1/uploads": {},
+    "POST /v1/uploads/{upload_id}/parts": {},
+    "POST /v1/uploads/{upload_id}/complete": {"part_ids": "part"},
+    "POST /v1/uploads/{upload_id}/cancel": {},
+    "POST /v1/fine_tuning/jobs": {
+        "model": "model",
+        "training_file": "file",
+        "validation_file": "file",
+    },
+    "POST /v1/fine_tuning/jobs/{job_id}/cancel": {},
+    "POST /v1/fine_tuning/jobs/{job_id}/pause": {},
+    "POST /v1/fine_tuning/jobs/{job_id}/resume": {},
+    "GET /v1/models": {},
+    "GET /v1/models/{model*}": {},
+    "GET /v1/files": {"after": "file"},
+    "GET /v1/files/{file_id}": {},
+    "DELETE /v1/files/{file_id}": {},
+    "GET /v1/files/{file_id}/content": {},
+    "GET /v1/fine_tuning/jobs": {"after": "job"},
+    "GET /v1/fine_tuning/jobs/{job_id}": {},
+    "GET /v1/fine_tuning/jobs/{job_id}/events": {},  # `after` is of the job itself
+    "GET /v1/fine_tuning/jobs/{job_id}/checkpoints": {},
+}
 # Paths with a parameter that names nothing of a team: say why.
 OWNERLESS = {
     "/api/v1/users/x": "people belong to the hub; admin:users alone",

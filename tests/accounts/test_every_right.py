@@ -12,8 +12,8 @@ from channels.testing import WebsocketCommunicator
 from django.conf import settings as django_settings
 from django.test import Client
 
-from accounts import keys, principals, scopes, teams
-from accounts.models import Role, Team, User, Visit
+from accounts import keys, principals, scopes
+from accounts.models import Role, Team, User
 from accounts.principals import Principal
 from hub import scrape
 from hub.asgi import application
@@ -22,16 +22,15 @@ from hub.dashboard.board import Board
 from hub.dashboard.watcher import Tick
 from inference import catalog, wire
 from inference.api.app import ROUTES
-from inference.models import Alias, Model, Upload
+from inference.models import Model
 from tests.accounts.conftest import MakeUser, session_of
+from tests.accounts.foreign import SECRET
 from tests.accounts.route_table import ANYONE, API, FOREIGN, OWNERLESS, PAGES, PUBLIC, SOCKETS, V1
 from tests.accounts.test_every_route import DJANGO_PATHS, socket_paths
-from training.models import DataSet, DataSetVersion, File, Job
 
 pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.usefixtures("idle_node")]
 METHODS = ("GET", "POST", "PUT", "PATCH", "DELETE")
 TABLE = API | PAGES
-SECRET = "secret-model"  # every name of the foreign team holds it
 NARROW = [*scopes.SCOPES]
 ASKS_PASSWORD = {"/account/prove/"}  # and says 401 to a wrong one
 
@@ -128,11 +127,7 @@ async def test_a_key_opens_what_its_one_scope_names(admin: User) -> None:
         for path, line in V1.items():
             for method, needed in line.items():
                 for scope, key in every.items():
-                    named = (
-                        path.replace("{model*}", "x")
-                        .replace("{file_id}", "x")
-                        .replace("{job_id}", "x")
-                    )
+                    named = re.sub(r"\{\w+\*?\}", "x", path)
                     answer = await client.request(method, named, headers={"x-api-key": key})
                     passed = answer.status_code != 403
                     assert passed == (scope == needed), (path, scope, answer.status_code)
@@ -168,54 +163,6 @@ def _key(owner: User, scope: str) -> str:
 
 
 # --- foreign objects ------------------------------------------------------------------------------
-
-
-@pytest.fixture
-def foreign(person: MakeUser) -> dict[str, str]:
-    """What belongs to another team, of every kind, by how a path names it."""
-    red = teams.create(f"{SECRET}-team")
-    owner = person(f"{SECRET}-owner", "operator")
-    teams.add(red, owner, None, "manager")
-    mine = {"team": red, "visibility": "team"}
-    model = Model.objects.create(name=SECRET, kind="llm", engine="fake", path="/m", **mine)
-    Alias.objects.create(name=f"{SECRET}-alias", target=model, **mine)
-    Role.objects.create(name=f"{SECRET}-role", scopes=["models:read"], team=red)
-    User.objects.create(username=f"{SECRET}-bot", kind="service", team=red)
-    key, _ = keys.issue(owner, f"{SECRET}-key", by=session_of(owner), team=red)
-    coming = Model.objects.create(
-        name=f"{SECRET}-upload", kind="", engine="", path="", state="uploading", **mine
-    )
-    upload = Upload.objects.create(id="a" * 32, model=coming, owner_id=owner.pk, files=[])
-    data_set = DataSet.objects.create(name=f"{SECRET}-set", owner=owner, **mine)
-    version = DataSetVersion.objects.create(data_set=data_set, number=1, address="c" * 64)
-    job = Job.objects.create(
-        base=SECRET, version=version, training_type="lora", suffix=SECRET, owner=owner, **mine
-    )
-    file = File.objects.create(
-        owner=owner, filename=SECRET, purpose="fine-tune", size_bytes=1, sha256="d" * 64, **mine
-    )
-    visit = Visit.objects.create(user=owner, session_key="b" * 32)
-    return {
-        "model": SECRET,
-        "alias": f"{SECRET}-alias",
-        "job": job.pk,
-        "role": f"{SECRET}-role",
-        "account": f"{SECRET}-bot",
-        "team": red.name,
-        "key": key.public_id,
-        "upload": upload.pk,
-        "data set": data_set.pk,
-        "file": file.pk,
-        "visit": str(visit.pk),
-    }
-
-
-@pytest.fixture
-def outsider(person: MakeUser) -> User:
-    """Holds everything but the sight of all teams and people."""
-    hidden = {"admin:teams", "admin:users"}
-    Role.objects.create(name="nearly", scopes=[s for s in scopes.SCOPES if s not in hidden])
-    return person("otto", "nearly")
 
 
 def named(path: str, name: str) -> str:
