@@ -3,11 +3,13 @@
 `turn` is taken by a thread of the worker: the machine that trains measures itself.
 """
 
+import contextlib
 import json
 import logging
 import subprocess
 import sys
 import threading
+import time
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -23,6 +25,7 @@ log = logging.getLogger(__name__)
 
 EVERY_S = 2.0
 LIMIT_S = 600.0
+LOOK_S = 0.5
 FOLDER, WANTED, FOUND = "training-rate", "wanted", "rate.json"
 
 
@@ -54,16 +57,17 @@ def turn(stopped: threading.Event) -> None:
             return
         try:
             told = _measured(stopped)
-        except (HubError, subprocess.SubprocessError, ValueError) as error:
+        except (HubError, ValueError) as error:
             log.warning("the machine's rate was not measured", extra={"reason": str(error)})
             told = None
         if told is not None:
             _keep(told)
-        (_folder() / WANTED).unlink(missing_ok=True)
+        if not stopped.is_set():  # else the next worker measures
+            (_folder() / WANTED).unlink(missing_ok=True)
 
 
 def _measured(stopped: threading.Event) -> dict[str, Any] | None:
-    """Give what the process said; None when told to stop. Raises: HubError, SubprocessError, ValueError."""
+    """Give what the process said; None when told to stop. Raises: HubError, OSError, ValueError."""
     wanted = wire.Reserve(
         id=FOLDER,
         label="how fast this machine trains",
@@ -74,16 +78,24 @@ def _measured(stopped: threading.Event) -> dict[str, Any] | None:
     with claims.Memory(wanted) as held:
         if held.granted(lambda _told: not stopped.is_set(), EVERY_S) is None:
             return None
-        said = subprocess.run(
-            [sys.executable, "-m", "training.run.rate"],
-            capture_output=True,
-            check=True,
-            env=processes.environment(),
-            cwd=settings.BASE_DIR,
-            timeout=LIMIT_S,
-        ).stdout
-    told: dict[str, Any] = json.loads(said)
-    return told
+        return _told(stopped)
+
+
+def _told(stopped: threading.Event) -> dict[str, Any] | None:
+    """Let a process measure, and end it when told to stop. Raises: OSError, ValueError."""
+    until_s = time.monotonic() + LIMIT_S
+    with subprocess.Popen(
+        [sys.executable, "-m", "training.run.rate"],
+        stdout=subprocess.PIPE,
+        env=processes.environment(),
+        cwd=settings.BASE_DIR,
+    ) as process:
+        while not stopped.is_set() and time.monotonic() < until_s:
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                told: dict[str, Any] = json.loads(process.communicate(timeout=LOOK_S)[0])
+                return told
+        process.kill()
+    return None
 
 
 def _keep(told: dict[str, Any]) -> None:

@@ -1,11 +1,13 @@
 """How long a plan says that a training takes: as a job before it, or by what this machine computes."""
 
+import contextlib
 import datetime as dt
 import threading
 from pathlib import Path
 from typing import Any
 
 import msgspec
+import psutil
 import pytest
 from django.utils import timezone
 from pytest_django import Settings
@@ -14,6 +16,7 @@ from accounts import principals, teams
 from accounts.models import Team, User
 from accounts.principals import Principal
 from inference.models import Model
+from tests import servers
 from tests.training import jobs as real
 from tests.training.test_recipes import BASE, ROWS
 from training import jobs, plans, rates, shelf
@@ -78,6 +81,33 @@ def test_a_base_that_was_never_trained_is_timed_by_the_machine(
     computed = work.operations(found.base, found.resolved.recipe, found.rows, plan.tokens)
     assert plan.time.seconds == pytest.approx(computed / rate, abs=0.1)
     assert (plan.time.source, "GFLOP/s" in plan.time.reason) == ("machine", True)
+
+
+def _commands() -> list[list[str]]:
+    """Of this process's children; one that has just ended has none."""
+    found = []
+    for child in psutil.Process().children():
+        with contextlib.suppress(psutil.Error):
+            found.append(child.cmdline())
+    return found
+
+
+@pytest.mark.django_db(transaction=True)
+@pytest.mark.usefixtures("idle_node", "who")
+def test_a_worker_that_ends_does_not_wait_for_the_measurement() -> None:
+    """The next one measures instead."""
+    stopped = threading.Event()
+    rates.ask()
+    measuring = threading.Thread(target=rates.turn, args=(stopped,))
+    measuring.start()
+    try:
+        servers.until(lambda: any("training.run.rate" in one for one in _commands()))
+    finally:
+        stopped.set()
+        measuring.join(30)
+    assert not measuring.is_alive()
+    assert rates.known("float32") is None
+    assert (rates._folder() / rates.WANTED).exists()
 
 
 def test_nothing_is_measured_that_nobody_asked_for(who: Principal) -> None:
