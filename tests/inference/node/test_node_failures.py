@@ -113,7 +113,7 @@ async def test_an_engine_frozen_while_it_loads_is_found_ended_and_replaced(
     node, spec = start(hang_s=0.2), fake("icy", load_s=1.0)
     async with node.talk() as talk:
         talk.send(generate(spec, "thawed", 1))
-        await status(node, "icy", lambda m: m.state == "loading")
+        await status(node, "icy", lambda m: m.state == "loading" and bool(node.engines()))
         (engine,) = node.engines()
         os.kill(engine.pid, signal.SIGSTOP)
         async with asyncio.timeout(WAIT_S):
