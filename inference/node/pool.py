@@ -174,7 +174,6 @@ class Pool:
             spec=question.spec,
             placements=placements,
             deadline_at=request.since + question.deadline_s,
-            priority=question.priority if isinstance(question, wire.Submit) else 0,
             runs=isinstance(question, wire.Submit),
             lineage=lineage_of(question),
         )

@@ -73,7 +73,6 @@ class Ticket:
     placements: Sequence[Placement]
     deadline_at: float
     since: float = 0.0
-    priority: int = 0
     runs: bool = True
     lineage: tuple[int, ...] = ()  # beginnings of its prompt, where there may be replicas
     told: wire.Progress | None = None
@@ -269,11 +268,10 @@ class Model:
     def busy(self) -> bool:
         return bool(self.queue or self.in_flight)
 
-    def next_ticket(self, now: float, ageing_s: float) -> Ticket:
-        """Highest priority first; every `ageing_s` of waiting is worth one step of it."""
-        return max(
-            self.queue, key=lambda t: (t.priority + (now - t.since) // ageing_s, -t.since, -t.id)
-        )
+    @property
+    def next_ticket(self) -> Ticket:
+        """Give who came first."""
+        return min(self.queue, key=lambda ticket: (ticket.since, ticket.id))
 
     def arrived(self, instance: Instance) -> str:
         """Note how long its newest engine took; give it in words."""

@@ -274,7 +274,7 @@ class Scheduler(Reserving):
             self.unqueue(model, ticket)
             out.append(Announce(ticket.id, first.id))
         while model.queue:
-            ticket = model.next_ticket(now, self.policy.ageing_s)
+            ticket = model.next_ticket
             instance = replicas.choose(model, ticket)
             if instance is None:
                 return
@@ -297,7 +297,7 @@ class Scheduler(Reserving):
                 out.append(Record("wait", model.name, verdict.reason))
             model.reason, model.held = verdict.reason, verdict
         else:
-            first = model.next_ticket(now, self.policy.ageing_s)
+            first = model.next_ticket
             why = f"wanted by {first.spec.name} ({len(model.queue)} waiting)"
             self._commit(model, verdict, why, now, out).asked = waits.asked(model)
 

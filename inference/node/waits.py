@@ -36,9 +36,9 @@ def progress(model: Model, position: int, now: float) -> wire.Progress:
     return wire.Progress(state="queued", position=position, reason=reason, eta_s=eta_s)
 
 
-def rank(ticket: Ticket) -> tuple[int, float, int]:
+def rank(ticket: Ticket) -> tuple[float, int]:
     """The lowest is next."""
-    return -ticket.priority, ticket.since, ticket.id
+    return ticket.since, ticket.id
 
 
 def queue_eta_s(model: Model, place: int) -> float:
@@ -80,9 +80,9 @@ def sacrifice(victim: Resident, now: float) -> str:
 
 
 def urgency(model: Model, now: float, ageing_s: float) -> tuple[float, float]:
-    """The lowest is loaded first."""
-    first = model.next_ticket(now, ageing_s)
-    return -(first.priority + (now - first.since) // ageing_s), first.since
+    """The lowest is loaded first; comparable with that of reservations, which have a priority."""
+    since = model.next_ticket.since
+    return -((now - since) // ageing_s), since
 
 
 def refusal(model: Model, ticket: Ticket, now: float) -> HubError | None:

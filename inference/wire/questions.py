@@ -11,7 +11,6 @@ class Submit(Message, frozen=True):
     spec: ModelSpec
     body: Body
     deadline_s: float = 600.0  # for the wait until the engine takes it, not for the answer
-    priority: int = 0
     companions: list[ModelSpec] = []  # the node loads them with it
     repeated: bool = False  # its engine or node ended under way: it is not asked a third time
 

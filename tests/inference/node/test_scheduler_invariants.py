@@ -47,14 +47,11 @@ class Traffic(RuleBasedStateMachine):
         name=NAMES,
         version=st.sampled_from(["1", "1", "1", "2"]),
         deadline_s=st.sampled_from([0.5, 30.0, 1e9]),
-        priority=st.integers(0, 2),
         runs=st.booleans(),
     )
-    def request(
-        self, name: str, version: str, deadline_s: float, priority: int, runs: bool
-    ) -> None:
+    def request(self, name: str, version: str, deadline_s: float, runs: bool) -> None:
         model = self.spec(name, version)
-        ticket = self.world.request(model, SIZES[name], deadline_s, priority=priority, runs=runs)
+        ticket = self.world.request(model, SIZES[name], deadline_s, runs=runs)
         self.asked.add(ticket)
 
     @precondition(lambda self: self.world.waiting)

@@ -196,18 +196,18 @@ def test_it_sheds_when_the_queue_is_full(world: World) -> None:
     assert error.retry_after_s
 
 
-def test_it_takes_the_urgent_first_and_lets_the_patient_grow_urgent(world: World) -> None:
+def test_it_takes_who_came_first(world: World) -> None:
     one = spec("a", max_concurrency=1)
     running = world.request(one)
     world.settle()
-    patient = world.request(one)
+    asked = [world.request(one)]
     world.now += 25.0
-    urgent, hurried = world.request(one, priority=1), world.request(one, priority=5)
+    asked += [world.request(one), world.request(one)]
     order = []
     for ticket in (running, None, None):
         world.serve(ticket or next(iter(world.running)))
         order += [*world.running]
-    assert order == [hurried, patient, urgent]
+    assert order == asked
 
 
 def test_it_refuses_after_the_deadline_with_the_reason(world: World) -> None:
