@@ -7,10 +7,7 @@ from dataclasses import dataclass, field
 
 SEEN, ENOUGH = 32, 8  # answers that are kept; fewer than that say nothing
 FRESH_S = 600.0  # older answers say nothing of now
-SURE, STILL_SURE = (
-    2.0,
-    1.0,
-)  # standard deviations under the mean: to begin refusing, to go on with it
+SURE, STILL_SURE = 2.0, 1.0  # deviations under the mean: to begin refusing, to go on with it
 
 
 @dataclass(frozen=True, slots=True)

@@ -325,7 +325,7 @@ class Sleepy(Traffic):
     @rule(name=st.sampled_from(["a", "b", "c"]), settled=st.booleans())
     def lull(self, name: str, settled: bool) -> None:
         """A request is answered, then comes none for a minute: engines fall asleep, or have."""
-        self.request(name, "1", 1e9, 0, runs=True)
+        self.request(name, "1", 1e9, runs=True)
         for _ in range(3):
             self.world.settle()
             for ticket in [*self.world.running]:
