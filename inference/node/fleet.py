@@ -3,6 +3,7 @@
 import asyncio
 import logging
 from collections.abc import Coroutine, Iterable
+from dataclasses import dataclass
 from typing import Any
 
 import msgspec
@@ -23,6 +24,14 @@ NETWORKED = frozenset({"remote_openai"})  # every other engine loses its network
 MODELS_KEPT = 50  # whose last lines are kept after their engine has ended
 
 log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Measured:
+    """Bytes on each device; `alone` is as `Fleet.alone` gives it, empty while its model loads."""
+
+    sizes: dict[str, int]
+    alone: dict[str, int]
 
 
 class Fleet:
@@ -167,13 +176,15 @@ class Fleet:
         whole = read(running.process.pid)
         return {**sizes, "cpu": max(whole, sizes.get("cpu", 0))}
 
-    def measure(self) -> dict[int, dict[str, int]]:
+    def measure(self) -> dict[int, Measured]:
         """Give what each instance holds on each device. Reads /proc and the driver: in a thread."""
         on_gpu = devices.gpu_process_memory() if len(self.devices) > 1 else {}
         found = {}
         for running in [*self.running.values()]:
             if running.process and running.process.alive:
-                found[running.id] = self._measure(running, running.process.pid, on_gpu)
+                sizes = self._measure(running, running.process.pid, on_gpu)
+                alone = self.alone(running, sizes) if running.loaded else {}
+                found[running.id] = Measured(sizes, alone)
         self.devices = devices.refresh(self.devices)
         return found
 

@@ -39,7 +39,7 @@ from inference.node.effects import (
     carry_out,
 )
 from inference.node.eviction import Placement
-from inference.node.fleet import Fleet
+from inference.node.fleet import Fleet, Measured
 from inference.node.history import STEP_S, History
 from inference.node.lending import Lending
 from inference.node.placing import Placing
@@ -336,24 +336,23 @@ class Pool:
 
     async def _measure(self) -> None:
         measured = await asyncio.to_thread(self.fleet.measure)
-        for number, sizes in measured.items():
-            self._note(number, sizes)
+        for number, found in measured.items():
+            self._note(number, found)
         borrowed = await self.lending.measure()
-        self._note_others([*measured.values(), *borrowed.values()])
+        self._note_others([*(found.sizes for found in measured.values()), *borrowed.values()])
 
     async def _remember(self) -> None:
         self.history.note(self.snapshot(), self._ledger.tokens)
 
-    def _note(self, number: int, sizes: dict[str, int]) -> None:
+    def _note(self, number: int, found: Measured) -> None:
         running, gauges = self.fleet.running.get(number), self._ledger.gauges.get(number)
         if running is None or gauges is None:
             return
         device = gauges.device or running.order.placement.device
-        gauges.memory_bytes, gauges.sizes = sizes.get(device, 0), sizes
-        if running.loaded and not running.stopping:
-            alone = self.fleet.alone(running, sizes)
-            self._scheduler.on_measured(number, alone)
-            self.fleet.learn(running, alone)
+        gauges.memory_bytes, gauges.sizes = found.sizes.get(device, 0), found.sizes
+        if found.alone and not running.stopping:
+            self._scheduler.on_measured(number, found.alone)
+            self.fleet.learn(running, found.alone)
 
     def _note_others(self, measured: list[dict[str, int]]) -> None:
         """Reserve what standby processes and other programs hold of our limit."""
