@@ -87,7 +87,7 @@ def test_minutes_that_run_out_pause_it_until_there_are_more(
     job_hubs.until(client, job.id, "paused")
     earlier = "started_at = datetime(ended_at, '-168 seconds')"
     write(hub, f"UPDATE training_attempt SET {earlier} WHERE job_id = ?", job.id)
-    write(hub, "DELETE FROM accounts_holding WHERE holder = ?", f"{plain.id}#1")
+    write(hub, "DELETE FROM accounts_holding WHERE holder != ?", f"{job.id}#1")
     write(hub, "UPDATE accounts_holding SET amount = 3 WHERE holder = ?", f"{job.id}#1")
     limit = "INSERT INTO accounts_limit (subject, training_minutes, updated_at) VALUES (?, ?, ?)"
     write(hub, limit, "everyone", 3, "2026-01-01 00:00:00")
