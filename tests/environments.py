@@ -92,7 +92,8 @@ def _pip_config() -> str:
 
 
 def _uv(arguments: list[str], env: dict[str, str]) -> None:
-    _run([sys.executable, "-m", "uv", *arguments], env)
+    """One wheel at a time: two that put files in the same new folder lose some of them."""
+    _run([sys.executable, "-m", "uv", *arguments], {**env, "UV_CONCURRENT_INSTALLS": "1"})
 
 
 def _run(command: list[str], env: dict[str, str] | None = None) -> None:

@@ -9,7 +9,7 @@ from django.utils import timezone
 
 from accounts import audit, quotas
 from accounts.principals import Principal
-from inference.errors import Conflict, InvalidValue, NotFound, PermissionDenied
+from inference.errors import Conflict, HubError, InvalidValue, NotFound, PermissionDenied
 from inference.openai import uploads as protocol
 from training import files, store
 from training.models import File, FilePart, FileUpload
@@ -73,8 +73,21 @@ def _check_room(upload: FileUpload, size_bytes: int) -> None:
 
 
 def complete(upload_id: str, wanted: protocol.Complete, who: Principal) -> tuple[FileUpload, File]:
-    """Join the parts in the order given. Raises: as `add`; RateLimited."""
-    upload = _open(upload_id, who)
+    """Join the parts in the order given; what was joined before is given again.
+
+    A client whose answer got lost asks once more. Raises: as `add`; RateLimited.
+    """
+    if joined := _joined(upload_id, who):
+        return joined
+    try:
+        return _join(_open(upload_id, who), wanted, who)
+    except (HubError, OSError):
+        if joined := _joined(upload_id, who):  # another call was first
+            return joined
+        raise
+
+
+def _join(upload: FileUpload, wanted: protocol.Complete, who: Principal) -> tuple[FileUpload, File]:
     _check_parts(upload, wanted.part_ids)
     with store.Incoming() as incoming:
         digest = hashlib.md5(usedforsecurity=False)
@@ -87,6 +100,16 @@ def complete(upload_id: str, wanted: protocol.Complete, who: Principal) -> tuple
         file = _taken(upload, incoming, who)
     _forget_parts(upload)
     return upload, file
+
+
+def _joined(upload_id: str, who: Principal) -> tuple[FileUpload, File] | None:
+    """Give the upload and its file, where both are there and may be seen."""
+    ended = FileUpload.objects.visible_to(who).filter(pk=upload_id[:64], state=State.COMPLETED)
+    upload = ended.first()
+    if upload is None or not who.allows_in(SCOPE, upload.ownership[0]):
+        return None
+    file = File.objects.visible_to(who).filter(pk=upload.file_id).first()
+    return (upload, file) if file else None
 
 
 def _check_parts(upload: FileUpload, part_ids: list[str]) -> None:

@@ -2,6 +2,7 @@
 
 import hashlib
 import io
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -36,9 +37,22 @@ def test_parts_are_joined_in_the_order_given(web: servers.Hub, client: openai.Op
     assert done.file is not None
     assert (done.file.filename, done.file.purpose) == ("facts.jsonl", "fine-tune")
     assert client.files.content(done.file.id).content == DATA
+    again = client.uploads.complete(upload, part_ids=[first, second])  # its answer got lost
+    assert again.file == done.file
     assert not left(web)
     with pytest.raises(openai.ConflictError):
         part(client, upload, b"more")
+
+
+def test_many_who_join_at_once_get_one_file(client: openai.OpenAI) -> None:
+    upload = begun(client)
+    ids = [part(client, upload, DATA[:CUT]), part(client, upload, DATA[CUT:])]
+    patient = client.with_options(max_retries=0)
+    with ThreadPoolExecutor(8) as pool:
+        asked = [pool.submit(patient.uploads.complete, upload, part_ids=ids) for _ in range(8)]
+    files = {done.file.id for one in asked if (done := one.result()).file}
+    assert len(files) == 1
+    assert client.files.content(files.pop()).content == DATA
 
 
 def test_a_cancelled_one_leaves_nothing(web: servers.Hub, client: openai.OpenAI) -> None:
