@@ -226,7 +226,8 @@ class Board:
 
 def _beat(row: ModelRow) -> tuple[object, ...]:
     state, model = row.state, row.model
-    now = (row.running, row.waiting, units.human_bytes(row.memory_bytes), row.idle_sort // 60)
+    memory = units.human_bytes(row.memory_bytes)
+    now = (row.running, row.waiting, row.requests_total, memory, row.idle_sort // 60)
     return (model.pk, model.updated_at, state.key, state.percent, state.reason, model.state, *now)
 
 

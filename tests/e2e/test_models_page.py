@@ -206,6 +206,12 @@ def test_its_settings_say_what_they_do_and_hold_at_once(hub: Hub, as_person: Ope
     expect(page.get_by_label("Number format")).to_have_value("")
 
 
+def ask_quick(hub: Hub) -> None:
+    body = {"model": "quick", "messages": [{"role": "user", "content": "hi"}]}
+    with hub.client() as client:
+        assert client.post("/chat/completions", json=body).status_code == 200
+
+
 def answered(card: Locator) -> int:
     """Sum the requests that the charts draw."""
     return sum(json.loads(card.locator("#course").get_attribute("data-series") or "")["requests"])
@@ -217,18 +223,17 @@ def test_its_page_tells_how_it_did_and_goes_on_telling(hub: Hub, as_person: Open
     card = page.get_by_role("region", name="Traffic, last hour")
     expect(card.locator("canvas")).to_have_count(3)
     before = answered(card)
-    drawn = card.locator("#course").get_attribute("data-series")
-    with hub.client() as client:
-        body = {"model": "quick", "messages": [{"role": "user", "content": "hi"}]}
-        assert client.post("/chat/completions", json=body).status_code == 200
-    expect(card.locator("#course")).not_to_have_attribute("data-series", drawn or "")
+    for _ in range(2):  # the second is asked at once, and as short
+        drawn = card.locator("#course").get_attribute("data-series")
+        ask_quick(hub)
+        expect(card.locator("#course")).not_to_have_attribute("data-series", drawn or "")
     expect(card).to_contain_text("Half had their first token within")
     expect(card.locator("canvas")).to_have_count(3)
     card.get_by_text("Show as a table").click()
     expect(card.get_by_role("table", name="Traffic of the last hour")).to_contain_text(
         "First token, half"
     )
-    assert answered(card) == before + 1
+    assert answered(card) == before + 2
     lineage = page.get_by_role("region", name="Lineage")
     expect(lineage).to_contain_text("Also answers to: gpt-4o")
     expect(lineage).to_contain_text("in the last hour")
