@@ -10,8 +10,8 @@ from django.utils import timezone
 
 from accounts import audit, quotas
 from accounts.principals import Principal
-from inference.errors import NotFound, PermissionDenied, RateLimited
-from training import store
+from inference.errors import NotFound, PermissionDenied
+from training import allowance, store
 from training.models import File, Files
 from training.models.files import new_id
 
@@ -45,12 +45,7 @@ def take(
 
 def reserve(who: Principal | quotas.Bearer, holder: str, size_bytes: int) -> None:
     """Raises: RateLimited."""
-    try:
-        quotas.reserve(who, STORAGE, size_bytes, holder)
-    except quotas.QuotaReached as reached:
-        error = RateLimited(str(reached))
-        error.retryable = False
-        raise error from reached
+    allowance.reserve(who, STORAGE, size_bytes, holder)
 
 
 def _created(

@@ -10,7 +10,7 @@ from django.db import transaction
 from django.utils import timezone
 
 from accounts import quotas
-from inference.errors import RateLimited
+from training import allowance
 from training.models import Attempt, Job
 
 KIND: quotas.Kind = "training_minutes"
@@ -24,12 +24,7 @@ END_S = 2.0  # before its last minute is over, what did not pause is ended
 def book(job: Job) -> None:
     """Set aside what it takes to begin. Raises: RateLimited."""
     amount = _minutes(sum(map(_took_s, job.attempts.all())), LEAD_S)
-    try:
-        quotas.reserve(_bearer(job), KIND, amount, job.pk)
-    except quotas.QuotaReached as reached:
-        error = RateLimited(str(reached))
-        error.retryable = False
-        raise error from reached
+    allowance.reserve(_bearer(job), KIND, amount, job.pk)
 
 
 def settle(job: Job) -> None:

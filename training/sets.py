@@ -15,12 +15,11 @@ from django.db.models import Max
 from accounts import audit, quotas
 from accounts.models import Visibility, default_team_id
 from accounts.principals import Principal
-from inference.errors import Conflict, InvalidValue, NotFound, PermissionDenied, RateLimited
+from inference.errors import Conflict, InvalidValue, NotFound, PermissionDenied
 from training import bases, files, shelf, tasks
 from training.models import DataSet, DataSets, DataSetVersion, File
 
 SCOPE = "datasets:write"
-STORAGE: quotas.Kind = "storage_bytes"
 LONGEST_NAME = 128
 LONGEST_ROW_TOKENS = 131_072
 LARGEST_SHARE = 0.5
@@ -99,7 +98,7 @@ def create(
 def add_version(who: Principal, data_set: DataSet, wanted: Wanted) -> DataSetVersion:
     """Give the version made of just this, now or before.
 
-    Raises: InvalidValue, NotFound, ModelNotFound, PermissionDenied, RateLimited.
+    Raises: InvalidValue, NotFound, ModelNotFound, PermissionDenied.
     """
     _check_held(who, data_set.ownership[0])
     source = _source(who, _checked(wanted, who))
@@ -167,21 +166,11 @@ def _row(who: Principal, data_set: DataSet, source: Source) -> DataSetVersion:
         source_bytes=source.size_bytes,
         **asdict(source.wanted),
     )
-    _reserve(who, version.pk, source.size_bytes)
+    files.reserve(who, version.pk, source.size_bytes)
     after = {"number": version.number, "file_id": source.file.pk, "sha256": source.file.sha256}
     audit.record("dataset.version", "dataset", data_set.name, pk=data_set.pk, after=after)
     transaction.on_commit(partial(tasks.enqueue_validation, version.pk))
     return version
-
-
-def _reserve(who: Principal, version_id: str, size_bytes: int) -> None:
-    """Raises: RateLimited."""
-    try:
-        quotas.reserve(who, STORAGE, size_bytes, version_id)
-    except quotas.QuotaReached as reached:
-        error = RateLimited(str(reached))
-        error.retryable = False
-        raise error from reached
 
 
 def _source(who: Principal, wanted: Wanted) -> Source:
@@ -272,7 +261,7 @@ def remove(who: Principal, data_set: DataSet) -> None:
         versions = [*data_set.versions.all()]
         for version in versions:
             _check_unused(version)
-            quotas.release(STORAGE, version.pk)
+            quotas.release(files.STORAGE, version.pk)
         audit.record("dataset.remove", "dataset", data_set.name, pk=data_set.pk)
         data_set.delete()
     for version in versions:
