@@ -17,9 +17,9 @@ from accounts.models import Visibility
 from inference import reservations, veil, wire
 from inference.errors import HubError, NodeUnavailable
 from inference.models import Model
-from inference.node.devices import computes_bf16
+from inference.node.devices import computes_bf16, cuda_capability
 from training.models import Job
-from training.recipes.facts import Machine
+from training.recipes.facts import Machine, cuda_machine
 
 MARGIN = 1.05  # of the measured peak, since a step may differ from another
 RETRY_S = 1.0
@@ -60,7 +60,7 @@ def machine() -> Machine:
     """Give what a training may have at most. Raises: HubError; NodeUnavailable."""
     found = ask(1)
     if found.device.startswith("cuda"):
-        return Machine(device="cuda", bfloat16=True, memory_bytes=found.limit_bytes)
+        return cuda_machine(cuda_capability(found.device), found.limit_bytes)
     return Machine(device="cpu", bfloat16=computes_bf16(), memory_bytes=found.limit_bytes)
 
 

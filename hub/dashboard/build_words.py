@@ -65,6 +65,12 @@ REASONS: "dict[str, _StrPromise]" = {
         "this machine computes bfloat16, at half the memory"
     ),
     r"this machine has no bfloat16 units": _("this machine has no bfloat16 units"),
+    r"nobody could ask this GPU for its compute capability": _(
+        "nobody could ask this GPU for its compute capability"
+    ),
+    r"this GPU has compute capability (?P<n>[\d.]+), and bfloat16 begins at 8\.0": _(
+        "this GPU has compute capability %(n)s, and bfloat16 begins at 8.0"
+    ),
     r"enough for style and facts of a few thousand rows": _(
         "enough for style and facts of a few thousand rows"
     ),

@@ -20,6 +20,7 @@ CGROUP = Path("/sys/fs/cgroup")
 UNLIMITED_BYTES = 1 << 60  # cgroup v1 writes a huge number for "no limit"
 RESERVE_SHARE, RESERVE_MIN_BYTES = 0.1, 512 * 1024 * 1024
 CUDA_RESERVE_BYTES = 512 * 1024 * 1024
+CAPABILITY_QUERY = ("nvidia-smi", "--query-gpu=compute_cap", "--format=csv,noheader")
 SMI_QUERY = (
     "nvidia-smi",
     "--query-gpu=name,memory.total,memory.free",
@@ -254,6 +255,39 @@ def _number(file: Path) -> int:
 
 def _gpus() -> list[Device]:
     return _gpus_of_nvml() or _gpus_of_smi()
+
+
+@cache
+def cuda_capability(device: str) -> tuple[int, int] | None:
+    """Give what CUDA calls the compute capability of `cuda:0`, or None where nobody can say."""
+    found = _capabilities_of_nvml() or _capabilities_of_smi()
+    return found.get(device if ":" in device else f"{device}:0")
+
+
+def _capabilities_of_nvml() -> dict[str, tuple[int, int]]:
+    nvml = _nvml()
+    if nvml is None:
+        return {}
+    numbers = _visible(nvml.nvmlDeviceGetCount()).items()
+    handles = {name: nvml.nvmlDeviceGetHandleByIndex(number) for name, number in numbers}
+    told = nvml.nvmlDeviceGetCudaComputeCapability
+    return {name: (told(handle)[0], told(handle)[1]) for name, handle in handles.items()}
+
+
+def _capabilities_of_smi() -> dict[str, tuple[int, int]]:
+    try:
+        answer = subprocess.run(
+            CAPABILITY_QUERY, capture_output=True, text=True, timeout=10, check=True
+        )
+    except (OSError, subprocess.SubprocessError):
+        return {}
+    lines = [line.strip().split(".") for line in answer.stdout.splitlines()]
+    numbers = _visible(len(lines)).items()
+    return {
+        name: (int(lines[number][0]), int(lines[number][1]))
+        for name, number in numbers
+        if len(lines[number]) == 2 and all(map(str.isdigit, lines[number]))
+    }
 
 
 def _nvml() -> Any:

@@ -2,13 +2,14 @@
 
 from typing import Any
 
+import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from inference.errors import HubError, InvalidValue, UnknownParameter
 from training.recipes import memory, resolve, shapes
-from training.recipes.facts import Base, Machine, Rows
+from training.recipes.facts import Base, Machine, Rows, cuda_machine
 from training.recipes.recipe import Recipe
 
 BASE = Base(
@@ -175,3 +176,25 @@ def test_more_rows_need_more_memory(batch: int, length: int) -> None:
     small, large = Recipe(batch_size=batch), Recipe(batch_size=batch + 1)
     needs = [memory.need(BASE, r, length, length, Machine()).total for r in (small, large)]
     assert needs[0] < needs[1]
+
+
+@pytest.mark.parametrize(
+    ("capability", "precision", "why"),
+    [
+        ((9, 0), "bfloat16", "computes bfloat16"),
+        ((8, 0), "bfloat16", "computes bfloat16"),
+        ((7, 5), "float32", "compute capability 7.5, and bfloat16 begins at 8.0"),
+        (None, "float32", "nobody could ask this GPU"),
+    ],
+    ids=["Hopper", "Ampere", "Turing", "unknown"],
+)
+def test_a_gpu_trains_in_bfloat16_only_where_it_has_units_for_it(
+    capability: tuple[int, int] | None, precision: str, why: str
+) -> None:
+    machine = cuda_machine(capability, 24 * 10**9)
+    found = resolve.resolve(shapes.read("lora", {}), BASE, ROWS, machine)
+    assert found.recipe.precision == precision
+    assert why in found.reasons["precision"]
+    tight = msgspec.structs.replace(machine, memory_bytes=found.need.total)
+    offers = resolve.changes_that_fit(found.recipe, BASE, ROWS, tight)
+    assert not [one for one in offers if "precision" in one["change"]]

@@ -7,6 +7,7 @@ import msgspec
 from inference.node import headers
 
 MAX_CONFIG_BYTES = 1 << 20
+BF16_CAPABILITY = (8, 0)  # Ampere; Source: CUDA C++ Programming Guide, compute capabilities
 
 
 class Base(msgspec.Struct, frozen=True, kw_only=True):
@@ -35,7 +36,20 @@ class Rows(msgspec.Struct, frozen=True, kw_only=True):
 class Machine(msgspec.Struct, frozen=True, kw_only=True):
     device: str = "cpu"  # or "cuda"
     bfloat16: bool = False  # computed by the hardware
+    bfloat16_why: str = ""  # where that is not so, and more is known than the processor's flags
     memory_bytes: int | None = None  # that a job may take
+
+
+def cuda_machine(capability: tuple[int, int] | None, memory_bytes: int | None = None) -> Machine:
+    """Older cards, and those that nobody can ask, train in float32: they only emulate bfloat16."""
+    why = "nobody could ask this GPU for its compute capability"
+    if capability is not None:
+        told = ".".join(map(str, capability))
+        why = f"this GPU has compute capability {told}, and bfloat16 begins at 8.0"
+    can = capability is not None and capability >= BF16_CAPABILITY
+    return Machine(
+        device="cuda", bfloat16=can, bfloat16_why="" if can else why, memory_bytes=memory_bytes
+    )
 
 
 def read_base(folder: Path) -> Base:

@@ -117,7 +117,7 @@ class _Auto:
     def _precision(self, _fields: dict[str, Any]) -> tuple[str, str]:
         if self._machine.bfloat16:
             return "bfloat16", "this machine computes bfloat16, at half the memory"
-        return "float32", "this machine has no bfloat16 units"
+        return "float32", self._machine.bfloat16_why or "this machine has no bfloat16 units"
 
     def _rank(self, _fields: dict[str, Any]) -> tuple[int, str]:
         return 16, "enough for style and facts of a few thousand rows"

@@ -113,3 +113,21 @@ def test_nothing_is_known_of_a_process_that_is_no_more() -> None:
     done.wait()
     assert not devices.forget_most(done.pid)
     assert devices.private_memory(done.pid) == devices.most_memory(done.pid) == 0
+
+
+@pytest.mark.parametrize(
+    ("said", "found"),
+    [("7.5\n9.0\n", (9, 0)), ("7.5\n", None), ("[N/A]\n[N/A]\n", None)],
+    ids=["two", "one only", "an old driver"],
+)
+def test_the_driver_tells_what_a_gpu_computes(
+    said: str, found: tuple[int, int] | None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    driver = tmp_path / "nvidia-smi"
+    driver.write_text(f"#!/bin/sh\ncase $1 in *compute_cap*) printf '{said}';; *) exit 6;; esac\n")
+    driver.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+    devices.cuda_capability.cache_clear()
+    assert devices.cuda_capability("cuda:1") == found
+    devices.cuda_capability.cache_clear()
