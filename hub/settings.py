@@ -39,6 +39,7 @@ HUB_MODEL_SIZE = env.choice("MODEL_SIZE", "small", ("small", "medium", "large"))
 HUB_MEMORY_LIMIT_BYTES = env.byte_size("MEMORY_LIMIT", low=64 * 10**6)  # 0: the node
 HUB_STANDBY = env.integer("STANDBY", 1, low=0, high=1)
 HUB_HANG_TIMEOUT_S = env.integer("HANG_TIMEOUT", 10, low=2, high=3600)
+HUB_TRAINING_HANG_TIMEOUT_S = env.integer("TRAINING_HANG_TIMEOUT", 180, low=10, high=86_400)
 HUB_CGROUP = env.text("CGROUP")
 HUB_VLLM_PYTHON = env.text("VLLM_PYTHON")
 HUB_NODE_ADDRESS = env.url("NODE_ADDRESS", f"unix:{HUB_RUNTIME / 'node.sock'}", ("unix", "tcp"))

@@ -27,6 +27,7 @@ from training import (
     minutes,
     oom,
     processes,
+    silence,
     states,
     trackers,
 )
@@ -57,6 +58,7 @@ class Run:
         self._is_spent = False
         self._claimed = job.measured_bytes
         self._oom_kills = 0
+        self._is_silent = False
 
     def run(self) -> bool:
         """Wait for memory, then follow a process to its end; False where none was begun."""
@@ -119,11 +121,13 @@ class Run:
     def _follow(self, process: Process, memory: claims.Memory) -> None:
         """Read its spool and pass wishes on, until it has ended or we must go."""
         self._oom_kills = oom.kills()
+        pulse = silence.Pulse(self.job.folder())
         while process.poll() is None and not self._stopped.is_set():
             self._offset = diary.catch_up(self.job, self._offset)
             self.job.refresh_from_db()
             self._measure(memory)
             self._hold_to_quota(process)
+            self._end_silent(process, pulse)
             self._obey(process, memory)
             with contextlib.suppress(subprocess.TimeoutExpired):
                 process.wait(POLL_S)
@@ -158,6 +162,13 @@ class Run:
             self._is_spent = True
             told = {"error_code": minutes.SPENT, "reason": minutes.reason(reached)}
             states.move(self.job, PAUSABLE, State.PAUSING, wish="pause", **told)
+
+    def _end_silent(self, process: Process, pulse: silence.Pulse) -> None:
+        """What hangs is begun anew from its last checkpoint, as after a death."""
+        if not self._is_silent and pulse.is_lost():
+            self._is_silent = True
+            silence.tell(self.job)
+            _end_group(process)
 
     def _obey(self, process: Process, memory: claims.Memory) -> None:
         if self.job.state == State.CANCELLED:

@@ -13,7 +13,7 @@ import msgspec
 from django.db import connections
 
 from inference.errors import HubError, NodeUnavailable
-from training import attempts, bases, jobs, processes, resolving, settling, states
+from training import attempts, bases, jobs, processes, resolving, settling, silence, states
 from training.models import Job
 from training.recipes import memory
 from training.recipes.recipe import Recipe
@@ -39,6 +39,7 @@ class Crew:
     def __init__(self, stopped: threading.Event) -> None:
         self._stopped = stopped
         self._threads: dict[str, threading.Thread] = {}
+        self._pulses: dict[str, silence.Pulse] = {}  # of jobs that somebody else is at
 
     def turn(self) -> None:
         """Prepare what has been checked, take up what a crash left, begin what waits."""
@@ -58,9 +59,26 @@ class Crew:
 
     def _begin(self, job_id: str) -> None:
         name = f"job {job_id}"
-        thread = threading.Thread(target=_look_after, args=(job_id, self._stopped), name=name)
+        thread = threading.Thread(target=self._look_after, args=(job_id,), name=name)
         self._threads[job_id] = thread
         thread.start()
+
+    def _look_after(self, job_id: str) -> None:
+        try:
+            self._supervise(job_id)
+        except Exception:
+            log.exception("a job could not be looked after", extra={"job": job_id})
+        finally:
+            connections.close_all()
+
+    def _supervise(self, job_id: str) -> None:
+        """Do it, or see to it that what another worker left behind does not hang."""
+        if supervise(job_id, self._stopped):
+            self._pulses.pop(job_id, None)
+            return
+        pulse = self._pulses.setdefault(job_id, silence.Pulse(Job(pk=job_id).folder()))
+        if silence.end_orphan(job_id, pulse):
+            self._pulses.pop(job_id)
 
 
 def _prepare(job: Job) -> None:
@@ -72,15 +90,6 @@ def _prepare(job: Job) -> None:
     # Whatever it is: the jobs behind it are not to wait for it.
     except Exception:
         log.exception("a job could not be prepared", extra={"job": job.pk})
-
-
-def _look_after(job_id: str, stopped: threading.Event) -> None:
-    try:
-        supervise(job_id, stopped)
-    except Exception:
-        log.exception("a job could not be looked after", extra={"job": job_id})
-    finally:
-        connections.close_all()
 
 
 def _resume_for_disk() -> None:
@@ -112,12 +121,12 @@ def _takes_files(folder: Path) -> bool:
     return True
 
 
-def supervise(job_id: str, stopped: threading.Event) -> None:
-    """Run one job to its end or pause, unless another worker does."""
+def supervise(job_id: str, stopped: threading.Event) -> bool:
+    """Run one job to its end or pause; False where another worker does, or its process goes on."""
     folder = Job(pk=job_id).folder()
     with processes.alone(folder) as lock:
         if lock is None:
-            return
+            return False
         job = Job.objects.select_related("version", "team", "owner").get(pk=job_id)
         while job.state in Job.OPEN and job.state != State.VALIDATING and not stopped.is_set():
             if job.state != State.QUEUED:
@@ -126,7 +135,8 @@ def supervise(job_id: str, stopped: threading.Event) -> None:
                 run = attempts.Run(job, lock, stopped)
                 is_begun = run.run()
                 if run.is_left:
-                    return  # whoever comes next settles it
+                    return True  # whoever comes next settles it
                 if is_begun:
                     settling.settle(job, run.yielded)
             job.refresh_from_db()
+    return True

@@ -54,6 +54,9 @@ SENTENCES = {
     r"Its process was ended; it goes on from the last checkpoint\.": _(
         "Its process was ended; it goes on from the last checkpoint."
     ),
+    r"Its process said nothing for (?P<n>\d+) s: it was ended\.": _(
+        "Its process said nothing for %(n)s s: it was ended."
+    ),
     r"Its memory cannot be planned yet: (?P<reason>.+)": _(
         "Its memory cannot be planned yet: %(reason)s"
     ),

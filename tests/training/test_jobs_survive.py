@@ -2,6 +2,7 @@
 
 import fcntl
 import random
+import signal
 from collections.abc import Iterator
 
 import openai
@@ -27,13 +28,16 @@ RECIPE = {"n_epochs": 20, "batch_size": 1}
 STEPS = 240
 KILLS = ("training", "worker", "node", "valkey", "node", "valkey")
 SEED = 20261126
+HANG_S = "30"
 
 
 @pytest.fixture(scope="module", name="hub")
 def _hub(tmp_path_factory: pytest.TempPathFactory) -> Iterator[servers.Hub]:
     """Its node has room for a training or for the model `wordy`, not for both."""
     base = tiny_base(tmp_path_factory.mktemp("base"))
-    with job_hubs.training_hub(base, WORDY, AI_HUB_MEMORY_LIMIT="1000000000") as hub:
+    with job_hubs.training_hub(
+        base, WORDY, AI_HUB_MEMORY_LIMIT="1000000000", AI_HUB_TRAINING_HANG_TIMEOUT=HANG_S
+    ) as hub:
         yield hub
 
 
@@ -75,6 +79,20 @@ def test_it_pauses_for_a_request_and_goes_on(
     told = job_hubs.messages(client, job.id)
     assert any("gave its memory back" in message for message in told), told
     assert not any("without progress" in message for message in told)
+
+
+def test_a_process_that_hangs_is_ended_and_begun_anew(
+    hub: servers.Hub, client: openai.OpenAI, undisturbed: bytes, settings: Settings
+) -> None:
+    job = job_hubs.submit(client, hyperparameters=RECIPE)
+    job_hubs.after_step(hub, job.id, 70)
+    stopped = job_hubs.trainings(job.id)
+    job_hubs.kill(hub, job.id, "training", signal.SIGSTOP)
+    job_hubs.when(client, job.id, lambda one: one.x_hub_status in {"queued", "starting"})
+    assert not any(process.is_running() for process in stopped)
+    check_end(hub, client, job.id, undisturbed, settings)
+    told = job_hubs.messages(client, job.id)
+    assert f"Its process said nothing for {HANG_S} s: it was ended." in told
 
 
 def test_it_waits_for_memory_with_the_reason(hub: servers.Hub, client: openai.OpenAI) -> None:

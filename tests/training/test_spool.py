@@ -3,6 +3,7 @@
 import fcntl
 import logging
 import os
+import resource
 from pathlib import Path
 
 import msgspec
@@ -71,3 +72,21 @@ def test_people_read_each_step_in_the_log_of_the_process(
         "step 3/9: loss 0.8444, learning rate 0.001, 24.7 tokens/s, 1.37 GB",
         "the loss of step 4 is nan",
     ]
+
+
+def test_a_full_disk_is_no_silence(tmp_path: Path) -> None:
+    """What is not written still changes the time of the spool, by which a supervisor goes."""
+    file = tmp_path / contract.EVENTS
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    with Spool(tmp_path, 1, None) as spool:
+        spool.emit(contract.HeartbeatEvent(step=1, memory_bytes=1))
+        size_bytes = file.stat().st_size
+        os.utime(file, (1, 1))
+        try:
+            resource.setrlimit(resource.RLIMIT_FSIZE, (size_bytes, hard))
+            spool.emit(contract.HeartbeatEvent(step=2, memory_bytes=1))
+        finally:
+            resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+        assert (file.stat().st_size, file.stat().st_mtime > 1) == (size_bytes, True)
+        spool.emit(contract.HeartbeatEvent(step=3, memory_bytes=1))
+    assert [event.seq for event in contract.read_events(tmp_path)] == [1, 2, 3]

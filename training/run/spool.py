@@ -70,8 +70,11 @@ class Spool:
     def _append(self, line: bytes) -> None:
         """What did not fit on the disk is tried again with the next event."""
         self._unwritten.append(line)
-        with contextlib.suppress(OSError):
+        try:
             self._write()
+        except OSError:
+            with contextlib.suppress(OSError):
+                os.utime(self._file)  # the supervisor sees that somebody lives
 
     def _write(self) -> None:
         """Raises: OSError."""
