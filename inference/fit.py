@@ -23,6 +23,7 @@ VERDICTS = {
 STAY = "It does not fit, because these hold the memory and stay: {}."
 PLACES = "It does not fit, because pinned models hold all {} model places: {}."
 APART = "It does not fit, because it may not be in memory together with these, which stay: {}."
+NOWHERE = "It does not fit, because the model service has no {}: it has {}."
 OTHER_PROGRAMS = "other programs"
 
 ORDER = list(VERDICTS)
@@ -44,16 +45,31 @@ def of(spec: wire.ModelSpec, state: wire.Snapshot) -> dict[str, Any] | None:
     return of_shape(spec, shape, state)
 
 
-def of_shape(
-    spec: wire.ModelSpec, shape: headers.Shape, state: wire.Snapshot
-) -> dict[str, Any] | None:
-    """Do as `of` with sizes that are known; None where the node has no device that it may run on."""
+def of_shape(spec: wire.ModelSpec, shape: headers.Shape, state: wire.Snapshot) -> dict[str, Any]:
+    """Do as `of` with sizes that are known."""
     devices = [device for device in state.devices if _may_run_on(spec, device.name)]
+    if not devices:
+        return _nowhere(spec, shape, state)
     verdicts = [_on(spec, shape, device, state) for device in devices]
-    best = min(verdicts, key=lambda found: ORDER.index(found["verdict"]), default=None)
-    if best and best["verdict"] == "does_not_fit":
+    best = min(verdicts, key=lambda found: ORDER.index(found["verdict"]))
+    if best["verdict"] == "does_not_fit":
         best["smaller"] = _smaller(spec, shape, state)
     return best
+
+
+def _nowhere(spec: wire.ModelSpec, shape: headers.Shape, state: wire.Snapshot) -> dict[str, Any]:
+    """Say which device is missing."""
+    there = _words(one.name for one in state.devices) or "none"
+    return {
+        "smaller": [],
+        "verdict": "does_not_fit",
+        "reason": NOWHERE.format(spec.device, there),
+        "would_have_to_go": [],
+        "device": spec.device,
+        "needed_bytes": memory.need(spec, shape, cuda=spec.device.startswith("cuda")).bytes,
+        "free_bytes": 0,
+        "limit_bytes": 0,
+    }
 
 
 def _smaller(
@@ -64,9 +80,9 @@ def _smaller(
     found = []
     for mode in memory.QUANTIZED_SHARES:
         options = {**spec.options, "quantization": mode}
-        if judged := of_shape(msgspec.structs.replace(spec, options=options), shape, state):
-            kept = {name: judged[name] for name in ("verdict", "needed_bytes", "device")}
-            found.append({"quantization": mode, **kept})
+        judged = of_shape(msgspec.structs.replace(spec, options=options), shape, state)
+        kept = {name: judged[name] for name in ("verdict", "needed_bytes", "device")}
+        found.append({"quantization": mode, **kept})
     return found
 
 
@@ -209,7 +225,7 @@ def _enough(leaving: Sequence[_Holder], missing: int, over: int) -> bool:
     return freed >= missing and sum(one.engines for one in leaving) >= over
 
 
-def _words(names: Sequence[str]) -> str:
+def _words(names: Iterable[str]) -> str:
     return ", ".join(dict.fromkeys(names))
 
 

@@ -123,6 +123,9 @@ SENTENCES = {
     r"It does not fit, because it may not be in memory together with these, which stay: (?P<names>.+)\.": _(
         "It does not fit, because it may not be in memory together with these, which stay: %(names)s."
     ),
+    r"It does not fit, because the model service has no (?P<device>\S+): it has (?P<there>.+)\.": _(
+        "It does not fit, because the model service has no %(device)s: it has %(there)s."
+    ),
     r"It does not fit, because pinned models hold all (?P<n>\d+) model places: (?P<names>.+)\.": _(
         "It does not fit, because pinned models hold all %(n)s model places: %(names)s."
     ),

@@ -57,6 +57,16 @@ def test_a_pinned_model_is_not_counted_on(tmp_path: Path) -> None:
     assert found["needed_bytes"] <= found["limit_bytes"]
 
 
+def test_a_device_that_is_not_there_is_named(tmp_path: Path) -> None:
+    path = str(tiny_files.folder(tmp_path / "m"))
+    engine = "llm_transformers"
+    spec = wire.ModelSpec(name="new", kind="llm", engine=engine, path=path, device="cuda:5")
+    found = fit.of(spec, wire.Snapshot(at=0.0, devices=[CPU]))
+    assert found is not None
+    why = "It does not fit, because the model service has no cuda:5: it has cpu."
+    assert told(found) == ("does_not_fit", why, [])
+
+
 def rules(settings: Settings, rules: ModelConfig) -> None:
     settings.HUB_CONFIG = HubConfig(model_config=rules)
 
