@@ -85,7 +85,13 @@ class ModelRow:
     @property
     def about(self) -> str:
         """Engine and quantization, as far as they are known."""
-        return " · ".join(part for part in (self.model.engine, self.model.quantization) if part)
+        return " · ".join(part for part in (self.model.engine, self.quantization) if part)
+
+    @property
+    def quantization(self) -> str:
+        """What its engine makes of the files while it loads, or what these are themselves."""
+        mode = str(self.model.settings.get("options", {}).get("quantization", "none"))
+        return self.model.quantization if mode == "none" else mode
 
     @property
     def can_unload(self) -> bool:
@@ -95,7 +101,9 @@ class ModelRow:
 
     @property
     def context_tokens(self) -> int:
-        return (self.status.context_tokens if self.status else 0) or self.model.context_tokens
+        told = self.status.context_tokens if self.status else 0
+        chosen = self.model.settings.get("context_tokens")
+        return told or chosen or self.model.context_tokens
 
     @property
     def memory_bytes(self) -> int:

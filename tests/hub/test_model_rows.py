@@ -43,6 +43,15 @@ def test_it_shows_one_page_with_what_is_in_use_on_it() -> None:
 
 
 @pytest.mark.django_db
+def test_a_variant_shows_its_own_figures() -> None:
+    settings = {"options": {"quantization": "int8"}, "context_tokens": 512}
+    make("base", quantization="BF16", context_tokens=8192)
+    make("small", quantization="BF16", context_tokens=8192, settings=settings)
+    found = {row.name: (row.about, row.context_tokens) for row in rows.listing(None, ADMIN)}
+    assert found == {"base": ("fake · BF16", 8192), "small": ("fake · int8", 512)}
+
+
+@pytest.mark.django_db
 def test_the_catalog_finds_models_by_alias_once() -> None:
     target, _other = make("llama", "whisper")
     for name in ("gpt-4", "gpt-4o"):
