@@ -61,16 +61,32 @@ def reserve(who: Principal | Bearer, kind: Kind, amount: int, holder: str) -> No
             if limit and amount > left:
                 rest = limit - _used(kind, subject)
                 raise QuotaReached(kind, subject.partition(":")[0], limit, max(0, rest))
-        holding, _ = Holding.objects.update_or_create(
-            kind=kind, holder=holder, defaults={"amount": amount, "settled": False}
-        )
-        for subject in subjects:
-            HoldingShare.objects.get_or_create(holding=holding, subject=subject)
+        _keep(subjects, kind, amount, holder, settled=False)
+
+
+def _keep(subjects: list[str], kind: Kind, amount: int, holder: str, *, settled: bool) -> None:
+    holding, _ = Holding.objects.update_or_create(
+        kind=kind, holder=holder, defaults={"amount": amount, "settled": settled}
+    )
+    for subject in subjects:
+        HoldingShare.objects.get_or_create(holding=holding, subject=subject)
 
 
 def settle(kind: Kind, holder: str, used: int) -> None:
     """Put what it really took in place of what was set aside; also where that is more."""
     Holding.objects.filter(kind=kind, holder=holder).update(amount=used, settled=True)
+
+
+def count(who: Principal | Bearer, kind: Kind, used: int, holder: str) -> None:
+    """Count what lies there already, also beyond the limit, and whether or not it was set aside."""
+    with transaction.atomic():
+        _keep(_subjects(who), kind, used, holder, settled=True)
+
+
+def promised(kind: Kind, prefix: str) -> dict[str, int]:
+    """Give what is set aside and not settled yet, by holders whose names begin so."""
+    rows = Holding.objects.filter(kind=kind, holder__startswith=prefix, settled=False)
+    return dict(rows.values_list("holder", "amount"))
 
 
 def release(kind: Kind, holder: str) -> None:

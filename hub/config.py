@@ -67,6 +67,7 @@ class TrainingConfig(Section, frozen=True):
     lora_rank: Annotated[int, msgspec.Meta(ge=1, le=1024)] | None = None
     lora_alpha: Annotated[float, msgspec.Meta(gt=0, le=4096)] | None = None
     lora_dropout: Annotated[float, msgspec.Meta(ge=0, lt=1)] | None = None
+    keep_checkpoints: Annotated[int, msgspec.Meta(ge=1, le=1000)] | None = None
     seed: Annotated[int, msgspec.Meta(ge=0, lt=2**31)] | None = None
 
 

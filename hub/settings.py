@@ -49,6 +49,7 @@ HUB_REDIS_URL = env.url(
 )
 HUB_LIMITS_GRACE_S = env.integer("LIMITS_GRACE", 60, low=0, high=86_400)
 HUB_USAGE_DAYS = env.integer("USAGE_DAYS", 90, low=1, high=3650)
+HUB_CHECKPOINT_DAYS = env.integer("CHECKPOINT_DAYS", 30, low=0, high=3650)  # 0: for ever
 HUB_AUDIT_DAYS = env.integer("AUDIT_DAYS", 0, low=0, high=36_500)  # 0: for ever
 HUB_CURRENCY = env.text("CURRENCY", "USD")
 HUB_MLFLOW_URI = env.url("MLFLOW_TRACKING_URI", "", ("http", "https"))  # empty: a server of our own

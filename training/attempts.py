@@ -10,14 +10,13 @@ import threading
 from pathlib import Path
 from typing import IO
 
-import msgspec
 from django.conf import settings
 from django.db import transaction
 from django.utils import timezone
 
 from accounts import quotas
 from inference import wire
-from inference.errors import HubError, InvalidValue
+from inference.errors import DiskFull, HubError
 from training import (
     after,
     bases,
@@ -27,12 +26,13 @@ from training import (
     minutes,
     oom,
     processes,
+    resolving,
+    room,
     silence,
     states,
     trackers,
 )
 from training.models import Attempt, Job
-from training.recipes.recipe import Recipe
 
 LOG = "process.log"
 POLL_S = 0.25
@@ -67,7 +67,10 @@ class Run:
                 granted = memory.granted(self._waits, POLL_S)
                 process = self._begun(granted) if granted else None
             except quotas.QuotaReached as reached:
-                _wait_for_minutes(self.job, reached)
+                _wait_for_quota(self.job, reached)
+                return False
+            except DiskFull as error:
+                _wait_for_disk(self.job, error)
                 return False
             except HubError as error:
                 _give_up(self.job, error)
@@ -93,15 +96,17 @@ class Run:
     def _begun(self, granted: wire.Granted) -> Process | None:
         """Give the process, or None where a person or the machine would not have it begin.
 
-        Raises: ModelNotFound, InvalidValue; QuotaReached.
+        Raises: ModelNotFound, InvalidValue, DiskFull; QuotaReached.
         """
         job = self.job
         wanted = _job_file(job, granted)
+        room.reserve(job, resolving.most_bytes(job))
         started = {"started_at": job.started_at or timezone.now()}
         fresh = {"wish": job.wish * (job.wish == "stop"), "reason": "", "position": 0}
         fresh["error_code"] = ""
         with transaction.atomic():  # a job that starts has an attempt of its own
             if not states.move(job, {State.QUEUED}, State.STARTING, **started, **fresh):
+                room.settle(job)
                 return None
             attempt = Attempt.objects.create(job=job, number=wanted.attempt)
             meter = minutes.Meter(attempt)
@@ -189,9 +194,16 @@ class Run:
             end(process, grace_s=0.0)
 
 
-def _wait_for_minutes(job: Job, reached: quotas.QuotaReached) -> None:
+def _wait_for_quota(job: Job, reached: quotas.QuotaReached) -> None:
     job.refresh_from_db()
     told = {"error_code": minutes.SPENT, "reason": minutes.reason(reached), "position": 0}
+    states.move(job, {State.QUEUED}, State.PAUSED, **told)
+
+
+def _wait_for_disk(job: Job, error: DiskFull) -> None:
+    """`supervising` goes on with it once there is room."""
+    job.refresh_from_db()
+    told = {"error_code": "disk_full", "reason": f"Disk full: {error.message}.", "position": 0}
     states.move(job, {State.QUEUED}, State.PAUSED, **told)
 
 
@@ -224,7 +236,7 @@ def _job_file(job: Job, granted: wire.Granted) -> contract.Job:
             validation=str(held.resolve()) if held else None,
             sha256=version.sha256,
         ),
-        recipe=_recipe(job),
+        recipe=resolving.recipe_of(job),
         seed=job.seed,
         attempt=job.attempts.count() + 1,
         device="cuda" if granted.device.startswith("cuda") else "cpu",
@@ -233,14 +245,6 @@ def _job_file(job: Job, granted: wire.Granted) -> contract.Job:
         hub_version=settings.HUB_VERSION,
         tags=trackers.tags(job),
     )
-
-
-def _recipe(job: Job) -> Recipe:
-    """Raises: InvalidValue, where what was kept is none any more."""
-    try:
-        return msgspec.convert(job.recipe, Recipe)
-    except msgspec.ValidationError as error:
-        raise InvalidValue(f"Its recipe cannot be read: {error}. Submit it anew.") from error
 
 
 def _popen(folder: Path, lock: IO[str], device: str) -> Process:

@@ -20,7 +20,7 @@ from accounts import audit, quotas
 from accounts.principals import Principal
 from inference import wire
 from inference.errors import Conflict, HubError, NotFound
-from training import bases, claims, contract, files, jobs, processes, states, store
+from training import bases, claims, contract, files, jobs, processes, room, states, store
 from training.models import Export, Job
 from training.recipes import facts
 
@@ -89,9 +89,9 @@ def _expected_bytes(row: Export) -> int:
     base = bases.find(row.job.base)[1].resolve()
     match row.kind:
         case Kind.ADAPTER:
-            return _size_bytes(row.job.folder() / contract.RESULT)
+            return room.bytes_in(row.job.folder() / contract.RESULT)
         case Kind.MERGED:
-            return _size_bytes(base)
+            return room.bytes_in(base)
     return 2 * facts.read_base(base).parameters
 
 
@@ -127,7 +127,7 @@ def _make(row: Export, lock: IO[str], stopped: threading.Event) -> None:
     fields: dict[str, Any] = {"state": State.READY, "report": told.get("report")}
     if "error" in told:
         fields = {"state": State.FAILED, "reason": told["error"]}
-    _ended(row, fields | {"size_bytes": _size_bytes(row.folder()), "ended_at": timezone.now()})
+    _ended(row, fields | {"size_bytes": room.bytes_in(row.folder()), "ended_at": timezone.now()})
 
 
 def _count(row: Export) -> None:
@@ -149,7 +149,7 @@ def _ended(row: Export, fields: dict[str, Any]) -> None:
 def _run(row: Export, lock: IO[str], stopped: threading.Event) -> dict[str, Any] | None:
     """Give the last line of the process; None when told to stop. Raises: HubError, OSError."""
     base = bases.find(row.job.base)[1].resolve()
-    store.check_disk(2 * _size_bytes(base))
+    store.check_disk(2 * room.bytes_in(base) + room.promised_bytes(but=row.holder))
     shutil.rmtree(row.folder(), ignore_errors=True)
     with claims.Memory(_wish(row, base)) as memory:
         if memory.granted(lambda _told: not stopped.is_set(), EVERY_S) is None:
@@ -207,7 +207,3 @@ def _told(out: bytes) -> dict[str, Any]:
     except ValueError:
         return {"error": "The process that makes it ended without a word."}
     return found
-
-
-def _size_bytes(folder: Path) -> int:
-    return sum(file.stat().st_size for file in folder.rglob("*") if file.is_file())

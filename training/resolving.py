@@ -2,7 +2,6 @@
 
 import contextlib
 import functools
-import shutil
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,10 +11,11 @@ from django.conf import settings
 
 from inference import sizes
 from inference.errors import DiskFull, InvalidValue, NodeUnavailable
-from training import claims, shelf
+from training import bases, claims, room, shelf
 from training.datasets.report import Lengths
-from training.models import DataSetVersion
+from training.models import DataSetVersion, Export, Job
 from training.recipes import facts, memory, resolve, shapes
+from training.recipes.recipe import Recipe
 
 LONGEST_UNSAID = 1024  # tokens of a row, where nobody said how long it may be
 TEMPLATE_TOKENS = 64  # that a template may add to a row
@@ -165,7 +165,34 @@ def refuse_too_large(found: Found, where: str = "training_config") -> None:
 
 
 def free_disk() -> int:
-    return shutil.disk_usage(settings.HUB_DATA).free
+    """Without what is promised to trainings and exports under way."""
+    return max(0, room.free_bytes())
+
+
+def most_bytes(job: Job) -> int:
+    """Give what it will write at most: kept checkpoints, result, and the exports that were asked for with it.
+
+    Raises: ModelNotFound, InvalidValue.
+    """
+    folder = bases.find(job.base)[1]
+    base, recipe = read_base(folder), recipe_of(job)
+    forms = sum(export_bytes(kind, folder, base, recipe) for kind in job.exports)
+    return memory.disk_bytes(base, recipe) + forms
+
+
+def export_bytes(kind: str, folder: Path, base: facts.Base, recipe: Recipe) -> int:
+    """A merged model is as large as its base, a GGUF file has two bytes for each parameter."""
+    if kind == Export.Kind.ADAPTER and recipe.adapts:
+        return 4 * memory.adapter_parameters(base, recipe)
+    return 2 * base.parameters if kind == Export.Kind.GGUF else room.bytes_in(folder.resolve())
+
+
+def recipe_of(job: Job) -> Recipe:
+    """Raises: InvalidValue, where what was kept is none any more."""
+    try:
+        return msgspec.convert(job.recipe, Recipe)
+    except msgspec.ValidationError as error:
+        raise InvalidValue(f"Its recipe cannot be read: {error}. Submit it anew.") from error
 
 
 def _said(change: dict[str, Any]) -> str:

@@ -5,7 +5,7 @@ from typing import Any
 from django.utils import timezone
 
 from inference.errors import as_sentence
-from training import contract, diary, minutes, publish, states
+from training import contract, diary, minutes, publish, room, states
 from training.models import Attempt, Job
 
 MOST_DEATHS = 3
@@ -22,6 +22,7 @@ def settle(job: Job, yielded: str = "") -> None:
     last = job.attempts.last()
     job.attempts.filter(ended_at__isnull=True).update(ended_at=timezone.now())
     minutes.settle(job)
+    room.settle(job)
     ended = _ended(job, last) if last else None
     match ended:
         case _ if job.is_over:

@@ -8,7 +8,7 @@ from django.db.models import F
 from django.utils import timezone
 
 from accounts import audit
-from training import minutes
+from training import minutes, room
 from training.models import Job, JobEvent
 
 State = Job.State
@@ -42,6 +42,7 @@ def move(job: Job, old: frozenset[State] | set[State], new: State, **fields: Any
             tell(job, "state", f"{SENTENCES[new]} {why}".strip(), level, told)
             if new in Job.OVER | {State.PAUSED}:
                 minutes.settle(job)
+                room.settle(job)
             after = {"state": str(new), "reason": why}
             audit.record(
                 "job.move", "job", job.pk, pk=job.pk, before={"state": before}, after=after

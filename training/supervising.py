@@ -9,14 +9,11 @@ import logging
 import threading
 from pathlib import Path
 
-import msgspec
 from django.db import connections
 
 from inference.errors import HubError, NodeUnavailable
-from training import attempts, bases, jobs, processes, resolving, settling, silence, states
+from training import attempts, jobs, processes, resolving, room, settling, silence, states
 from training.models import Job
-from training.recipes import memory
-from training.recipes.recipe import Recipe
 
 log = logging.getLogger(__name__)
 
@@ -95,17 +92,16 @@ def _prepare(job: Job) -> None:
 def _resume_for_disk() -> None:
     """Go on with jobs that ended for want of disk, once there is room for what each still writes."""
     for job in Job.objects.filter(state=State.PAUSED, error_code="disk_full"):
-        has_room = resolving.free_disk() > RESUME_FREE_BYTES + _disk_bytes(job)
+        has_room = room.free_bytes() > RESUME_FREE_BYTES + _still_bytes(job)
         if has_room and _takes_files(job.folder()):
             states.move(job, {State.PAUSED}, State.QUEUED, reason="", error_code="")
 
 
-def _disk_bytes(job: Job) -> int:
+def _still_bytes(job: Job) -> int:
     """What cannot be told any more is told by the attempt that finds it missing."""
     try:
-        base = resolving.read_base(bases.find(job.base)[1])
-        return memory.disk_bytes(base, msgspec.convert(job.recipe, Recipe))
-    except (HubError, msgspec.ValidationError):
+        return max(0, resolving.most_bytes(job) - room.size_bytes(job))
+    except HubError:
         return 0
 
 

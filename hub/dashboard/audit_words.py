@@ -69,6 +69,8 @@ ACTIONS = {
     "job.promote": gettext_lazy("put the result of a training in use"),
     "job.roll_back": gettext_lazy("took the result of a training back"),
     "job.move": gettext_lazy("saw a training come further"),
+    "job.remove": gettext_lazy("removed a training"),
+    "job.checkpoints_remove": gettext_lazy("removed old checkpoints of a training"),
     "job.stop": gettext_lazy("stopped a training"),
     "job.submit": gettext_lazy("asked for a training"),
     "key.issue": gettext_lazy("issued a key"),

@@ -44,6 +44,19 @@ SENTENCES = {
         "The minutes of training of this team are used up: of %(limit)s in 30 days %(left)s are"
         " left. Its last checkpoint is kept; resume it when there are minutes again."
     ),
+    r"The quota of this user is (?P<limit>\d+) bytes of storage, of which"
+    r" (?P<left>\d+) are left\. It keeps its last checkpoint, .+": _(
+        "The storage of this person is used up: of %(limit)s bytes %(left)s are left. Its last"
+        " checkpoint is kept; resume it when there is room again."
+    ),
+    r"The quota of this team is (?P<limit>\d+) bytes of storage, of which"
+    r" (?P<left>\d+) are left\. It keeps its last checkpoint, .+": _(
+        "The storage of this team is used up: of %(limit)s bytes %(left)s are left. Its last"
+        " checkpoint is kept; resume it when there is room again."
+    ),
+    r"(?P<n>\d+) checkpoints were removed, (?P<days>\d+) days after its end\.": _(
+        "%(n)s checkpoints were removed, %(days)s days after its end."
+    ),
     r"It gave its memory back, and goes on when there is room: (?P<reason>.+)\.": _(
         "It gave its memory back, and goes on when there is room: %(reason)s."
     ),

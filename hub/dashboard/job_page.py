@@ -15,7 +15,7 @@ from hub.dashboard import build_states, build_words, units
 from hub.dashboard.states import State
 from inference import aliases, sight
 from inference.models import Alias
-from training import contract, jobs, trackers
+from training import contract, jobs, retention, trackers
 from training.attempts import LOG
 from training.models import Attempt, Checkpoint, Export, Job, JobEvent
 from training.recipes import shapes
@@ -85,6 +85,8 @@ class JobPage:
             names.add("stop")
         if state in jobs.CANCELLABLE:
             names.add("cancel")
+        if state in retention.REMOVABLE:
+            names.add("remove")
         return frozenset(names) if self.may_change else frozenset()
 
     @property

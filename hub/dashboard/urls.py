@@ -154,6 +154,7 @@ urlpatterns: list[URLPattern | URLResolver] = [
     path("training/promote/<slug:key>/", training_after.promote, name="training_promote"),
     path("training/rollback/<slug:key>/", training_after.roll_back, name="training_roll_back"),
     path("training/export/<slug:key>/", training_after.export, name="training_export"),
+    path("training/remove/<slug:key>/", trainings.remove, name="training_remove"),
     path("training/unexport/<slug:key>/", training_after.remove_export, name="training_unexport"),
     path("evaluations/", evaluations.evaluations, name="evaluations"),
     path("playground/", playground.playground, name="playground"),

@@ -1,5 +1,6 @@
 """A job that is killed, paused or broken goes on, and ends as if nothing had happened."""
 
+import json
 import random
 import signal
 from pathlib import Path
@@ -123,3 +124,25 @@ def test_events_are_numbered_over_all_attempts(undisturbed: jobs.Run) -> None:
     assert [event.seq for event in undisturbed.events()] == list(
         range(1, len(undisturbed.events()) + 1)
     )
+
+
+@pytest.mark.parametrize(
+    ("losses", "keep", "kept"),
+    [
+        ([None, None, None, None], 2, [3, 4]),
+        ([0.9, 0.2, 0.5, 0.6], 2, [2, 4]),
+        ([0.9, 0.2, 0.5, 0.6], 1, [4]),
+        ([0.9, 0.8, 0.2, 0.2], 2, [3, 4]),
+        ([0.1, 0.8, 0.2, 0.2], 3, [1, 3, 4]),
+        ([0.1], 3, [1]),
+    ],
+)
+def test_of_the_checkpoints_that_are_kept_one_is_the_best(
+    losses: list[float | None], keep: int, kept: list[int], tmp_path: Path
+) -> None:
+    for step, loss in enumerate(losses, 1):
+        folder = checkpoints.path_of(tmp_path, step)
+        folder.mkdir(parents=True)
+        (folder / checkpoints.STATE).write_text(json.dumps({"progress": {"held_out": loss}}))
+        checkpoints.drop_old(tmp_path, keep)
+    assert [checkpoints.step_of(path) for path in checkpoints.all_of(tmp_path)] == kept

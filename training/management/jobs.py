@@ -11,7 +11,7 @@ from accounts.api.pages import Pages
 from accounts.permissions import principal_of
 from accounts.principals import Principal
 from inference.errors import Conflict, NotFound
-from training import jobs, plans, sets
+from training import jobs, plans, retention, sets
 from training.after import After
 from training.management import shown_jobs
 from training.models import DataSet, DataSetVersion, Job
@@ -123,12 +123,19 @@ class JobList(APIView):
 
 
 class OneJob(APIView):
-    scopes = {"GET": READ}
+    scopes = {"GET": READ, "DELETE": WRITE}
 
     @extend_schema(responses=shown_jobs.JobView, operation_id="training_jobs_retrieve")
     def get(self, request: Request, key: str) -> Response:
         """Show one."""
         return Response(shown_jobs.job(jobs.find(key, principal_of(request))))
+
+    @extend_schema(responses={204: None})
+    def delete(self, request: Request, key: str) -> Response:
+        """Remove one that is over, with its folder; models that it made are removed first."""
+        who = principal_of(request)
+        retention.remove(jobs.find(key, who), who)
+        return Response(status=204)
 
 
 class Change(APIView):

@@ -10,6 +10,8 @@ from training.models.jobs import Job
 class Export(models.Model):
     """One form of a job's result; asked for again, it is made again."""
 
+    HOLDER = "export:"
+
     class Kind(models.TextChoices):
         ADAPTER = "adapter"
         MERGED = "merged"
@@ -40,7 +42,7 @@ class Export(models.Model):
     @property
     def holder(self) -> str:
         """What its bytes are called in the quota."""
-        return f"export:{self.job_id}:{self.kind}"
+        return f"{self.HOLDER}{self.job_id}:{self.kind}"
 
     def folder(self) -> Path:
         return self.job.folder() / "exports" / self.kind

@@ -118,8 +118,30 @@ def step_of(path: Path) -> int:
 
 
 def drop_old(output: Path, keep: int) -> None:
-    for path in all_of(output)[:-keep]:
-        shutil.rmtree(path, ignore_errors=True)
+    """Keep so many: the newest ones, and in place of the oldest of them the best by held-out loss."""
+    found = all_of(output)
+    kept = {*found[-keep:]}
+    best = _best(found) if keep > 1 else None
+    if best is not None and best not in kept:
+        kept = {*found[1 - keep :], best}
+    for path in found:
+        if path not in kept:
+            shutil.rmtree(path, ignore_errors=True)
+
+
+def _best(found: list[Path]) -> Path | None:
+    """Give the one of the least loss on held-out rows, the newest of equals; None where none was measured."""
+    known = [(loss, path) for path in found if (loss := _held_out(path)) is not None]
+    least = min((loss for loss, _ in known), default=None)
+    return next((path for loss, path in reversed(known) if loss == least), None)
+
+
+def _held_out(folder: Path) -> float | None:
+    try:
+        told = json.loads((folder / STATE).read_bytes())["progress"]["held_out"]
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+    return float(told) if isinstance(told, int | float) else None
 
 
 # --- optimiser and chance -------------------------------------------------------------------------

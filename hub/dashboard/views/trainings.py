@@ -16,7 +16,7 @@ from hub.dashboard import guards, pages
 from hub.dashboard.job_page import JobPage
 from hub.dashboard.views.saying import said
 from inference.errors import HubError, NotFound
-from training import jobs
+from training import jobs, retention
 from training.models import Job
 
 READ, WRITE = "training:read", jobs.SCOPE
@@ -85,3 +85,16 @@ def change(request: HttpRequest, key: str, verb: str) -> HttpResponse:
     else:
         messages.success(request, done)
     return redirect("training", key)
+
+
+@require_POST
+@guards.needs(WRITE)
+def remove(request: HttpRequest, key: str) -> HttpResponse:
+    """Remove one that is over, with its folder."""
+    try:
+        retention.remove(named(request, key), guards.principal(request))
+    except HubError as error:
+        messages.error(request, said(error))
+        return redirect("training", key)
+    messages.success(request, _("Training %(name)s was removed.") % {"name": key})
+    return redirect("trainings")

@@ -38,6 +38,7 @@ class Command(HubCommand):
             parts,
             processes,
             rates,
+            retention,
             supervising,
             trackers,
         )
@@ -62,7 +63,7 @@ class Command(HubCommand):
         rooms = (supervising, trackers, exports, rates)
         threads = [room.start(stopped) for room in rooms]
         threads.append(processes.looked_after("arrivals", tasks.ask_again, ASK_S, stopped))
-        sweeps = (uploads.sweep, files.sweep, parts.sweep, ingest.sweep)
+        sweeps = (uploads.sweep, files.sweep, parts.sweep, ingest.sweep, retention.sweep)
         tidy.sweep_apart(*sweeps)
         while not stopped.wait(tidy.EVERY_S):
             tidy.sweep_apart(*sweeps, training_tasks.ask_again)
