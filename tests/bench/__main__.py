@@ -23,6 +23,7 @@ HUB_BENCHES = (
     "real_swapping",
     "job_kills",
     "job_disk",
+    "job_overhead",
     "facts",
     "rows",
 )
