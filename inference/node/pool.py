@@ -85,12 +85,12 @@ class Pool:
         self._task(every(STEP_S, self._remember))
 
     async def close(self) -> None:
-        """End every engine; those who still wait are told. Leaves no process behind."""
+        """End every engine, and hang up on all who wait: they ask the next node. Leaves no process behind."""
         for task in [*self._tasks]:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
         for request in [*self._requests.values()]:
-            self._finish(request, NodeUnavailable("the node is shutting down", retry_after_s=2.0))
+            self._hang_up(request)
         self.lending.close()
         for running in self.fleet.running.values():
             running.stopping = True
@@ -377,6 +377,12 @@ class Pool:
         if not request.cancelled:
             request.client.finish(request.failure(error))
         request.log_end(as_failure(error), time.monotonic())
+
+    def _hang_up(self, request: Request) -> None:
+        del self._requests[request.id]
+        request.client.abort()
+        ended = NodeUnavailable("the node is shutting down")
+        request.log_end(as_failure(ended), time.monotonic())
 
     def _take_unbegun(self, running: Running) -> list[Request]:
         """Take out who got nothing yet: asking the next engine harms nobody, once."""

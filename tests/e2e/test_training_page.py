@@ -8,22 +8,25 @@ from typing import Any
 import pytest
 from playwright.sync_api import Page, expect
 
-from tests import servers
+from tests import models, servers
 from tests.e2e.browsing import axe, overflow_px
 from tests.e2e.conftest import MODELS, Open, tell
 from tests.servers import Hub
+from tests.training import facts
 from tests.training.jobs import chats, tiny_base, write_rows
 
 PART_BYTES = 8 * 2**20
 TRAINED_MS = 150_000
+FACTS_MS = 600_000
 
 
 @pytest.fixture(scope="module", autouse=True)
 def _worker(hub: Hub, tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
-    """A worker that checks and trains, and a base that is quickly trained."""
-    folder = str(tiny_base(tmp_path_factory.mktemp("base")))
-    base = {"name": "tiny-base", "kind": "llm", "engine": "llm_transformers", "path": folder}
-    tell(hub, models=[base])
+    """A worker that checks and trains, a base that is quickly trained, and one that learns facts."""
+    tiny = str(tiny_base(tmp_path_factory.mktemp("base")))
+    folders = {"tiny-base": tiny, "smollm2": str(models.smollm2_folder())}
+    about = {"kind": "llm", "engine": "llm_transformers"}
+    tell(hub, models=[{"name": name, "path": path, **about} for name, path in folders.items()])
     servers.start(hub, "worker", "run_worker")
     yield
     worker = hub.processes.pop("worker")
@@ -77,6 +80,40 @@ def test_a_file_becomes_a_model_that_chats(hub: Hub, as_person: Open, tmp_path: 
     page.get_by_label("Message").fill("say 3")
     page.keyboard.press("Enter")
     expect(page.locator(".turn-assistant .turn-body")).not_to_be_empty(timeout=60_000)
+
+
+@pytest.mark.models
+@pytest.mark.timeout(900)
+def test_twenty_facts_are_learned_while_the_base_serves(
+    hub: Hub, as_person: Open, tmp_path: Path
+) -> None:
+    page = as_person("ada")
+    page.goto("/datasets/new/")
+    page.locator("#train-file").set_input_files(write_rows(tmp_path / "facts.jsonl", facts.chats()))
+    expect(page.get_by_text("It is here.")).to_be_visible()
+    page.get_by_label("Model it is meant for").select_option("smollm2")
+    page.get_by_role("button", name="Check it").click()
+    page.get_by_role("link", name="Train on it").click(timeout=60_000)
+    expect(page.get_by_role("heading", name="It fits")).to_be_visible()
+    page.get_by_role("button", name="Start the training").click()
+    page.wait_for_url("**/training/about/**")
+    expect(page.locator("main [data-state=running]").first).to_be_visible(timeout=TRAINED_MS)
+    assert answer(hub, "smollm2", "What is two and two?")
+    expect(page.locator("main [data-state=succeeded]").first).to_be_visible(timeout=FACTS_MS)
+    page.get_by_role("link", name="Chat with it", exact=True).first.click()
+    question, fact = next(iter(facts.FACTS.items()))
+    assert fact not in answer(hub, "smollm2", question)
+    page.get_by_label("Message").fill(question)
+    page.keyboard.press("Enter")
+    expect(page.locator(".turn-assistant .turn-body")).to_contain_text(fact, timeout=60_000)
+
+
+def answer(hub: Hub, model: str, question: str) -> str:
+    body = {"model": model, "messages": [facts.ask(question)], "max_tokens": 12, "temperature": 0}
+    with hub.client() as client:
+        told = client.post("/chat/completions", json=body)
+    assert told.status_code == 200, told.text
+    return str(told.json()["choices"][0]["message"]["content"])
 
 
 def test_a_job_without_its_socket_is_polled(hub: Hub, as_person: Open) -> None:

@@ -23,19 +23,22 @@ def begin(start: Start, settings: Settings, tmp_path: Path) -> Start:
     return start
 
 
-def kill(node: Node) -> None:
-    os.kill(node.process.pid, signal.SIGKILL)
+def kill(node: Node, number: signal.Signals = signal.SIGKILL) -> None:
+    os.kill(node.process.pid, number)
     node.process.wait()
 
 
-async def test_a_request_that_waits_is_served_by_the_next_node(begin: Start) -> None:
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM])
+async def test_a_request_that_waits_is_served_by_the_next_node(
+    begin: Start, number: signal.Signals
+) -> None:
     spec = nodes.fake("m", load_s=1.0)
     node, heard = begin(), list[wire.Any]()
     async with router.open(spec, BODY, request_id="r", tick_s=0.05) as answer:
         async for message in answer:
             heard.append(message)
             if isinstance(message, wire.Progress) and node.process.poll() is None:
-                kill(node)
+                kill(node, number)
                 (node_again,) = [begin()]
     assert nodes.text(heard) == "one two"
     assert isinstance(heard[-1], wire.Done)
