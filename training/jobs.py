@@ -26,8 +26,9 @@ from inference.errors import (
     NotFound,
     PermissionDenied,
 )
-from training import bases, claims, minutes, resolving, sets, states
+from training import bases, claims, lengths, minutes, resolving, sets, states
 from training.after import After, refuse_other_guard
+from training.datasets.report import Counted
 from training.models import DataSetVersion, Job, Jobs
 from training.recipes import facts, shapes
 
@@ -177,10 +178,14 @@ def prepare(job: Job) -> None:
         refuse_other_guard(job.guard, job.version)
         found = _resolved(job, machine)
         resolving.refuse_too_large(found)
+        counted = _counted(job, found)
     except (HubError, OSError, ValueError) as error:
         told = error if isinstance(error, HubError) else _unread(error)
         fields = {"error_code": told.code, "error_message": told.sentence}
         states.move(job, {State.VALIDATING}, State.FAILED, **fields)
+        return
+    if counted is None:
+        Job.objects.filter(pk=job.pk, state=State.VALIDATING).update(reason=lengths.COUNTING)
         return
     fields_now = {
         "recipe": msgspec.to_builtins(found.resolved.recipe),
@@ -190,7 +195,18 @@ def prepare(job: Job) -> None:
         "limit_bytes": machine.memory_bytes or 0,
         "reason": "",
     }
-    states.move(job, {State.VALIDATING}, State.QUEUED, **fields_now)
+    with transaction.atomic():
+        if states.move(job, {State.VALIDATING}, State.QUEUED, **fields_now):
+            lengths.tell(job, counted, found.resolved.recipe.max_length)
+
+
+def _counted(job: Job, found: resolving.Found) -> Counted | None:
+    """Give how many rows are too long, or None while that is counted. Raises: InvalidValue, ModelNotFound."""
+    about = (job.version, bases.find(job.base)[1], found.resolved.recipe.max_length)
+    counted = lengths.known(*about)
+    if counted is None:
+        lengths.ask(*about)
+    return counted
 
 
 def _unread(error: OSError | ValueError) -> HubError:

@@ -137,6 +137,14 @@ def _measured(train_rows: int, known: Lengths) -> facts.Rows:
     )
 
 
+def longest_bytes(version: DataSetVersion) -> int:
+    """Bound the tokens of its longest row, whatever the vocabulary; 0 where its file has gone."""
+    try:
+        return _longest_bytes(version.train_path()) + TEMPLATE_TOKENS
+    except FileNotFoundError:
+        return 0
+
+
 @functools.lru_cache(maxsize=1024)
 def _longest_bytes(file: Path) -> int:
     """Of a row. A version's file never changes, and may be large: it is read once."""

@@ -24,6 +24,15 @@ SENTENCES = {
     r"(?P<n>\d+) of (?P<all>\d+) rows were longer than max_length and cut": _(
         "%(n)s of %(all)s rows were longer than max_length and cut."
     ),
+    r"(?P<n>\d+) of (?P<all>\d+) rows are longer than max_length (?P<most>\d+): they will be cut\.": _(
+        "%(n)s of %(all)s rows are longer than max_length %(most)s: they will be cut."
+    ),
+    r"(?P<n>\d+) of (?P<all>\d+) rows are longer than max_length (?P<most>\d+): they have nothing to learn before"
+    r" that and will be left out\.": _(
+        "%(n)s of %(all)s rows are longer than max_length %(most)s: they have nothing to learn before that and will be"
+        " left out."
+    ),
+    r"Its rows are being counted with its base\.": _("Its rows are being counted with its base."),
     r"this model mixes packed rows: they are batched as they are": _(
         "This model mixes packed rows: they are batched as they are."
     ),

@@ -23,7 +23,7 @@ from tests.bench.trainings import rows
 from tests.training import job_hubs
 from training import contract
 
-ROUNDS, ROWS, EPOCHS = 3, 16, 1
+ROUNDS, ROWS, EPOCHS = 2, 14, 1
 STEPS = ROWS * EPOCHS
 GOAL = 1.03
 POLL_S = 0.02
@@ -68,12 +68,13 @@ def through(hub: servers.Hub, client: openai.OpenAI, file: str) -> tuple[Cost, P
     folder = job_hubs.folder(hub, job.id)
     parts = [psutil.Process(one.pid) for one in hub.processes.values()]
     cost = _cost(folder, lambda: job_hubs.trainings(job.id), parts)
-    job_hubs.until(client, job.id, "succeeded")
+    client.fine_tuning.jobs.cancel(job.id)  # what comes behind the steps is not measured
+    job_hubs.gone(job.id)
     return cost, folder
 
 
 def by_hand(output: Path, like: Path) -> Cost:
-    """Raises: CalledProcessError."""
+    """Train with the very same job.json, as long as steps are measured."""
     output.mkdir(parents=True)
     made = contract.read_job(like / contract.JOB)
     contract.write_job(msgspec.structs.replace(made, output=str(output)), output / contract.JOB)
@@ -81,8 +82,7 @@ def by_hand(output: Path, like: Path) -> Cost:
     quiet = subprocess.DEVNULL
     with subprocess.Popen(command, cwd=ROOT, stdin=quiet, stdout=quiet, stderr=quiet) as process:
         cost = _cost(output, lambda: [psutil.Process(process.pid)], [])
-        if process.wait():
-            raise subprocess.CalledProcessError(process.returncode, command)
+        process.kill()
     return cost
 
 

@@ -13,7 +13,7 @@ import msgspec
 
 from inference.engines.confine import confine
 from inference.errors import HubError
-from training.datasets import validation
+from training.datasets import lean, validation
 
 if TYPE_CHECKING:
     from training.datasets.measuring import Measurer
@@ -42,6 +42,7 @@ def _measurer(options: validation.Options) -> "Measurer | None":
     """The libraries of models take seconds to import: only where tokens are counted."""
     if options.base is None:
         return None
+    lean.without_torch()
     from training.datasets.measuring import Measurer  # noqa: PLC0415
 
     return Measurer(options.base, options.max_length)

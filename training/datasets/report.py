@@ -46,6 +46,14 @@ class Lengths(msgspec.Struct, kw_only=True):
         return self.supervised / self.total if self.total else 0.0
 
 
+class Counted(msgspec.Struct, kw_only=True):
+    """`cut` rows lose their end, `dropped` ones all that would be learned; else nothing is too long."""
+
+    lengths: Lengths | None
+    cut: int = 0
+    dropped: int = 0
+
+
 class Progress(msgspec.Struct, kw_only=True):
     """What a check has found so far, written about once a second while it reads."""
 
