@@ -153,6 +153,12 @@ class AnswerInterrupted(EngineFailed):
     code, status = "answer_interrupted", 503
 
 
+class UpstreamLoop(HubError):
+    """The servers behind models lead to one another in a circle."""
+
+    code, status, type = "upstream_loop", 508, "server_error"
+
+
 class ModelCrashing(HubError):
     """The model's engine ended too often: it is refused for a while."""
 

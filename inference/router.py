@@ -12,7 +12,7 @@ from contextlib import aclosing, asynccontextmanager
 import msgspec
 from django.conf import settings
 
-from inference import catalog, node_pulse, wire
+from inference import catalog, hops, node_pulse, wire
 from inference.errors import (
     AnswerInterrupted,
     EngineFailed,
@@ -186,9 +186,15 @@ async def open(  # noqa: A001 (the room's contract: router.open)
     deadline_s: float = DEADLINE_S,
     tick_s: float = TICK_S,
     repeated: bool = False,
+    via: str = "",
 ) -> AsyncIterator[Answer]:
-    """Ask the node for an answer. Raises: HubError; NodeUnavailable when there is no node."""
+    """Ask the node for an answer. Raises: HubError; NodeUnavailable when there is no node.
+
+    `via` is what the request said of the servers that it came through.
+    """
     spec, body = _apart(spec, body)
+    if spec.engine == "remote_openai":
+        body = hops.onward(body, via)
     submit = wire.Submit(
         request_id=request_id,
         spec=spec,

@@ -24,6 +24,7 @@ PASSED_ON = frozenset(
         "node_unavailable",
         "service_unavailable",
         "queue_full",
+        "upstream_loop",
     }
 )
 SAME_LIMIT = {"max_tokens": "max_completion_tokens", "max_completion_tokens": "max_tokens"}

@@ -137,6 +137,7 @@ async def _asked(
             request_id=call.request.id,
             deadline_s=call.wait.left_s,
             repeated=call.repeated,
+            via=call.request.via,
         ) as answer:
             yield ((0, batch) async for batch in answer.batches())
 
@@ -157,6 +158,7 @@ async def _many(
                 request_id=name,
                 deadline_s=call.wait.left_s,
                 repeated=call.repeated,
+                via=call.request.via,
             ) as answer:
                 async for batch in answer.batches():
                     await arrived.put((number, batch))

@@ -58,6 +58,11 @@ class Request:
         return client[0] if client else None
 
     @property
+    def via(self) -> str:
+        """Name the servers that passed it on."""
+        return b",".join(value for name, value in self.pairs if name == b"via").decode("latin-1")
+
+    @property
     def client_id(self) -> bytes | None:
         """Give the client's own name for this request, if it is a sane one."""
         given = self.headers.get(b"x-client-request-id", b"")

@@ -8,6 +8,7 @@ import base64
 import json
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
+from contextvars import ContextVar
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,7 +18,14 @@ import numpy as np
 
 from inference import wire
 from inference.engines import upstream_requests as requests
-from inference.errors import EngineFailed, HubError, InvalidRequest, LoadFailed, Unavailable
+from inference.errors import (
+    EngineFailed,
+    HubError,
+    InvalidRequest,
+    LoadFailed,
+    Unavailable,
+    UpstreamLoop,
+)
 
 CONNECT_S = 10.0
 FIRST_BYTE_S = 60.0  # from the question to the first byte of an answer
@@ -31,6 +39,8 @@ MAX_ANSWER_BYTES = 256 * 1024 * 1024
 MAX_LINE_BYTES = 4 * 1024 * 1024
 MESSAGE_CHARS = 500
 RETRY_AFTER_S = 5.0
+
+VIA: ContextVar[str] = ContextVar("via", default="")  # the hubs that this request came through
 
 Emit = Callable[[wire.Any], None]
 Pieces = AsyncIterator[bytes]
@@ -168,7 +178,8 @@ class Upstream:
     async def _sent(self, method: str, path: str, **content: Any) -> AsyncIterator[httpx.Response]:
         """Raises: EngineFailed where the server cannot be reached, falls silent or talks nonsense."""
         try:
-            async with self._client.stream(method, path, **content) as answer:
+            headers = {"via": VIA.get()} if VIA.get() else {}
+            async with self._client.stream(method, path, headers=headers, **content) as answer:
                 _check_plain(answer)
                 yield answer
         except httpx.ConnectError as error:
@@ -256,6 +267,8 @@ def _error(status: int, headers: Mapping[str, str], body: dict[str, Any]) -> Hub
     if status in {429, 503}:
         wait_s = _retry_after(headers)
         return Unavailable("the upstream server is over its limit", retry_after_s=wait_s)
+    if status == UpstreamLoop.status:
+        return UpstreamLoop("the upstream servers lead to one another in a circle")
     if status == 404:
         return EngineFailed("the upstream server knows no such model or endpoint")
     if 400 <= status < 500:

@@ -11,7 +11,7 @@ from typing import Any
 
 from inference import wire
 from inference.engines.base import Engine, Job, failure_of
-from inference.engines.upstream_client import Upstream
+from inference.engines.upstream_client import VIA, Upstream
 from inference.errors import EngineFailed, HubError, UnsupportedModel
 
 CLOSE_S = 5.0
@@ -90,6 +90,7 @@ class UpstreamEngine(Engine):
     async def _serve(self, job: Job) -> None:
         """Invariant: exactly one last frame, also after a cancel."""
         run = _Run(job)
+        VIA.set(getattr(job.body, "via", ""))  # of this task alone
         last: wire.Done | wire.Failure
         try:
             last = await self._answer(run)

@@ -77,6 +77,7 @@ class Generate(Message, frozen=True):
     echo: bool = False  # the prompt's text (and logprobs) comes first
     adapter: Adapter | None = None
     budget: int | None = None
+    via: str = ""  # the hubs it came through, for an upstream server
 
 
 class Embed(Message, frozen=True):
@@ -84,6 +85,7 @@ class Embed(Message, frozen=True):
 
     inputs: list[str | list[int] | Image]
     dimensions: int | None = None
+    via: str = ""
 
 
 class Classify(Message, frozen=True):
@@ -110,6 +112,7 @@ class Transcribe(Message, frozen=True):
     temperature: float | None = None
     words: bool = False
     budget: int | None = None
+    via: str = ""
 
 
 class Probe(Message, frozen=True):
