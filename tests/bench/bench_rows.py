@@ -14,7 +14,7 @@ SEED = 1
 WORDS = [f"word{number}" for number in range(2_000)]
 GOAL_MIB = 300
 ROOT = Path(__file__).parents[2]
-WITHOUT, WITH = (10_000, 100_000), (2_000, 20_000, 100_000)
+WITHOUT, WITH = (10_000, 100_000), (2_000, 20_000)
 
 
 def main(data: Path) -> None:
