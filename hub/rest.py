@@ -18,8 +18,13 @@ REST_FRAMEWORK: dict[str, Any] = {
 }
 SPECTACULAR_SETTINGS: dict[str, Any] = {
     "TITLE": "AI Backend Hub",
-    "DESCRIPTION": "Manage models and keys. OpenAI's own API is under /v1.",
+    "DESCRIPTION": "OpenAI's own API under /v1; the hub's, for models, people and keys, under /api/v1.",
     "VERSION": "1",
+    "OAS_VERSION": "3.1.0",  # what the structs of /v1 are written down in
+    "POSTPROCESSING_HOOKS": [
+        "drf_spectacular.hooks.postprocess_schema_enums",
+        "hub.v1_schema.add",
+    ],
     "SERVE_INCLUDE_SCHEMA": False,
     "SCHEMA_PATH_PREFIX": "/api/v1",
     "ENUM_NAME_OVERRIDES": {

@@ -25,7 +25,7 @@ class _Duration(msgspec.Struct):
     type: str = "duration"
 
 
-class _Transcription(msgspec.Struct):
+class Transcription(msgspec.Struct):
     text: str
     usage: _Duration
 
@@ -49,7 +49,7 @@ class _Word(msgspec.Struct):
     end: float
 
 
-class _Verbose(msgspec.Struct, kw_only=True):
+class Verbose(msgspec.Struct, kw_only=True):
     task: str
     language: str
     duration: float
@@ -112,12 +112,12 @@ class PlainEncoder:
                 return vtt(self._segments).encode()
             case "verbose_json":
                 return msgspec.json.encode(self._verbose(done[-1]))
-        return msgspec.json.encode(_Transcription(self._joiner.text, _billed(done[-1])))
+        return msgspec.json.encode(Transcription(self._joiner.text, _billed(done[-1])))
 
-    def _verbose(self, done: wire.Done) -> _Verbose:
+    def _verbose(self, done: wire.Done) -> Verbose:
         parsed = self._parsed
         code = done.language or parsed.body.language or "en"
-        return _Verbose(
+        return Verbose(
             task=parsed.body.task,
             language=NAMES.get(code, code),
             duration=round(done.duration_s, 2),

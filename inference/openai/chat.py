@@ -75,7 +75,7 @@ class ParsedChat(msgspec.Struct, frozen=True):
 
 
 NO_TOOLS = "tools are not offered so far"
-_REFUSED: dict[str, tuple[tuple[Any, ...], str]] = {
+REFUSED: dict[str, tuple[tuple[Any, ...], str]] = {
     # field: (values that ask for nothing, why the others are refused)
     "tools": (([],), NO_TOOLS),
     "tool_choice": (("none",), NO_TOOLS),
@@ -110,7 +110,7 @@ def parse(data: bytes | dict[str, Any]) -> ParsedChat:
 
 
 def _check_refused(request: ChatRequest) -> None:
-    for field, (harmless, why) in _REFUSED.items():
+    for field, (harmless, why) in REFUSED.items():
         value = getattr(request, field)
         if value is not None and value not in harmless:
             raise unsupported(field, why)

@@ -13,7 +13,7 @@ class ModelEntry(msgspec.Struct):
     root: str = ""
 
 
-class _List(msgspec.Struct):
+class ModelList(msgspec.Struct):
     data: list[ModelEntry]
     object: str = "list"
 
@@ -27,4 +27,4 @@ def encode_one(model: ModelEntry) -> bytes:
 
 
 def encode_list(models: list[ModelEntry]) -> bytes:
-    return msgspec.json.encode(_List(models))
+    return msgspec.json.encode(ModelList(models))

@@ -1,4 +1,4 @@
-"""Every operation of the hub's own schema, called with what schemathesis thinks of.
+"""Every operation of the schema, /v1 too, called with what schemathesis thinks of.
 
 A slice here; `AI_HUB_TEST_FUZZ_S=600` makes it a run of ten minutes by hand.
 """
@@ -17,13 +17,14 @@ from tests.inference import hub_server
 from tests.inference.hub_server import Behaviour
 from tests.servers import Hub
 
-ROOMS = ("models", "keys", "status", "usage", "admin", "teams", "files", "datasets", "training")
-SCOPES = [f"{room}:*" for room in ROOMS]
+ROOMS = ("inference", "models", "keys", "status", "usage", "admin", "teams", "files", "datasets")
+SCOPES = [f"{room}:*" for room in (*ROOMS, "training")]
 N_KEYS = 20  # each may call 600 times a minute
 CHECKS = "not_a_server_error,content_type_conformance,refusals_have_the_envelope"
 TIME_S = os.environ.get("AI_HUB_TEST_FUZZ_S", "")
 BODIES = "2000" if TIME_S else "2"  # for each operation
-MODEL = {"name": "m", "kind": "llm", "engine": "fake", "path": "/nowhere", "size_bytes": 1000}
+FAKE = {"engine": "fake", "path": "/nowhere", "size_bytes": 1000, "context_tokens": 4096}
+MODELS = [{"name": kind, "kind": kind} | FAKE for kind in ("llm", "embed", "asr")]
 
 
 @pytest.fixture(scope="module")
@@ -40,13 +41,13 @@ def tool() -> Path:
 def hub(tool: Path) -> Iterator[Hub]:
     with (
         hub_server.serving(Behaviour({"org/tiny": {}})) as models,
-        servers.hub([MODEL], AI_HUB_HF_ENDPOINT=models.url) as started,
+        servers.hub(MODELS, AI_HUB_HF_ENDPOINT=models.url) as started,
     ):
         yield started
 
 
 def admin_key(hub: Hub) -> str:
-    """Make an admin and a key that may do everything but use models."""
+    """Make an admin and a key that may do everything."""
     scopes = [word for scope in SCOPES for word in ("--scope", scope)]
     made = ""
     for command, text in (
@@ -72,6 +73,7 @@ def test_no_operation_breaks(hub: Hub, tool: Path, tmp_path: Path) -> None:
     keys = [new_key(hub, headers) for _ in range(N_KEYS)]
     schema = httpx.get(f"{hub.url}/api/schema?format=json", headers=headers, timeout=60)
     assert schema.status_code == 200
+    assert {"/v1/chat/completions", "/v1/files", "/api/v1/keys"} <= schema.json()["paths"].keys()
     (tmp_path / "schema.json").write_text(schema.text)
     command = [str(tool), "run", "schema.json", "--url", hub.url, "--no-color", "--seed", "7"]
     command += ["--checks", CHECKS, "--phases", "fuzzing", "--max-examples", BODIES]
