@@ -9,7 +9,7 @@ from typing import Protocol
 
 from inference import wire
 from inference.errors import HubError
-from inference.node.eviction import Placement
+from inference.node.placement import Placement
 
 
 @dataclass(frozen=True, slots=True)

@@ -100,11 +100,14 @@ class Fleet:
         """Close its socket; `on_exit` follows. Before its process is there, `_start` sees to it."""
         is_first, running.stopping = not running.stopping, True
         if running.process:
-            self._task(
-                running.process.stop()
-            )  # begins after this call: what it holds is still read
-        if is_first:
-            self.learn(running, self.alone(running, {}))
+            self._task(self._end(running, running.process, is_first=is_first))
+
+    async def _end(self, running: Running, process: EngineProcess, *, is_first: bool) -> None:
+        """What it holds is read before it goes."""
+        reads = is_first and running.loaded is not None
+        if reads and (held := await asyncio.to_thread(self.alone, running, {})):
+            self.learn(running, held)
+        await process.stop()
 
     async def gone(self, running: Running) -> None:
         """Wait until the process has ended: then its memory is back."""

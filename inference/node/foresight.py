@@ -5,8 +5,9 @@ from collections.abc import Sequence
 import msgspec
 
 from inference import wire
-from inference.node.eviction import Fits, Impossible, Placement, Resident, Verdict, plan
+from inference.node.eviction import Fits, Impossible, Resident, Verdict, plan
 from inference.node.leases import Lease
+from inference.node.placement import Placement
 from inference.node.residents import Instance, Model
 from inference.node.scheduler import Scheduler
 

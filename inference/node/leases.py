@@ -7,8 +7,9 @@ from typing import Literal
 from inference import wire
 from inference.errors import InvalidValue
 from inference.node.devices import Device
-from inference.node.eviction import Bytes, Placement, Resident
+from inference.node.eviction import Resident
 from inference.node.memory import CUDA_HOST_FLOOR_BYTES
+from inference.node.placement import Bytes, Placement
 
 LeaseState = Literal["waiting", "committed", "granted", "yielding"]
 

@@ -10,8 +10,8 @@ from inference import wire
 from inference.errors import DeadlineExceeded, HubError, LoadFailed, ModelNotFound
 from inference.node import replicas, waits
 from inference.node.effects import Effect, Record, Refuse, Stop
-from inference.node.eviction import Placement
 from inference.node.pace import Pace
+from inference.node.placement import Placement
 from inference.node.residents import Instance, Model
 from inference.node.sleeping import Sleeping
 

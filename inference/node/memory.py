@@ -12,9 +12,9 @@ from pathlib import Path
 from inference import wire
 from inference.errors import LoadFailed
 from inference.node.devices import Device, computes_bf16
-from inference.node.eviction import Placement
 from inference.node.headers import Shape, UnreadableModel, read
 from inference.node.peaks import Peaks
+from inference.node.placement import Placement
 from inference.node.spread import Group, groups, width
 from inference.node.steps import ANSWER_ROWS, NO_STEP, PICTURE_PIXELS, PROMPT_TOKENS, Step
 

@@ -10,8 +10,8 @@ import msgspec
 from inference import wire
 from inference.errors import HubError, LoadFailed
 from inference.node import memory
-from inference.node.eviction import Placement
 from inference.node.fleet import Fleet
+from inference.node.placement import Placement
 
 KEPT = 512
 READERS = 4  # threads

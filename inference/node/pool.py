@@ -1,6 +1,6 @@
 """Carries out what the scheduler decides with processes of this machine, and tells it what happened.
 
-Used by the server. Everything runs on one event loop; only file headers and memory are read in threads.
+Used by the server. Everything runs on one event loop; only file headers and memory (`scales`) are read in threads.
 """
 
 import asyncio
@@ -38,21 +38,21 @@ from inference.node.effects import (
     Tell,
     carry_out,
 )
-from inference.node.eviction import Placement
-from inference.node.fleet import Fleet, Measured
+from inference.node.fleet import Fleet
 from inference.node.history import STEP_S, History
 from inference.node.lending import Lending
+from inference.node.placement import Placement
 from inference.node.placing import Placing
 from inference.node.planner import Planner
 from inference.node.replicas import lineage_of
 from inference.node.residents import Ticket, policy_of
 from inference.node.running import Client, Request, Running, Unloaders, as_failure
+from inference.node.scales import MEASURE_S, Scales
 from inference.node.scheduler import Scheduler
 from inference.node.settings import Newest, NodeSettings
 from inference.node.status import Gauges, Ledger, snapshot
 
 TICK_S = 0.25
-MEASURE_S = 2.0
 UNLOADED_S = 5.0  # an operator ended it: it may come back, but not for this request
 
 log = logging.getLogger(__name__)
@@ -74,14 +74,14 @@ class Pool:
         self._numbers = itertools.count(1)
         self._planner = Planner(self._scheduler, self._placing, self.fleet)
         self.lending = Lending(self._scheduler, self.fleet, self._do, self._numbers)
+        self._scales = Scales(self.fleet, self._scheduler, self._ledger, self.lending)
         self._unloaders = Unloaders()
         self._tasks: set[asyncio.Task[None]] = set()
-        self._standby_bytes = 0
 
     async def open(self) -> None:
         await self.fleet.open()
         self._task(every(TICK_S, self._tick))
-        self._task(every(MEASURE_S, self._measure))
+        self._task(every(MEASURE_S, self._scales.weigh))
         self._task(every(STEP_S, self._remember))
 
     async def close(self) -> None:
@@ -131,7 +131,7 @@ class Pool:
         self._do(self._scheduler.on_removed(model, time.monotonic()))
 
     def snapshot(self) -> wire.Snapshot:
-        now, standby = time.monotonic(), self._standby_bytes
+        standby, now = self._scales.standby_bytes, time.monotonic()
         return snapshot(self._scheduler, self._ledger, self.fleet.devices, standby, now)
 
     def course(self, name: str) -> wire.Course:
@@ -334,37 +334,8 @@ class Pool:
             self._scheduler.models.values(), self._scheduler.beside_sleepers().get("cpu", 0), now
         )
 
-    async def _measure(self) -> None:
-        measured = await asyncio.to_thread(self.fleet.measure)
-        for number, found in measured.items():
-            self._note(number, found)
-        borrowed = await self.lending.measure()
-        self._note_others([*(found.sizes for found in measured.values()), *borrowed.values()])
-
     async def _remember(self) -> None:
         self.history.note(self.snapshot(), self._ledger.tokens)
-
-    def _note(self, number: int, found: Measured) -> None:
-        running, gauges = self.fleet.running.get(number), self._ledger.gauges.get(number)
-        if running is None or gauges is None:
-            return
-        device = gauges.device or running.order.placement.device
-        gauges.memory_bytes, gauges.sizes = found.sizes.get(device, 0), found.sizes
-        if found.alone and not running.stopping:
-            self._scheduler.on_measured(number, found.alone)
-            self.fleet.learn(running, found.alone)
-
-    def _note_others(self, measured: list[dict[str, int]]) -> None:
-        """Reserve what standby processes and other programs hold of our limit."""
-        spare = self.fleet.standby.memory_bytes()
-        self._standby_bytes = sum(spare.values())
-        self._scheduler.inherited = self.fleet.standby.inherited(spare)
-        for device in self.fleet.devices:
-            ours = sum(sizes.get(device.name, 0) for sizes in measured)
-            own = self._standby_bytes if device.name == "cpu" else 0
-            reachable = ours + own + device.available_bytes
-            held = own + max(0, device.limit_bytes - reachable)
-            self._scheduler.held_elsewhere[device.name] = held
 
     # --- smaller steps ----------------------------------------------------------------------------
 

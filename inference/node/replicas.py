@@ -8,7 +8,8 @@ import hashlib
 from collections.abc import Iterator, Sequence
 
 from inference import wire
-from inference.node.eviction import Placement, Resident
+from inference.node.eviction import Resident
+from inference.node.placement import Placement
 from inference.node.residents import Instance, Model, Ticket
 
 TOO_MANY = "fewer replicas are wanted"

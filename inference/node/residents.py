@@ -8,8 +8,9 @@ from inference import wire
 from inference.errors import EngineOutOfMemory, HubError
 from inference.node.breaker import CRASHES, Breaker
 from inference.node.company import Company
-from inference.node.eviction import Bytes, Limits, Placement, Resident, Wait
+from inference.node.eviction import Limits, Resident, Wait
 from inference.node.pace import Pace
+from inference.node.placement import Bytes, Placement
 from inference.node.settings import NodeSettings
 from inference.node.usage import Usage
 

@@ -11,8 +11,9 @@ from inference import wire
 from inference.errors import Conflict, HubError, LoadFailed
 from inference.node import forecast, replicas, waits
 from inference.node.effects import Announce, Effect, Grant, Record, Refuse, Start, Stop
-from inference.node.eviction import Bytes, Fits, Impossible, Placement, Verdict, Wait
+from inference.node.eviction import Fits, Impossible, Verdict, Wait
 from inference.node.leases import Lease
+from inference.node.placement import Bytes, Placement
 from inference.node.reserving import Reserving, by_urgency
 from inference.node.residents import Instance, Model, Policy, Ticket
 from inference.node.sleeping import RESTING

@@ -10,7 +10,8 @@ from dataclasses import dataclass, replace
 from inference import sizes
 from inference.errors import HubError
 from inference.node.effects import Effect, Record, Sleep, Stop
-from inference.node.eviction import Fits, Placement, Verdict, plan
+from inference.node.eviction import Fits, Verdict, plan
+from inference.node.placement import Placement
 from inference.node.residents import Instance, Model
 from inference.node.standing import Standing
 

@@ -7,8 +7,9 @@ from dataclasses import dataclass, field
 from inference.errors import HubError
 from inference.node import forecast, replicas
 from inference.node.effects import Effect, Refuse
-from inference.node.eviction import Placement, Resident, Target
+from inference.node.eviction import Resident, Target
 from inference.node.leases import Lease
+from inference.node.placement import Placement
 from inference.node.residents import Instance, Model, Policy, Ticket
 
 

@@ -6,7 +6,7 @@ pending queue (a load that has begun does not). `Unblocked` is the same without 
 """
 
 from inference.node.effects import Effect, Grant
-from inference.node.eviction import Placement
+from inference.node.placement import Placement
 from inference.node.residents import Instance, Model, Ticket
 from inference.node.scheduler import Scheduler
 

@@ -8,7 +8,8 @@ from dataclasses import dataclass, field
 
 from inference import wire
 from inference.node.effects import Grant, Start, Stop
-from inference.node.eviction import Limits, Placement
+from inference.node.eviction import Limits
+from inference.node.placement import Placement
 from inference.node.residents import Policy, Ticket
 from inference.node.scheduler import Scheduler
 from tests.inference.node.traces import BED, MEMORY_GB, Ask

@@ -8,13 +8,13 @@ from inference.node.eviction import (
     Fits,
     Impossible,
     Limits,
-    Placement,
     Resident,
     Target,
     Verdict,
     Wait,
     plan,
 )
+from inference.node.placement import Placement
 
 NOW = 1_000.0
 DEVICES = ("cpu", "cuda:0")

@@ -4,8 +4,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from inference import wire
-from inference.node.eviction import Limits, Placement
+from inference.node.eviction import Limits
 from inference.node.foresight import what_if
+from inference.node.placement import Placement
 from tests.inference.node.nodes import Node, ask, fake
 from tests.inference.node.worlds import World, spec
 

@@ -9,7 +9,8 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, 
 from inference import wire
 from inference.errors import Conflict, EngineFailed, LoadFailed
 from inference.node.company import Company
-from inference.node.eviction import Limits, Placement
+from inference.node.eviction import Limits
+from inference.node.placement import Placement
 from inference.node.residents import Policy
 from inference.node.sleeping import RESTING
 from tests.inference.node.worlds import World, spec

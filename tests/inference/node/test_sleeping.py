@@ -5,7 +5,8 @@ import pytest
 from inference.errors import EngineFailed
 from inference.node.company import Company
 from inference.node.effects import Effect
-from inference.node.eviction import Limits, Placement
+from inference.node.eviction import Limits
+from inference.node.placement import Placement
 from inference.node.residents import WAKE_GRACE_S
 from tests.inference.node.worlds import World, spec
 

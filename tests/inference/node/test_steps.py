@@ -7,9 +7,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from inference import wire
-from inference.node.eviction import Placement
 from inference.node.memory import learnt
 from inference.node.peaks import Peaks
+from inference.node.placement import Placement
 from inference.node.steps import Step
 
 FULL = wire.Worked(kv_bytes=1_000, rows=8, prompt_tokens=512, pixels=100)

@@ -21,8 +21,9 @@ from inference.node.effects import (
     Tell,
     carry_out,
 )
-from inference.node.eviction import Limits, Placement
+from inference.node.eviction import Limits
 from inference.node.leases import Lease
+from inference.node.placement import Placement
 from inference.node.residents import Policy, Ticket
 from inference.node.scheduler import Scheduler
 
