@@ -117,6 +117,7 @@ def _on(
     room = limit - device.others_bytes  # standby gives way
     free = room - sum(one.claim_bytes for one in holders)
     wanted = max(least, min(need.bytes, limit - staying))
+    kv_bytes = max(need.kv_min_bytes, min(need.kv_bytes, wanted - need.fixed_bytes))
     if least > limit:
         judged = _Judged("does_not_fit", VERDICTS["does_not_fit"])
     else:
@@ -130,6 +131,7 @@ def _on(
         "needed_bytes": wanted,
         "free_bytes": max(0, free),
         "limit_bytes": limit,
+        "context_tokens": need.context.held(kv_bytes * over),
     }
 
 

@@ -28,6 +28,7 @@ def of(row: Model) -> wire.ModelSpec:
         "version": _version(row),
         "memory_bytes": row.measured_bytes,
         "adapters_bytes": _adapters_bytes(row),
+        "whole_context": bool(row.settings.get("context_tokens")),
     }
     if row.source == "remote":
         extra["options"] = _upstream(row)

@@ -22,6 +22,7 @@ class Memory:
     estimated_bytes: int
     claimed_bytes: int
     measured_bytes: int
+    context_tokens: int = 0  # that are planned for one request; 0: not known
     smaller: tuple[dict[str, Any], ...] = ()  # what 8 and 4 bits would be, where it does not fit
 
     @property
@@ -45,7 +46,14 @@ def of(row: ModelRow, snapshot: wire.Snapshot | None) -> Memory | None:
     status = row.status if row.is_loaded else None
     claimed, measured = (status.claim_bytes, status.memory_bytes) if status else (0, 0)
     each = found["needed_bytes"]
-    return Memory(each, each * places(status), claimed, measured, tuple(found["smaller"]))
+    return Memory(
+        each,
+        each * places(status),
+        claimed,
+        measured,
+        context_tokens=found["context_tokens"],
+        smaller=tuple(found["smaller"]),
+    )
 
 
 def places(status: wire.ModelStatus | None) -> int:

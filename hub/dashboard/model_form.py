@@ -119,7 +119,7 @@ def _usual(name: str, model: Model) -> str:
         idle_s = settings.HUB_CONFIG.model_config.auto_unload_timeout
         return f"{idle_s:g}" if idle_s else _("never")
     if name == "context_tokens" and model.context_tokens:
-        return str(model.context_tokens)
+        return _("up to %(n)s, as memory allows") % {"n": model.context_tokens}
     usual = {"priority": "0", "replicas": "1"}
     return usual.get(name) or _("the engine's own")
 

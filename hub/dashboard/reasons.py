@@ -104,6 +104,12 @@ SENTENCES = {
         "it needs %(wanted)s on %(device)s; %(free)s are free, and the limit is %(limit)s: nothing "
         "that is unloaded would help"
     ),
+    r"it needs (?P<wanted>[\d.]+ .?B) on (?P<device>\S+); (?P<free>[\d.]+ .?B) are free, and the limit is "
+    r"(?P<limit>[\d.]+ .?B): keys and values for the (?P<n>\d+) tokens of context that are set take "
+    r"(?P<kv>[\d.]+ .?B) of it": _(
+        "it needs %(wanted)s on %(device)s; %(free)s are free, and the limit is %(limit)s: keys and "
+        "values for the %(n)s tokens of context that are set take %(kv)s of it"
+    ),
     r"it needs (?P<wanted>[\d.]+ .?B) on (?P<device>\S+); (?P<free>[\d.]+ .?B) are free of "
     r"(?P<limit>[\d.]+ .?B), and these are pinned and would have to go: (?P<names>.+)": _(
         "it needs %(wanted)s on %(device)s; %(free)s are free of %(limit)s, and these are pinned and "

@@ -37,7 +37,8 @@ OF = {
     ),
     "context_tokens": Words(
         _("Context in tokens"),
-        _("Longer conversations fit, and need more memory for the KV cache."),
+        _("Longer conversations fit, and need more memory for the KV cache. What is set here is set "
+          "aside in full, or the model is not loaded; else it takes an eighth of its device at most."),
     ),
     "dtype": Words(
         _("Number format"),

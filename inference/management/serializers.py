@@ -103,6 +103,9 @@ class Fit(serializers.Serializer[Any]):
     needed_bytes = serializers.IntegerField()
     free_bytes = serializers.IntegerField()
     limit_bytes = serializers.IntegerField()
+    context_tokens = serializers.IntegerField(
+        help_text="That one request may have with this memory; 0: not known. More: `context_tokens`."
+    )
     smaller = Smaller(many=True, help_text="Where it does not fit: what 8 or 4 bits would be.")
 
 

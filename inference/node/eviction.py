@@ -193,13 +193,18 @@ def _too_large(
         return None
     needs = f"it needs {sizes.text(wanted)} on {device}; {sizes.text(max(0, free.get(device, 0)))} are free"
     if wanted > limit:
-        reason = (
-            f"{needs}, and the limit is {sizes.text(limit)}: nothing that is unloaded would help"
-        )
+        reason = f"{needs}, and the limit is {sizes.text(limit)}: {_help(placement)}"
         return Impossible(reason, _shortage(device, placement, free, limits, []))
     going = _fewest(there, wanted - limit, device)
     reason = f"{needs} of {sizes.text(limit)}, and these are pinned and would have to go: {_names(going)}"
     return Impossible(reason, _shortage(device, placement, free, limits, going))
+
+
+def _help(placement: Placement) -> str:
+    if not placement.context.is_asked:
+        return "nothing that is unloaded would help"
+    kv, tokens = sizes.text(placement.kv_bytes), placement.context.tokens
+    return f"keys and values for the {tokens} tokens of context that are set take {kv} of it"
 
 
 def _fewest(largest_first: Sequence[Resident], missing: int, device: str) -> list[Resident]:

@@ -14,6 +14,7 @@ from inference.node import containment, devices, kernel_limits, memory
 from inference.node.devices import Device
 from inference.node.effects import Start
 from inference.node.peaks import Peaks
+from inference.node.placement import Placement
 from inference.node.process import LINES, EngineProcess, environment, spawn
 from inference.node.reaper import Roster
 from inference.node.running import Events, Running
@@ -217,7 +218,7 @@ class Fleet:
                 self._events.on_exit(running)
                 return
         start = wire.Start(
-            spec=msgspec.structs.replace(spec, device=placement.device),
+            spec=_placed(spec, placement),
             threads=self._threads,
             memory_bytes=placement.allowance_bytes,
             kv_bytes=placement.kv_bytes,
@@ -251,3 +252,9 @@ class Fleet:
         task = asyncio.ensure_future(work)
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
+
+
+def _placed(spec: wire.ModelSpec, placement: Placement) -> wire.ModelSpec:
+    """Tell the engine where it is, and how long a request may be there."""
+    tokens = placement.context_tokens or spec.context_tokens
+    return msgspec.structs.replace(spec, device=placement.device, context_tokens=tokens)

@@ -141,6 +141,7 @@ def _told(
         needed_bytes=placement.claim.get(device, 0),
         free_bytes=max(0, scheduler.free(engine).get(device, 0)),
         limit_bytes=scheduler.policy.limits.bytes.get(device, 0),
+        context_tokens=placement.context_tokens,
         victims=[_victim(resident, device, now) for resident in victims],
     )
 

@@ -11,6 +11,8 @@ from pathlib import Path
 
 from inference import wire
 from inference.errors import LoadFailed
+from inference.node import context
+from inference.node.context import NO_CONTEXT, TOKEN_ENGINES, Context
 from inference.node.devices import Device, computes_bf16
 from inference.node.headers import Shape, UnreadableModel, read
 from inference.node.peaks import Peaks
@@ -65,16 +67,11 @@ SPEECH_FRAMES, SPEECH_HEAD = (
     64,
 )  # Source: Whisper, section 2: of half a minute, and of a head
 SPEECH_SCORES_BYTES = 2 * 4 * SPEECH_FRAMES**2  # of a head: attention before and after its softmax
-TOKEN_ENGINES = frozenset({"llm_transformers", "vlm_transformers"})
 SEEING = frozenset({"vlm_transformers", "embed_clip"})
 ELEMENT_BYTES = {"float32": 4, "float16": 2, "bfloat16": 2}
 QUANTIZED_SHARES = {"int8": 0.51, "nf4": 0.27}  # of 16-bit weights, scales included
 PACKED_WHILE_READ = frozenset({"llama", "mistral", "qwen2", "qwen3"})  # others are read whole first
 KV_SHARES = {"q8_0": 17 / 32}  # of 16 bits: 34 bytes for 32 numbers
-USUAL_CONTEXT_TOKENS = 4096
-KV_REQUESTS = 8  # running requests that the KV memory is planned for
-KV_REQUEST_TOKENS = 2048  # of each of them
-COPIES = 2  # of a prompt in llm_transformers: as it is computed, and in its row of the table
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,6 +86,7 @@ class Need:
     kv_min_bytes: int
     weights_bytes: int
     step: Step = NO_STEP
+    context: Context = NO_CONTEXT
 
     @property
     def bytes(self) -> int:
@@ -119,27 +117,28 @@ def need(
     share weights, keys and values: what is given is the part of each. Keys and values shrink to what a
     device with `limit_bytes` has room for, and with them the work that grows with them; 0: no limit.
     """
-    kv_bytes, least = (size // over for size in _kv_bytes(spec, shape, cuda=cuda))
-    found = _need(spec, shape, (kv_bytes, least), base_bytes, over, cuda=cuda)
+    planned = _context(spec, shape, limit_bytes * over, cuda=cuda)
+    kv_bytes, least = (-(-size // over) for size in (planned.kv_bytes, planned.kv_min_bytes))
+    found = _need(spec, shape, planned, kv_bytes, base_bytes, over, cuda=cuda)
     too_much = found.bytes - limit_bytes
     if not limit_bytes or too_much <= 0:
         return found
     per_byte = 1 + found.step.tables / max(1, kv_bytes - spec.adapters_bytes)
     kept = max(least, kv_bytes - math.ceil(too_much / per_byte))
-    return _need(spec, shape, (kept, least), base_bytes, over, cuda=cuda)
+    return _need(spec, shape, planned, kept, base_bytes, over, cuda=cuda)
 
 
 def _need(
     spec: wire.ModelSpec,
     shape: Shape,
-    kv: tuple[int, int],
+    planned: Context,
+    kv_bytes: int,
     base_bytes: int,
     over: int,
     *,
     cuda: bool,
 ) -> Need:
-    """Do as `need` for these keys and values, and the least of them."""
-    kv_bytes, kv_min_bytes = kv
+    """Do as `need` for so much of what is planned for keys and values."""
     if cuda:
         model = int(_kept_bytes(spec, shape, cuda=True) * CUDA_MARGIN) // over
         base, step = CUDA_FLOOR_BYTES, Step(CUDA_STEP_BYTES)
@@ -152,9 +151,10 @@ def _need(
     return Need(
         fixed_bytes=base + model + step.bytes,
         kv_bytes=kv_bytes,
-        kv_min_bytes=kv_min_bytes,
+        kv_min_bytes=-(-planned.kv_min_bytes // over),
         weights_bytes=shape.weights_bytes,
         step=step,
+        context=planned,
     )
 
 
@@ -212,20 +212,11 @@ def _full(spec: wire.ModelSpec, kv_bytes: int, pictures: int) -> wire.Worked:
     )
 
 
-def _kv_bytes(spec: wire.ModelSpec, shape: Shape, *, cuda: bool) -> tuple[int, int]:
-    """Give what is planned for keys, values and adapters, and the least that is of use."""
-    own = shape.context_tokens or USUAL_CONTEXT_TOKENS
-    context = min(spec.context_tokens or own, own)
-    longest = context * (COPIES if spec.engine in TOKEN_ENGINES else 1)
-    planned = max(longest, min(spec.max_concurrency, KV_REQUESTS) * min(context, KV_REQUEST_TOKENS))
-    least = min(context, KV_REQUEST_TOKENS)
+def _context(spec: wire.ModelSpec, shape: Shape, limit_bytes: int, *, cuda: bool) -> Context:
     token_bytes = int(shape.kv_token_bytes * KV_SHARES.get(str(spec.options.get("kv_type")), 1.0))
     if spec.engine in TOKEN_ENGINES:
         token_bytes = token_bytes * (element_bytes(spec, cuda=cuda) or 2) // 2
-    planned_bytes, least_bytes = token_bytes * planned, token_bytes * least
-    if spec.engine == "llm_vllm":  # it counts whole GiB on a CPU
-        return max(GIB, planned_bytes), max(GIB, least_bytes)
-    return planned_bytes + spec.adapters_bytes, least_bytes + spec.adapters_bytes
+    return context.plan(spec, shape.context_tokens, token_bytes, limit_bytes)
 
 
 def element_bytes(spec: wire.ModelSpec, *, cuda: bool) -> int:
@@ -343,6 +334,7 @@ def _placement(spec: wire.ModelSpec, shape: Shape, group: Group, peaks: Peaks) -
         kv_bytes=kv,
         kv_min_bytes=wanted.kv_min_bytes,
         step=wanted.step,
+        context=wanted.context,
         model_bytes=0 if cuda else _model_bytes(spec, shape),
         usual_bytes=wanted.fixed_bytes,
         variant=kind,

@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 
+from inference.node.context import NO_CONTEXT, Context
 from inference.node.steps import NO_STEP, Step
 
 Bytes = Mapping[str, int]  # device name -> bytes
@@ -24,6 +25,7 @@ class Placement:
     kv_bytes: int = 0
     kv_min_bytes: int = 0  # to which they may shrink
     step: Step = NO_STEP  # taken only while it computes
+    context: Context = NO_CONTEXT  # as it is wanted, on all of its devices together
     model_bytes: int = 0  # what a process without a model has not; 0: not known
     usual_bytes: int = 0  # by the formula, beside keys and values
     variant: str = ""  # of the engine: what decides which libraries it holds
@@ -43,6 +45,11 @@ class Placement:
         kept = self.kv_bytes - size
         allowed = self.allowance_bytes - size
         return replace(self, claim={**self.claim, **less}, kv_bytes=kept, allowance_bytes=allowed)
+
+    @property
+    def context_tokens(self) -> int:
+        """Give how long one request may be; 0: not known."""
+        return self.context.held(self.kv_bytes * len(self.devices))
 
     @property
     def step_bytes(self) -> int:

@@ -43,7 +43,8 @@ class ModelSpec(msgspec.Struct, kw_only=True, omit_defaults=True, frozen=True):
     version: str = ""
     device: str = "auto"  # auto | cpu | cuda
     dtype: str = "auto"
-    context_tokens: int = 0  # 0: the model's own limit, capped by the engine's memory
+    context_tokens: int = 0  # at most; 0: the model's own limit
+    whole_context: bool = False  # an operator asked for it: planned in full, or nothing is loaded
     max_concurrency: int = 32  # requests in the engine at once
     max_queue: int = 256  # requests waiting in the node
     replicas: int = 1  # engines of this model at once

@@ -129,6 +129,7 @@ class Planned(Message, kw_only=True, frozen=True):
     needed_bytes: int = 0
     free_bytes: int = 0
     limit_bytes: int = 0
+    context_tokens: int = 0  # that one request may have; 0: not known
     victims: list[Victim] = []
     eta_s: float | None = None
     devices: list[str] = []  # all that it takes, where it is spread over several

@@ -43,6 +43,8 @@ KNOWN = [
     "waits for memory on cpu: 1.2 GB needed, 300 MB free; other programs hold it",
     "it needs 1.2 GB on cpu; 300 MB are free, and the limit is 900 MB: nothing that is unloaded would "
     "help",
+    "it needs 3.1 GB on cpu; 900 MB are free, and the limit is 1.6 GB: keys and values for the 65536 "
+    "tokens of context that are set take 1.9 GB of it",
     "it needs 1.2 GB on cuda:0; 300 MB are free of 1.5 GB, and these are pinned and would have to go: "
     "a, b",
     "a/b does not fit: all 2 model places are held by pinned models: c",

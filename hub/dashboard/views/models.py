@@ -13,6 +13,7 @@ from django.views.decorators.vary import vary_on_headers
 
 from accounts.principals import Principal
 from hub.dashboard import (
+    contexts,
     courses,
     estimates,
     guards,
@@ -124,6 +125,7 @@ def _about(row: rows.ModelRow, tick: Tick, who: Principal) -> dict[str, Any]:
         "course": courses.of(row.name, tick),
         "charts": courses.CHARTS,
         "memory": memory,
+        "context": contexts.of(row, memory),
         "replicas": replicas.of(row, memory),
         "files": row.model.report.get("files", [])[:SHOWN_FILES],
         "verdict": verdicts.of([row], tick.snapshot, who).get(row.model.pk),

@@ -217,13 +217,6 @@ def test_the_claim_covers_weights_and_planned_kv(tmp_path: Path, peaks: Peaks) -
     assert place.allowance_bytes == place.claim["cpu"]
 
 
-def test_kv_memory_gives_way_when_the_machine_is_small(tmp_path: Path, peaks: Peaks) -> None:
-    (large,) = placements(spec(folder(tmp_path)), [CPU], peaks)
-    tight = Device("cpu", "", 10**10, large.claim["cpu"] - 100_000_000, 10**10)
-    (small,) = placements(spec(tmp_path), [tight], peaks)
-    assert tight.limit_bytes - 1 <= small.claim["cpu"] <= tight.limit_bytes
-
-
 def test_it_prefers_the_gpu_with_the_most_room(tmp_path: Path, peaks: Peaks) -> None:
     found = placements(spec(folder(tmp_path)), [CPU, *GPUS], peaks)
     assert [place.device for place in found] == ["cuda:1", "cuda:0"]
@@ -273,12 +266,6 @@ def test_weights_and_cache_count_in_the_format_that_is_computed_with(
     (place,) = placements(spec(tmp_path, dtype=dtype), [CPU], peaks)
     assert place.model_bytes == 1_750 + element * 10**6
     assert place.kv_bytes == 2 * 8192 * 23_040 * element // 2
-
-
-def test_a_long_context_is_planned_for_its_prompt_and_its_row(tmp_path: Path, peaks: Peaks) -> None:
-    config: dict[str, object] = CONFIG | {"max_position_embeddings": 32_768}
-    (place,) = placements(spec(folder(tmp_path, config), dtype="bfloat16"), [CPU], peaks)
-    assert place.kv_bytes == 2 * 32_768 * 23_040
 
 
 def test_older_families_name_their_sizes_otherwise(tmp_path: Path) -> None:
@@ -354,23 +341,3 @@ def test_a_pipe_in_the_place_of_a_file_holds_up_nobody(tmp_path: Path, name: str
     else:
         with pytest.raises(OSError, match="no plain file"):
             read(str(place))
-
-
-def test_a_long_context_takes_no_more_than_the_machine_has(tmp_path: Path, peaks: Peaks) -> None:
-    """What grows with keys and values shrinks with them: nothing is refused for tables it cannot fill."""
-    place = folder(tmp_path, CONFIG | {"max_position_embeddings": 2**24})
-    found = placements(spec(place), [CPU], peaks)[0]
-    assert CPU.limit_bytes - 1 <= found.claim["cpu"] <= CPU.limit_bytes
-    assert found.step.tables == pytest.approx(found.kv_bytes * memory.TABLES_SHARE, rel=1e-6)
-    assert found.kv_bytes > CPU.limit_bytes // 2
-
-
-def test_a_machine_for_one_short_request_is_enough_for_a_long_context(
-    tmp_path: Path, peaks: Peaks
-) -> None:
-    place = folder(tmp_path, CONFIG | {"max_position_embeddings": 2**24})
-    short = spec(place, context_tokens=memory.KV_REQUEST_TOKENS, max_concurrency=1)
-    least = memory.need(spec(place), read(str(place)), cuda=False, limit_bytes=1)
-    assert least.kv_bytes == least.kv_min_bytes
-    fits = memory.need(short, read(str(place)), cuda=False)
-    assert least.bytes <= fits.bytes
