@@ -60,6 +60,8 @@ class Audio:
     def pieces(self, piece_s: float) -> Iterator[Samples]:
         """Yield float32 samples in [-1, 1] at 16 kHz, each piece `piece_s` long but the last.
 
+        What was yielded is not held here.
+
         Raises: InvalidMedia when nothing can be decoded, or it turns out longer than it said.
         """
         size = int(piece_s * SAMPLE_RATE)
@@ -71,11 +73,13 @@ class Audio:
             held.append(chunk)
             count += len(chunk)
             while count >= size:
-                whole = np.concatenate(held)
-                yield whole[:size]
-                held, count = [whole[size:]], count - size
+                ready = [np.concatenate(held)]
+                held, count = [ready[0][size:].copy()], count - size
+                ready[0] = ready[0][:size]
+                yield ready.pop()
         if count:
-            yield np.concatenate(held)
+            held = [np.concatenate(held)]
+            yield held.pop()
 
     def _decode(self) -> Iterator[Samples]:
         with closing(_open(self._data)) as container:

@@ -16,6 +16,7 @@ from inference import wire
 from inference.engines.base import NO_NUMBERS, Job, Setting, failed, failure_of
 from inference.engines.footprint import Footprint
 from inference.engines.handover import UNLOADED, OneThreadEngine
+from inference.engines.whisper_features import Spectrogram
 from inference.engines.whisper_job import Transcription
 from inference.engines.worked import Most
 from inference.errors import HubError, LoadFailed, UnsupportedModel
@@ -187,6 +188,7 @@ def _load(spec: wire.ModelSpec, setting: Setting) -> WhisperModel:
         )
     except (RuntimeError, ValueError, TypeError, OSError) as error:
         raise LoadFailed(f"{folder.name} cannot be loaded: {error}") from error
+    model.feature_extractor = Spectrogram(model.feature_extractor)
     model.hf_tokenizer.encode_special_tokens = True  # a special token in a prompt is text
     return model
 

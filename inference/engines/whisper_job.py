@@ -47,11 +47,13 @@ class Transcription:
 
         Raises: InvalidMedia when the audio turns out damaged or too long midway; TokenBudgetExceeded.
         """
-        for offset_s, samples in _cut_at_silence(self._audio.pieces(PIECE_S)):
-            if has_speech(samples):
-                yield from self._piece(offset_s, samples)
-            else:
+        for offset_s, samples in cut_at_silence(self._audio.pieces(PIECE_S)):
+            heard = self._listen(samples) if has_speech(samples) else None
+            del samples  # others take their turns meanwhile: what is not needed is let go
+            if heard is None:
                 yield None
+            else:
+                yield from self._piece(offset_s, heard)
 
     def done(self) -> wire.Done:
         total_s = time.monotonic() - self.started_s
@@ -63,12 +65,17 @@ class Transcription:
             duration_s=heard_s,
         )
 
-    def _piece(self, offset_s: float, samples: Samples) -> Iterator[wire.Segment]:
+    def _listen(self, samples: Samples) -> Iterator[Any]:
+        """Begin a piece; its segments hold its spectrogram, and its samples no longer."""
         segments, info = self._model.transcribe(
             samples, language=self.language, initial_prompt=self._text or None, **self._settings
         )
         self.language = info.language
-        for segment in segments:
+        found: Iterator[Any] = segments
+        return found
+
+    def _piece(self, offset_s: float, heard: Iterator[Any]) -> Iterator[wire.Segment]:
+        for segment in heard:
             self.first_s = self.first_s or time.monotonic() - self.started_s
             self._count(len(segment.tokens))
             self._text = (self._text + segment.text)[-CARRIED_CHARACTERS:]
@@ -155,18 +162,22 @@ def _settings(model: WhisperModel, body: wire.Transcribe, beam: int) -> dict[str
     }
 
 
-def _cut_at_silence(pieces: Iterator[Samples]) -> Iterator[tuple[float, Samples]]:
-    """Move each piece's end back to its quietest place; yield (start in seconds, samples)."""
-    start, held = 0, np.zeros(0, np.float32)
+def cut_at_silence(pieces: Iterator[Samples]) -> Iterator[tuple[float, Samples]]:
+    """Move each piece's end back to its quietest place; yield (start in seconds, samples).
+
+    What was yielded is not held here.
+    """
+    start, rest = 0, np.zeros(0, np.float32)
     for piece in pieces:
-        held = np.concatenate([held, piece])
-        if len(piece) < int(PIECE_S * SAMPLE_RATE):
-            break
-        cut = _quietest(held)
-        yield start / SAMPLE_RATE, held[:cut]
-        start, held = start + cut, held[cut:]
-    if len(held):
-        yield start / SAMPLE_RATE, held
+        ready = [np.concatenate([rest, piece])]
+        cut = _quietest(ready[0]) if len(piece) == int(PIECE_S * SAMPLE_RATE) else len(ready[0])
+        del piece
+        rest = ready[0][cut:].copy()
+        ready[0] = ready[0][:cut]
+        yield start / SAMPLE_RATE, ready.pop()
+        start += cut
+    if len(rest):
+        yield start / SAMPLE_RATE, rest
 
 
 def _quietest(samples: Samples) -> int:

@@ -1,7 +1,12 @@
-"""What is claimed for each model before and after its first load, beside what it then takes at its fullest."""
+"""What is claimed for each model before and after its first load, beside what it then takes at its fullest.
+
+`python -m tests.bench.bench_memory int8 whisper` measures the cases whose names have one of these words.
+"""
 
 import asyncio
 import sys
+import tempfile
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -87,11 +92,22 @@ def _row(what: str, found: Figures, goal: float) -> report.Row:
     return report.Row(f"{what}, MB", claimed, peak, f"{ratio:.3f}", f"within {goal:.2f}", met)
 
 
-def main(data: Path) -> None:
+def chosen(data: Path, words: Sequence[str]) -> Iterator[Case]:
+    """Give the cases that are named by one of these words; all without any."""
+    wanted = [word.lower() for word in words]
+    for case in cases(data):
+        if not wanted or any(word in case.what.lower() for word in wanted):
+            yield case
+
+
+def main(data: Path, *words: str) -> None:
+    """With words, only the cases that they name are measured, and the page stays as it is."""
     rows: list[report.Row] = []
-    for number, case in enumerate(cases(data)):
+    for number, case in enumerate(chosen(data, words)):
         rows += measure(data / f"node-{number}", case)
-        sys.stderr.write(f"{rows[-2]}\n{rows[-1]}\n")
+        sys.stderr.write(f"{rows[-3]}\n{rows[-2]}\n{rows[-1]}\n")
+    if words:
+        return
     notes = [
         "The hub's column is the claim, the peer's the most that the process held while it did the work that"
         " takes the most: keys and values filled as planned (8 prompts of 2,048 tokens at once), the largest"
@@ -102,4 +118,5 @@ def main(data: Path) -> None:
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]).resolve())
+    with tempfile.TemporaryDirectory(prefix="hub-bench-") as data:
+        main(Path(data), *sys.argv[1:])

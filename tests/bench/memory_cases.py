@@ -11,8 +11,10 @@ import numpy as np
 from PIL import Image
 
 from inference import wire
+from inference.media import SAMPLE_RATE, Audio
 from inference.node.memory import ENCODED_TOKENS
 from tests import digits_clip, models
+from tests.inference.encoding import encode
 from tests.inference.engines import (
     tiny_adapters,
     tiny_encoders,
@@ -28,6 +30,7 @@ LONG_TOKENS = 8_192  # SmolLM2's whole context
 FAR_TOKENS = 16_384  # of a tiny model
 FAR = 8_192  # of a tiny encoder
 ADAPTERS, RANK = 4, 64
+LONG_S = 310  # more than a piece of what Whisper hears
 LARGEST = (4_800, 5_000)  # pixels of a picture that is still taken
 SEED = 1
 BERT_BASE = {"hidden_size": 768, "intermediate_size": 3_072, "num_hidden_layers": 12}
@@ -88,6 +91,15 @@ def embedding(vocabulary: int, tokens: int, spec: wire.ModelSpec) -> list[wire.B
 def listening(spec: wire.ModelSpec) -> list[wire.Body]:
     del spec
     return [wire.Transcribe(audio=bed.SPEECH.read_bytes()) for _ in range(READERS)]
+
+
+def listening_long(spec: wire.ModelSpec) -> list[wire.Body]:
+    """Eight recordings of more than five minutes at once."""
+    del spec
+    (clip,) = Audio(bed.SPEECH.read_bytes(), 60).pieces(60)
+    often = -(-LONG_S * SAMPLE_RATE // len(clip))
+    whole = (np.tile(clip, often) * 32_767).astype(np.int16)
+    return [wire.Transcribe(audio=encode(whole, "flac")) for _ in range(READERS)]
 
 
 def picture() -> bytes:
@@ -164,6 +176,8 @@ def _encoders(folder: Path, made: dict[str, wire.ModelSpec]) -> Iterator[Case]:
 
 def _speech(made: dict[str, wire.ModelSpec]) -> Iterator[Case]:
     yield Case("whisper-tiny.en, asr_whisper", made["speech"], listening)
+    what = f"whisper-tiny.en, {READERS} recordings of {LONG_S} s"
+    yield Case(what, msgspec.structs.replace(made["speech"], name="long"), listening_long)
     base = Path(os.environ["AI_HUB_MODELS"]) / "whisper-base"
     if base.is_dir():  # of the medium starters
         spec = msgspec.structs.replace(made["speech"], name="many", path=str(base))
