@@ -31,6 +31,9 @@ class Live(serializers.Serializer[Any]):
     progress = serializers.FloatField(help_text="0 to 1 while loading.")
     tokens_per_s = serializers.FloatField()
     unload_in_s = serializers.FloatField(allow_null=True)
+    context_tokens = serializers.IntegerField(
+        help_text="That one request may have; 0 while it is not loaded."
+    )
     capabilities = serializers.ListField(
         child=serializers.CharField(),
         help_text="What its engine answers with these files, once loaded; all else is a 400.",
