@@ -1,6 +1,6 @@
 """One transcription as a row of small steps, so that several can take turns; used by `asr_whisper`.
 
-Long audio is cut at its quietest place every few minutes: memory stays flat whatever its length.
+Long audio is cut at its quietest place about every minute: memory stays flat whatever its length.
 """
 
 import time
@@ -18,8 +18,9 @@ from inference import wire
 from inference.errors import InvalidValue, TokenBudgetExceeded, UnsupportedParameter
 from inference.media import SAMPLE_RATE, Audio, Samples
 
-PIECE_S = 300.0
-SEARCH_S = 30.0  # the cut is made somewhere in the last part of a piece
+PIECE_S = 60.0  # two windows; what takes turns is in memory at once
+SEARCH_S = 15.0  # the cut is made somewhere in the last part of a piece
+LISTEN_S, OVERLAP_S = 15.0, 1.0  # how much is searched for speech at once
 QUIET_S = 0.25  # length of the windows that are compared to find the quietest
 SPEECH_THRESHOLD = 0.3  # lower than the detector's own 0.5: rather hear noise than miss a word
 CARRIED_CHARACTERS = 400  # of the transcript so far, given to the next piece as its context
@@ -121,7 +122,12 @@ class Transcription:
 
 def has_speech(samples: Samples) -> bool:
     """Say whether anybody speaks: Whisper invents words where nobody does."""
-    if not len(samples) or not np.abs(samples).max() > 0:
+    size, step = (int(s * SAMPLE_RATE) for s in (LISTEN_S, LISTEN_S - OVERLAP_S))
+    return any(_has_speech(samples[at : at + size]) for at in range(0, len(samples), step))
+
+
+def _has_speech(samples: Samples) -> bool:
+    if not np.abs(samples).max() > 0:
         return False
     return bool(get_speech_timestamps(samples, VadOptions(threshold=SPEECH_THRESHOLD)))
 
