@@ -11,6 +11,8 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor
 
+from inference.engines import own_memory
+
 FIRST_ROWS = 4
 
 
@@ -35,14 +37,13 @@ class Layout:
         return self.layers * width * self.dtype.itemsize
 
     def empty(self, rows: int, tokens: int) -> tuple[Tensor, Tensor]:
-        """Keys and values, each (layers, rows, kv_heads, tokens, dim), all zero.
+        """Keys and values, each (layers, rows, kv_heads, tokens, dim), all zero."""
+        return self.part(rows, tokens, self.key_dim), self.part(rows, tokens, self.value_dim)
 
-        Zero and not merely allocated: a masked NaN would still reach the sum over values.
-        """
-        shape = (self.layers, rows, self.kv_heads, tokens)
-        keys = torch.zeros((*shape, self.key_dim), dtype=self.dtype, device=self.device)
-        values = torch.zeros((*shape, self.value_dim), dtype=self.dtype, device=self.device)
-        return keys, values
+    def part(self, rows: int, tokens: int, dim: int) -> Tensor:
+        """Either of them. Zero and not merely allocated: a masked NaN would still reach the sum over values."""
+        shape = (self.layers, rows, self.kv_heads, tokens, dim)
+        return own_memory.zeros(shape, self.dtype, self.device)
 
 
 class Stage:
@@ -153,11 +154,22 @@ class Table:
             part[:, target, :, :tokens] = part[:, source, :, :tokens]
 
     def _resize(self, rows: int) -> None:
-        keys, values = self.layout.empty(rows, self.capacity)
-        if self.keys is not None and self.values is not None:
-            kept = min(rows, self.rows)
-            keys[:, :kept], values[:, :kept] = self.keys[:, :kept], self.values[:, :kept]
-        self.keys, self.values = keys, values
+        """First the keys, then the values: half of the table is there twice, and no more."""
+        kept = min(rows, self.rows)
+        self.keys = self._resized(self.keys, rows, kept, self.layout.key_dim)
+        try:
+            self.values = self._resized(self.values, rows, kept, self.layout.value_dim)
+        except (MemoryError, RuntimeError):
+            values = self.values if kept else None
+            self.keys = self.keys[:, :kept] if kept else None
+            self.values = None if values is None else values[:, :kept]
+            raise
+
+    def _resized(self, part: Tensor | None, rows: int, kept: int, dim: int) -> Tensor:
+        found = self.layout.part(rows, self.capacity, dim)
+        if part is not None:
+            found[:, :kept] = part[:, :kept]
+        return found
 
 
 class KvPool:
