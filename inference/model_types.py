@@ -23,10 +23,10 @@ BY_KIND = {
     "asr": frozenset({"whisper"}),
 }
 # What `vlm_transformers` does not compute, of those that its library has.
-BOTH_WAYS = frozenset({"gemma3", "paligemma"})
+BOTH_WAYS = frozenset({"paligemma"})
 USUAL = {
     "llm": "llama, mistral, mixtral, qwen2, qwen3, gemma to gemma3_text, phi, phi3, gpt2",
-    "vlm": "llava, llava_next, qwen2_vl, qwen2_5_vl, internvl, idefics3, smolvlm",
+    "vlm": "llava, llava_next, qwen2_vl, qwen2_5_vl, gemma3, internvl, idefics3, smolvlm",
     "embed": "bert, mpnet, roberta, xlm-roberta, distilbert, modernbert, qwen3",
     "clip": "clip, siglip, siglip2",
     "asr": "whisper",

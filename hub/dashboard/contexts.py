@@ -25,5 +25,5 @@ def of(row: ModelRow, memory: Memory | None) -> Context:
     model = row.model.base if row.model.base and row.model.is_attached else row.model
     told = row.status.context_tokens if row.status else 0
     asked = model.settings.get("context_tokens", 0)
-    tokens = told or asked or (memory.context_tokens if memory else 0) or model.context_tokens
+    tokens = told or asked or (memory.context_tokens if memory else 0) or row.context_tokens
     return Context(tokens, 0 if asked or model.kind not in KINDS else model.context_tokens)

@@ -9,7 +9,7 @@ import msgspec
 from inference import wire
 from inference.engines.allowance import within_budget
 from inference.engines.base import Job
-from inference.engines.decoder import Places, Prefill
+from inference.engines.decoder import Places, Prefill, image_end
 from inference.engines.kv_cache import Seat, Stage
 from inference.engines.lora import Lora
 from inference.engines.prompts import check_context
@@ -32,6 +32,7 @@ class Request:
     held: object = None  # what must live as long as the request (its images)
     lora: Lora | None = None
     places: Places | None = None
+    whole_images: bool = False  # no step ends inside of one
     choices: list["Choice"] = field(default_factory=list)
     cached_tokens: int = 0
     told: bool = False  # what the prompt took, to whoever counts
@@ -185,6 +186,9 @@ class Computing:
         if count <= 0 or self.stage is None:
             return None
         end = self.computed + count
+        if self.request.whole_images:
+            end = image_end(self.tokens, end)
+            count = end - self.computed
         want = count if self.wants_logprobs else int(end == len(self.tokens))
         piece = self.tokens[self.computed : end]
         places = self.request.places

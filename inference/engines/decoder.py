@@ -17,6 +17,15 @@ from inference.engines.lora_file import NotAttachable
 FIRST_IMAGE = 1 << 40  # of the numbers that stand for images; no vocabulary has so many tokens
 
 
+def image_end(tokens: Sequence[int], end: int) -> int:
+    """Move `end` behind the image that it would cut: its tokens are numbered one behind the other."""
+    while (
+        0 < end < len(tokens) and tokens[end] > FIRST_IMAGE and tokens[end] == tokens[end - 1] + 1
+    ):
+        end += 1
+    return end
+
+
 @dataclass(frozen=True, slots=True)
 class Places:
     """Positions of a prompt whose images have some of their own; what follows goes on from there."""
@@ -67,6 +76,7 @@ class Decoder(ABC):
     layout: Layout
     vocab_tokens: int
     weights_bytes: int
+    whole_images = False  # an image is computed in one piece: its tokens see each other both ways
 
     @abstractmethod
     def step(self, decodes: Sequence[Decode], prefills: Sequence[Prefill]) -> Tensor:

@@ -133,11 +133,12 @@ class HfDecoder(Decoder):
         if self._places:
             counted = torch.arange(past, past + len(tokens), device=self._device)[None]
             given["position_ids"] = counted if at is None else at
-        logits = self._forward(self._inputs(tokens), index, past, keep, given)[0]
+        logits = self._forward(self._inputs(tokens, past), index, past, keep, given)[0]
         return logits[len(logits) - keep :]
 
-    def _inputs(self, tokens: Sequence[int]) -> dict[str, Tensor]:
-        """Give what a forward of these tokens takes."""
+    def _inputs(self, tokens: Sequence[int], past: int) -> dict[str, Tensor]:
+        """Give what a forward of these tokens takes, behind `past` others."""
+        del past
         return {"input_ids": torch.tensor([tokens], device=self._device)}
 
     def _forward(

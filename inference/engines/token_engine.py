@@ -282,8 +282,8 @@ class TokenEngine(Engine):
         words = [token for token in prompt if token < FIRST_IMAGE]
         check_vectors(words, vocab, param_of(body.prompt))
         samplers = [make_sampler(body, at, words, vocab, self._device) for at in range(body.n)]
-        places = self._decoder.places(prompt)
-        return Ready(Request(job, body, prompt, room, silent, held, lora, places), samplers)
+        places, whole = self._decoder.places(prompt), self._decoder.whole_images
+        return Ready(Request(job, body, prompt, room, silent, held, lora, places, whole), samplers)
 
     def _leased(self, stream: int, adapter: wire.Adapter | None) -> Lora | None:
         """Attach the adapter that a request asks for. Raises: HubError."""

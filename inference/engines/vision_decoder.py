@@ -13,11 +13,12 @@ from weakref import WeakValueDictionary
 import torch
 from torch import Tensor
 
-from inference.engines.decoder import FIRST_IMAGE, Places, Prefill
+from inference.engines.decoder import FIRST_IMAGE, Places, Prefill, image_end
 from inference.engines.hf_decoder import HfDecoder, close
 from inference.engines.kv_cache import Stage
 from inference.errors import LoadFailed
 
+BOTH_WAYS = frozenset({"gemma3"})  # an image's tokens see each other, and those before it
 POSITIONS = 1 << 20  # numbers of one image
 POSITION_DIMENSIONS = 3  # time, height and width; rows; tokens
 
@@ -30,6 +31,7 @@ class Seen:
     vectors: Tensor  # (tokens, hidden)
     places: Tensor | None = None  # (3, tokens) from 0 on, where an image has positions of its own
     deep: Sequence[Tensor] = ()  # (tokens, hidden) each: what is added behind the first layers
+    sides: Tensor | None = None  # (tokens,): 1 where they see each other both ways
 
     @property
     def tokens(self) -> range:
@@ -59,6 +61,7 @@ class VisionDecoder(HfDecoder):
         self._lock = threading.Lock()
         self._next = 0
         super().__init__(model)
+        self.whole_images = model.config.model_type in BOTH_WAYS
         self._embed = model.get_input_embeddings()
         model.get_decoder().register_forward_pre_hook(self._before_language, with_kwargs=True)
 
@@ -72,7 +75,7 @@ class VisionDecoder(HfDecoder):
         try:
             self._model(**given, use_cache=False, return_dict=True)
         except _Reached as reached:
-            return self._remember(reached.given)
+            return self._remember(reached.given, inputs.get("token_type_ids"))
         finally:
             self._looking.active = False
         raise LoadFailed("the model gave its language part no vectors")
@@ -84,12 +87,13 @@ class VisionDecoder(HfDecoder):
         self._looking.deep = None
         return (args, {**given, **deep}) if deep else None
 
-    def _remember(self, given: dict[str, Any]) -> Seen:
+    def _remember(self, given: dict[str, Any], sides: Tensor | None) -> Seen:
         at = given.get("position_ids")
         own = at[-3:, 0].clone() if at is not None and at.ndim == POSITION_DIMENSIONS else None
         deep = [each.clone() for each in given.get("deepstack_visual_embeds") or ()]
         with self._lock:
-            seen = Seen(self._next, given["inputs_embeds"][0].clone(), own, deep)
+            vectors = given["inputs_embeds"][0].clone()
+            seen = Seen(self._next, vectors, own, deep, None if sides is None else sides[0])
             self._seen[self._next] = seen
             self._next += 1
         return seen
@@ -102,9 +106,9 @@ class VisionDecoder(HfDecoder):
 
     # --- computing --------------------------------------------------------------------------------
 
-    def _inputs(self, tokens: Sequence[int]) -> dict[str, Tensor]:
+    def _inputs(self, tokens: Sequence[int], past: int) -> dict[str, Tensor]:
         if max(tokens) < FIRST_IMAGE:
-            return super()._inputs(tokens)
+            return super()._inputs(tokens, past)
         words = [token if token < FIRST_IMAGE else 0 for token in tokens]
         vectors = self._embed(torch.tensor([words], device=self._device))
         at = 0
@@ -116,7 +120,19 @@ class VisionDecoder(HfDecoder):
             vectors[0, at : at + len(piece)] = piece
             at += len(piece)
         self._looking.deep = self._deep(tokens)
-        return {"inputs_embeds": vectors}
+        more = {"token_type_ids": self._sides(tokens, past)} if self.whole_images else {}
+        return {"inputs_embeds": vectors, **more}
+
+    def _sides(self, tokens: Sequence[int], past: int) -> Tensor:
+        """Give (1, past + tokens): 1 for tokens of these images that see each other; those before are done."""
+        sides = torch.zeros((1, past + len(tokens)), dtype=torch.long, device=self._device)
+        for at, token in enumerate(tokens, past):
+            if token >= FIRST_IMAGE:
+                number, position = divmod(token - FIRST_IMAGE, POSITIONS)
+                with self._lock:
+                    kept = self._seen[number].sides
+                sides[0, at] = 0 if kept is None else kept[position]
+        return sides
 
     def _piece(self, tokens: Sequence[int], at: int) -> Tensor:
         """Give the vectors of one image from here to its end, or to the end of these tokens."""
@@ -186,6 +202,7 @@ class VisionDecoder(HfDecoder):
     def _in_pieces(self, tokens: Sequence[int]) -> Tensor:
         stage = Stage(self.layout, len(tokens))
         half, found = len(tokens) // 2, self.places(tokens)
+        half = image_end(tokens, half) if self.whole_images else half
         first, last = (
             None if found is None else found.of(start, count)
             for start, count in ((0, half), (half, len(tokens) - half))

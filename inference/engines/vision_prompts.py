@@ -18,6 +18,7 @@ from torch import Tensor
 
 from inference import images, wire
 from inference.engines import templates
+from inference.engines.gemma_images import GemmaImages
 from inference.engines.intern_images import InternImages
 from inference.engines.prompts import PROBE, PromptEncoder, render
 from inference.engines.qwen_images import QwenImages
@@ -35,6 +36,7 @@ _REFUSED = (ValueError, TypeError, RuntimeError, IndexError, ZeroDivisionError, 
 IMAGE_ONLY = {"SmolVLMProcessor": "Idefics3Processor"}
 QWEN = frozenset({"Qwen2VLProcessor", "Qwen2_5_VLProcessor", "Qwen3VLProcessor"})
 INTERN = "InternVLProcessor"
+GEMMA = "Gemma3Processor"
 Room = Callable[[int], object]  # refuses a prompt of so many tokens
 
 
@@ -156,7 +158,8 @@ def _open(folder: Path) -> Any:
     settings = _settings(folder)
     name = str(settings.get("processor_class"))
     if name not in IMAGE_ONLY and name not in QWEN and name != INTERN:
-        return library.AutoProcessor.from_pretrained(folder, **local)
+        own = library.AutoProcessor.from_pretrained(folder, **local)
+        return GemmaImages(own) if name == GEMMA else own
     tokenizer = library.AutoTokenizer.from_pretrained(folder, **local)
     pixels = library.AutoImageProcessor.from_pretrained(folder, **local)
     template = settings.get("chat_template") or tokenizer.chat_template

@@ -17,9 +17,9 @@ from inference.engines.vision_decoder import VisionDecoder
 from inference.engines.vision_prompts import VisionPrompts
 from inference.errors import LoadFailed
 
-# Whose image tokens see each other in both directions: a causal table has nothing of the kind, and
+# Whose texts and images see each other in both directions: a prompt is no prefix of a longer one, and
 # in 16 bits the difference could lie within what a comparison must forgive.
-BOTH_WAYS = frozenset({"gemma3", "paligemma"})
+BOTH_WAYS = frozenset({"paligemma"})
 
 
 class VlmTransformers(TokenEngine):

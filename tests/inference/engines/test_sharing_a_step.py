@@ -7,6 +7,7 @@ from hypothesis import strategies as st
 from inference import wire
 from inference.engines.base import Job
 from inference.engines.choice import Computing, Request, shared
+from inference.engines.decoder import FIRST_IMAGE
 from inference.engines.kv_cache import Layout, Stage
 
 LAYOUT = Layout(1, 1, 1, 1, torch.float32, torch.device("cpu"))
@@ -34,3 +35,23 @@ def test_a_short_prompt_passes_a_long_one() -> None:
     assert len(pieces[id(short)].tokens) == 30
     assert pieces[id(short)].want == 1  # it has its first token after this step
     assert len(pieces[id(long)].tokens) == 482
+
+
+@given(
+    st.lists(st.tuples(st.integers(0, 20), st.integers(1, 40)), min_size=1, max_size=4),
+    st.integers(1, 50),
+)
+def test_no_step_ends_inside_an_image_that_is_seen_whole(
+    parts: list[tuple[int, int]], budget: int
+) -> None:
+    tokens, ends = list[int](), set[int]()
+    for words, size in parts:
+        tokens += [1] * words
+        ends |= {len(tokens) + at for at in range(1, size)}  # inside of it
+        tokens += [FIRST_IMAGE + at for at in range(size)]
+    work = prompt_of(1)
+    work.tokens, work.request.whole_images = tokens, True
+    while piece := work.next_piece(budget):
+        work.computed += len(piece.tokens)
+        assert work.computed not in ends
+    assert work.left == 0

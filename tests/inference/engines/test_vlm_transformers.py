@@ -187,13 +187,15 @@ def test_a_model_that_sees_in_another_way_is_refused(tmp_path: Path, kind: str) 
         Driver(VlmTransformers(), spec(tiny_vision.make(tmp_path, kind)))
 
 
-def test_what_gemma_3_itself_sees_is_not_what_our_tables_give(tmp_path: Path) -> None:
-    """Its text is the same; its image is not, which is why it is refused."""
+def test_an_image_whose_tokens_see_each_other_is_not_computed_in_two_pieces(tmp_path: Path) -> None:
     reference = tiny_vision.Reference(tiny_vision.make(tmp_path, "gemma3"))
     decoder = VisionDecoder(reference.model)
-    begin = str(reference.processor.image_token)
+    inputs = reference.inputs(str(reference.processor.image_token), FILES[:1])
+    assert decoder.whole_images
+    decoder.check_image(inputs)
+    decoder.whole_images = False
     with pytest.raises(LoadFailed, match="place or attend to images in a way"):
-        decoder.check_image(reference.inputs(begin, FILES[:1]))
+        decoder.check_image(inputs)
 
 
 def test_an_image_that_comes_out_differently_is_noticed(tmp_path: Path) -> None:

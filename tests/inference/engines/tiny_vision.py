@@ -222,10 +222,12 @@ def _named(**tokens: str) -> Any:
 
 
 def _gemma3() -> tuple[Any, Any]:
-    """Another one whose image is seen in both directions."""
+    """A model whose image tokens see each other in both directions, some layers through a window."""
     ends = {"boi_token": "<|vision_start|>", "eoi_token": "<|vision_end|>"}
     begin, end = tokenizer().convert_tokens_to_ids([*ends.values()])
-    text = _text(transformers.Gemma3TextConfig, head_dim=8, query_pre_attn_scalar=8)
+    kinds = ["sliding_attention", "full_attention"]
+    own = {"head_dim": 8, "query_pre_attn_scalar": 8, "sliding_window": 12, "layer_types": kinds}
+    text = _text(transformers.Gemma3TextConfig, **own)
     config = _any.Gemma3Config(
         vision_config={**VISION, "model_type": "siglip_vision_model"},
         text_config=text.to_dict(),
@@ -273,7 +275,7 @@ def _internvl() -> tuple[Any, Any]:
     return config, Intern(pixels, named, None, image_seq_length=4)
 
 
-UNSERVED = {"paligemma": _paligemma, "gemma3": _gemma3}
+UNSERVED = {"paligemma": _paligemma}
 KINDS: dict[str, Callable[[], tuple[Any, Any]]] = {
     "llava": _llava,
     "llava_next": _llava_next,
@@ -283,6 +285,7 @@ KINDS: dict[str, Callable[[], tuple[Any, Any]]] = {
     "qwen2_5_vl": _qwen25,
     "qwen3_vl": _qwen3,
     "internvl": _internvl,
+    "gemma3": _gemma3,
 }
 PUBLISHED = {  # the processor that a folder names, which wants a video library
     "smolvlm": "SmolVLMProcessor",
