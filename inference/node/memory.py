@@ -66,6 +66,7 @@ SPEECH_FRAMES, SPEECH_HEAD = (
     1_500,
     64,
 )  # Source: Whisper, section 2: of half a minute, and of a head
+PIECES_BYTES = 20 * MB  # of eight recordings, each with a minute of its spectrogram
 SPEECH_SCORES_BYTES = 2 * 4 * SPEECH_FRAMES**2  # of a head: attention before and after its softmax
 SEEING = frozenset({"vlm_transformers", "embed_clip"})
 ELEMENT_BYTES = {"float32": 4, "float16": 2, "bfloat16": 2}
@@ -174,7 +175,8 @@ def _step(spec: wire.ModelSpec, shape: Shape, kv_bytes: int) -> Step:
         return Step(ACTIVATIONS_BYTES)
     if spec.engine == "asr_whisper":
         scores = shape.width // SPEECH_HEAD * SPEECH_SCORES_BYTES or shape.weights_bytes
-        return Step(STEP_BYTES // 2, prompts=scores, full=wire.Worked(prompt_tokens=SPEECH_FRAMES))
+        loop = STEP_BYTES // 2 + PIECES_BYTES
+        return Step(loop, prompts=scores, full=wire.Worked(prompt_tokens=SPEECH_FRAMES))
     if spec.engine == "embed_text":
         return _encoding(spec, shape)
     pictures = PICTURE_BYTES if spec.engine in SEEING or spec.projector else 0
