@@ -36,6 +36,7 @@ BASES_BYTES = {
     "llm_vllm": 2_400 * MB,
 }
 BASE_BYTES = 500 * MB
+LIBRARY_BYTES = {"nf4": 90 * MB}  # that only this mode loads, and what it unpacks
 TOKEN_BYTES = {  # of a tokenizer, for each entry of its vocabulary
     "llm_gguf": 1_000,
     "asr_whisper": 460,
@@ -148,7 +149,8 @@ def _need(
             _model_bytes(spec, shape),
             _step(spec, shape, kv_bytes - spec.adapters_bytes),
         )
-        base = base_bytes or BASES_BYTES.get(spec.engine, BASE_BYTES)
+        more = LIBRARY_BYTES.get(str(spec.options.get("quantization")), 0)
+        base = base_bytes or BASES_BYTES.get(spec.engine, BASE_BYTES) + more
     return Need(
         fixed_bytes=base + model + step.bytes,
         kv_bytes=kv_bytes,

@@ -249,6 +249,18 @@ def test_a_process_that_was_measured_counts_for_models_not_seen_yet(tmp_path: Pa
     assert after.claim["cpu"] - before.claim["cpu"] == 70_000_000
 
 
+def test_a_library_that_only_4_bits_need_counts_until_the_process_was_measured(
+    tmp_path: Path,
+) -> None:
+    place, options = folder(tmp_path), {"quantization": "nf4"}
+    packed = spec(place, options=options)
+    shape = read(str(place))
+    first = memory.need(packed, shape, cuda=False)
+    known = memory.need(packed, shape, cuda=False, base_bytes=10**9)
+    usual = memory.BASES_BYTES["llm_transformers"] + memory.LIBRARY_BYTES["nf4"]
+    assert known.fixed_bytes - first.fixed_bytes == 10**9 - usual
+
+
 def test_the_base_is_what_is_left_without_model_and_cache(tmp_path: Path, peaks: Peaks) -> None:
     (place,) = placements(spec(folder(tmp_path)), [CPU], peaks)
     loaded = wire.Loaded(memory_bytes=400_000_000 + place.model_bytes + 77, kv_bytes=77)
