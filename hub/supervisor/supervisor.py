@@ -14,7 +14,7 @@ from hub.supervisor.logs import Terminal
 
 FIRST_PAUSE_S = 0.5
 LONGEST_PAUSE_S = 30.0
-STABLE_S = 30.0  # a child that ran this long starts again after the first pause
+STABLE_S = 30.0  # a child that ran this long, or answered, starts again after the first pause
 STOP_S = 7.0  # before the rest is killed; the last children have LAST_STOP_S more
 LAST_STOP_S = 1.5
 CHECK_EVERY_S = 1.0
@@ -32,6 +32,7 @@ class Supervisor:
         self._running: dict[str, asyncio.subprocess.Process] = {}
         self._keepers: dict[str, asyncio.Task[Any]] = {}
         self._specs: dict[str, Child] = {}
+        self._answered: set[str] = set()  # since their last start
         self._undertaker: asyncio.Task[None] | None = None
         children.adopt_orphans()
 
@@ -102,7 +103,7 @@ class Supervisor:
             ending = await self._run_once(child)
             if self.stopping.is_set():
                 return
-            if time.monotonic() - started_s >= STABLE_S:
+            if child.name in self._answered or time.monotonic() - started_s >= STABLE_S:
                 pause_s = FIRST_PAUSE_S
             self._say(f"{child.name} {ending}; it starts again in {pause_s:g} s")
             await self._pause(pause_s)
@@ -110,6 +111,7 @@ class Supervisor:
 
     async def _run_once(self, child: Child) -> str:
         """Run a child to its end and say how it ended."""
+        self._answered.discard(child.name)
         try:
             process = await children.start(child)
         except OSError as error:
@@ -136,6 +138,7 @@ class Supervisor:
             await asyncio.sleep(CHECK_EVERY_S)
             if await child.answers():
                 answered, missed = True, 0
+                self._answered.add(child.name)
             elif answered:
                 missed += 1
         if missed:

@@ -97,6 +97,27 @@ async def test_it_waits_longer_after_each_crash(monkeypatch: pytest.MonkeyPatch)
     await supervisor.stop()
 
 
+async def test_one_that_answered_starts_again_at_once_however_often_it_is_killed(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(supervision, "CHECK_EVERY_S", 0.0)
+    lines, asked = Lines(), asyncio.Event()
+    supervisor = Supervisor(lines)
+
+    async def answers() -> bool:
+        asked.set()
+        return True
+
+    supervisor.add(replace(python("a", STAY), answers=answers))
+    for _ in range(3):
+        process = await lines.pid_of("a")
+        asked.clear()
+        await asked.wait()
+        psutil.Process(process).kill()
+        assert "in 0.01 s" in await lines.next(lambda who, text: who == "hub" and "SIGKILL" in text)
+    await supervisor.stop()
+
+
 async def test_it_ends_a_child_that_answers_no_more(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(supervision, "CHECK_EVERY_S", 0.0)
     lines, frozen = Lines(), asyncio.Event()
