@@ -14,6 +14,7 @@ IDLE_SHARE = 0.02  # of a core: the worker's own thread needs less to say that i
 BUSY_FACTOR = 12.0  # so many times longer may one step of an engine that computes take
 LOAD_FACTOR = 3.0
 LOOK_EVERY_S = 1.0
+ABSENT_S = 3.0  # the node itself stood still for longer: what engines did meanwhile, nobody heard
 TICKS_PER_S = 100.0  # Source: proc(5), USER_HZ, 100 on every Linux of today
 WANTS_TO_RUN = frozenset("RD")  # running or runnable; waiting for a disk
 
@@ -76,6 +77,12 @@ class Life:
         """Some frame came: the process is there."""
         self.sign_at = now
 
+    def excuse(self, gap_s: float, now: float) -> None:
+        """The node itself stood still for so long."""
+        self.progress_at = min(now, self.progress_at + gap_s)
+        self.sign_at = min(now, self.sign_at + gap_s)
+        self._idle_since = min(now, self._idle_since + gap_s)
+
     def verdict(self, hang_s: float, now: float, look: Callable[[], Activity]) -> str:
         """Say what is wrong with an engine that has work; empty where nothing is."""
         doubted = now - self.sign_at >= hang_s / 2 or now - self.progress_at >= hang_s
@@ -107,6 +114,9 @@ class LoadLife:
 
     def spoke(self, now: float) -> None:
         self.moved_at = now
+
+    def excuse(self, gap_s: float, now: float) -> None:
+        self.moved_at = min(now, self.moved_at + gap_s)
 
     def is_frozen(self, hang_s: float, now: float, look: Callable[[], Activity]) -> bool:
         """Tell whether for `LOAD_FACTOR` times `hang_s` nothing came, was computed, read or written."""

@@ -2,6 +2,7 @@
 
 import itertools
 import logging
+import math
 import time
 from collections.abc import Collection, Iterator
 from dataclasses import dataclass, field
@@ -13,7 +14,7 @@ import msgspec
 from inference import wire
 from inference.errors import Conflict, HubError
 from inference.node.effects import Effect, Start
-from inference.node.life import Life, LoadLife, activity
+from inference.node.life import ABSENT_S, Life, LoadLife, activity
 from inference.node.process import EngineProcess
 from inference.node.scheduler import Scheduler
 
@@ -150,6 +151,7 @@ class Running:
     overrun_bytes: int = 0  # what it held when it was ended for passing its limit
     most_is_true: bool = False  # the kernel's own record of its most memory began after the load
     _loading: LoadLife | None = None
+    _checked_at: float = math.inf
     _steps: int = 0
     _probe: int = 0
     _numbers: Iterator[int] = field(default_factory=lambda: itertools.count(1))
@@ -166,7 +168,8 @@ class Running:
         """Make this process the instance's own and tell it what to load, or that its sleep ends."""
         self.process, process.listener, process.tag = process, self, self.name
         process.send(start)
-        self._loading = LoadLife(time.monotonic())
+        self._checked_at = time.monotonic()
+        self._loading = LoadLife(self._checked_at)
 
     def doze(self) -> None:
         """Nothing runs in it; `on_asleep` or `on_load_failed` follows, or its end."""
@@ -192,6 +195,7 @@ class Running:
         """Probe an engine that gets on with nothing; give False where it must be ended."""
         if self.process is None or self.stopping:
             return True
+        self._excuse(now)
         look = partial(activity, self.process.pid)
         if self._loading is not None:
             return self._lives_on("frozen" if self._loading.is_frozen(hang_s, now, look) else "")
@@ -201,6 +205,14 @@ class Running:
             self._probe = next(self._numbers)
             self.process.send(wire.Run(body=wire.Probe()), self._probe)
         return self._lives_on(self.life.verdict(hang_s, now, look))
+
+    def _excuse(self, now: float) -> None:
+        """A machine that was paused, or a node that was stopped, is no fault of the engine's."""
+        gap_s, self._checked_at = now - self._checked_at, now
+        if gap_s >= ABSENT_S:
+            self.life.excuse(gap_s, now)
+            if self._loading is not None:
+                self._loading.excuse(gap_s, now)
 
     def _lives_on(self, wrong: str) -> bool:
         if wrong and not self.hung:
