@@ -84,6 +84,9 @@ SENTENCES = {
         "it may not be in memory together with another now"
     ),
     r"planned anew: the rules were changed": _("planned anew: the rules were changed"),
+    r"planned anew: the models together grew past the memory limit": _(
+        "planned anew: the models together grew past the memory limit"
+    ),
     r"its engine process ended unexpectedly": _("its engine process ended unexpectedly"),
     r"the engine of (?P<name>.+) used (?P<used>[\d.]+ .?B) of main memory, was given "
     r"(?P<given>[\d.]+ .?B), and was ended": _(

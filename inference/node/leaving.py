@@ -94,7 +94,9 @@ class Leaving(Sleeping):
     def shrink(self, now: float, out: list[Effect]) -> None:
         """Unload idle ones where engines grew past a limit, or the operator set narrower rules."""
         if self._is_over():
-            self._drain_idle("the models together grew past the memory limit", now, out)
+            why = "the models together grew past the memory limit"
+            if not self._drain_idle(why, now, out):
+                self._plan_anew(why, now, out)
         elif self._is_crowded():
             self._drain_idle("fewer models may be in memory at once now", now, out)
         else:
@@ -118,9 +120,20 @@ class Leaving(Sleeping):
 
     def _drain_idle(
         self, why: str, now: float, out: list[Effect], names: Collection[str] | None = None
-    ) -> None:
-        for instance in self.idle_party(names):
+    ) -> bool:
+        party = self.idle_party(names)
+        for instance in party:
             self.drain(instance, why, now, out)
+        return bool(party)
+
+    def _plan_anew(self, why: str, now: float, out: list[Effect]) -> None:
+        """What only was decided may never get its memory now: the youngest is decided again."""
+        decided = [i for i in self.instances.values() if i.state == "committed"]
+        promised = [lease for lease in self.leases.values() if lease.state == "committed"]
+        if decided:
+            self.drain(decided[-1], f"planned anew: {why}", now, out)
+        elif promised:
+            promised[-1].state = "waiting"
 
     def after_failure(
         self, model: Model, error: HubError | None, now: float, out: list[Effect], *, loading: bool
