@@ -265,7 +265,7 @@ def _copy(source: Path, target: Path, note: "_Note") -> None:
 def _from_hub(row: Model) -> Path:
     """Download into a folder of the commit, so that two revisions never mix."""
     hub = hubs.configured()
-    listing = hub.listing(row.origin, row.revision, row.files)
+    listing = hub.listing(row.origin, row.revision, row.files, lambda: _check_wanted(row))
     folder = places.own_folder(row.name, row.pk)
     target = folder / listing.commit[:12]
     paths = {file.name: places.safe_path(target, file.name) for file in listing.files}
@@ -278,6 +278,12 @@ def _from_hub(row: Model) -> Path:
         note.finish(file.size_bytes)
     _drop_others(folder, target)
     return target
+
+
+def _check_wanted(row: Model) -> None:
+    """Raises: Gone."""
+    if not Model.objects.filter(pk=row.pk, state__in=ARRIVING).exists():
+        raise Gone
 
 
 def _uploaded(row: Model) -> Path:

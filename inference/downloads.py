@@ -10,6 +10,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack
 from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
@@ -18,10 +19,14 @@ from urllib.request import getproxies
 
 import httpx
 
+from inference import bounded
+
 log = logging.getLogger(__name__)
 
 CHUNK_BYTES = 256 * 1024
 STALL_S = 60.0
+SLOW_S = 300.0  # as long below SLOW_BYTES_PER_S, and a download is given up
+SLOW_BYTES_PER_S = 1024
 CONNECT_S = 20.0
 ATTEMPTS = 5  # without a single new byte
 FIRST_PAUSE_S = 0.5
@@ -45,6 +50,10 @@ class WrongDigest(DownloadFailed):
     """The bytes are not the ones that were promised; they have been removed."""
 
 
+class TooLong(DownloadFailed):
+    """More came than was announced; it has been removed."""
+
+
 class _Cut(Exception):
     """The connection ended early; what came is kept."""
 
@@ -57,6 +66,7 @@ class Source:
     sha256: str = ""
     headers: Mapping[str, str] = field(default_factory=dict)  # a token stays with its host
     door: Door | None = None  # asked before each hop of a redirect
+    size_bytes: int | None = None  # what was announced, and the most that is taken
 
     @property
     def name(self) -> str:
@@ -66,7 +76,7 @@ class Source:
 def download(source: Source, target: Path, progress: Progress, pause: Pause = time.sleep) -> None:
     """Write `target`; a `.part` file beside it survives a kill and is resumed.
 
-    Raises: DownloadFailed, Refused, WrongDigest, OSError.
+    Raises: DownloadFailed, Refused, TooLong, WrongDigest, OSError.
     """
     part = target.with_name(target.name + ".part")
     target.parent.mkdir(parents=True, exist_ok=True)
@@ -93,6 +103,11 @@ def _fetch(source: Source, part: Path, progress: Progress, pause: Pause) -> None
                 reason = plain(error)
                 log.info("download cut, resuming", extra={"file": source.name, "reason": reason})
                 pause(FIRST_PAUSE_S * 2 ** (failures - 1))
+            except TooLong:
+                part.unlink()
+                raise
+            except httpx.HTTPError as error:  # a circle of redirects, above all
+                raise DownloadFailed(f"{source.name}: {plain(error)}") from error
             else:
                 return
     raise DownloadFailed(f"{source.name}: {reason}; what came is kept, run it again to resume")
@@ -104,13 +119,19 @@ def plain(error: Exception) -> str:
 
 
 def _append(client: httpx.Client, source: Source, part: Path, progress: Progress) -> None:
-    """Raises: _Cut, Refused, DownloadFailed, httpx.TransportError, OSError."""
+    """Raises: _Cut, Refused, TooLong, DownloadFailed, httpx.HTTPError, OSError."""
     offset = _size(part)
+    if source.size_bytes is not None and offset > source.size_bytes:
+        raise _too_long(source)
     # Without this, a server may compress, and then neither length nor offset mean anything.
     headers = {**source.headers, "accept-encoding": "identity"}
     if offset:
         headers["range"] = f"bytes={offset}-"
-    with client.stream("GET", source.url, headers=headers) as response:
+    with ExitStack() as stack:
+        with bounded.hung_up_after(STALL_S) as watch:  # until the file itself begins
+            response = stack.enter_context(
+                client.stream("GET", source.url, headers=headers, extensions=watch)
+            )
         if response.status_code == httpx.codes.REQUESTED_RANGE_NOT_SATISFIABLE:
             if _total_of_range(response) == offset:
                 return
@@ -121,16 +142,21 @@ def _append(client: httpx.Client, source: Source, part: Path, progress: Progress
         if response.status_code not in {200, 206}:
             raise _Cut(f"the server answers {response.status_code}")
         start = offset if response.status_code == httpx.codes.PARTIAL_CONTENT else 0
-        _write(response, part, start, progress)
+        _write(response, source, part, start, progress)
 
 
-def _write(response: httpx.Response, part: Path, start: int, progress: Progress) -> None:
+def _write(
+    response: httpx.Response, source: Source, part: Path, start: int, progress: Progress
+) -> None:
+    """Raises: _Cut, TooLong, DownloadFailed, httpx.TransportError, OSError."""
     length = int(response.headers.get("content-length", 0))
     total = start + length if length else 0
     with part.open("r+b" if start else "wb") as file:
         file.seek(start)
         file.truncate()
-        for chunk in response.iter_raw():
+        for chunk in _steady(response, source):
+            if source.size_bytes is not None and file.tell() + len(chunk) > source.size_bytes:
+                raise _too_long(source)
             file.write(chunk)
             progress(file.tell(), total)
         done = file.tell()
@@ -138,6 +164,29 @@ def _write(response: httpx.Response, part: Path, start: int, progress: Progress)
         os.fsync(file.fileno())
     if total and done < total:
         raise _Cut(f"the connection ended after {done} of {total} bytes")
+
+
+def _too_long(source: Source) -> TooLong:
+    return TooLong(
+        f"{source.name}: the server announced {source.size_bytes:,} bytes and sends more;"
+        " what came was removed"
+    )
+
+
+def _steady(response: httpx.Response, source: Source) -> Iterator[bytes]:
+    """Give what comes, while enough of it does. Raises: DownloadFailed, httpx.TransportError."""
+    since_s, came = time.monotonic(), 0
+    for chunk in response.iter_raw():
+        came += len(chunk)
+        yield chunk
+        passed_s = time.monotonic() - since_s
+        if passed_s >= SLOW_S:
+            if came < SLOW_BYTES_PER_S * passed_s:
+                raise DownloadFailed(
+                    f"{source.name}: {came:,} bytes came in {passed_s:.0f} s, which is too slow;"
+                    " what came is kept, run it again to resume"
+                )
+            since_s, came = time.monotonic(), 0
 
 
 def _total_of_range(response: httpx.Response) -> int:

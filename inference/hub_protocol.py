@@ -15,7 +15,7 @@ from urllib.parse import quote, urlsplit
 import httpx
 import msgspec
 
-from inference import downloads, projectors
+from inference import bounded, downloads, projectors
 from inference.downloads import DownloadFailed, Refused, Source
 from inference.node import headers
 from inference.safe_address import public_addresses
@@ -26,7 +26,8 @@ TAKEN = re.compile(
     re.IGNORECASE,
 )
 MAX_FILES = 2000
-MAX_ANSWER_BYTES = 16 * 2**20
+PEEK_S = 60.0  # 16 MiB at most
+MAX_FILE_BYTES = 2**43
 COMMIT = re.compile(r"[0-9a-f]{40}")
 CTRANSLATE2 = "model.bin"  # as pickles are called too: what it is, the inspection finds out
 QUANTIZED_FIRST = ("Q4_K_M", "Q4_0", "Q5_K_M", "Q8_0", "Q4_1")  # of a hub's many GGUF files, one
@@ -82,15 +83,24 @@ class Hub:
     token: str
     private_allowed: bool
 
-    def listing(self, model_id: str, revision: str, patterns: Sequence[str]) -> Listing:
-        """Pin the revision to a commit and choose the files. Raises: DownloadFailed, Refused."""
+    def listing(
+        self,
+        model_id: str,
+        revision: str,
+        patterns: Sequence[str],
+        check: bounded.Check = bounded.nothing,
+    ) -> Listing:
+        """Pin the revision to a commit and choose the files; `check` may end it by what it raises.
+
+        Raises: DownloadFailed, Refused.
+        """
         place = f"{self.endpoint}/api/models/{quote(model_id)}/revision/{quote(revision, safe='')}"
         with downloads.open_client(self.door) as client:
-            found = _asked(client, place, self.headers, model_id)
+            found = _asked(client, place, self.headers, model_id, check)
         if not COMMIT.fullmatch(found.sha):
             raise DownloadFailed(f"{model_id}: the hub names no commit")
         there = [_file(sibling) for sibling in found.siblings[:MAX_FILES]]
-        files = chosen(there, patterns, self._shards(model_id, found.sha, there))
+        files = chosen(there, patterns, self._shards(model_id, found.sha, there, check))
         if not files:
             raise DownloadFailed(
                 f"{model_id} holds no safetensors or GGUF file"
@@ -100,12 +110,14 @@ class Hub:
         others = [f for f in there if _is_weights(f) and TAKEN.fullmatch(f.name) and f not in files]
         return Listing(found.sha, licence, tuple(files), tuple(others))
 
-    def _shards(self, model_id: str, commit: str, there: list[HubFile]) -> frozenset[str]:
+    def _shards(
+        self, model_id: str, commit: str, there: list[HubFile], check: bounded.Check
+    ) -> frozenset[str]:
         """Give the files that the index names; none without one. Raises: DownloadFailed."""
         index = next((file for file in there if file.name == headers.INDEX), None)
         if index is None:
             return frozenset()
-        data = self.peek(model_id, commit, index, lambda _: headers.MAX_CONFIG_BYTES + 1)
+        data = self.peek(model_id, commit, index, lambda _: headers.MAX_CONFIG_BYTES + 1, check)
         return headers.shards(headers.object_in(data))
 
     def fetch(
@@ -115,12 +127,17 @@ class Hub:
         if target.is_file() and _is_whole(file, target):
             return
         url = self._place(model_id, commit, file)
-        source = Source(url, sha256=file.sha256, headers=self.headers, door=self.door)
+        source = Source(url, file.sha256, self.headers, self.door, file.size_bytes)
         downloads.download(source, target, progress)
         _check(file, target)
 
     def peek(
-        self, model_id: str, commit: str, file: HubFile, more: Callable[[bytes], int]
+        self,
+        model_id: str,
+        commit: str,
+        file: HubFile,
+        more: Callable[[bytes], int],
+        check: bounded.Check = bounded.nothing,
     ) -> bytes:
         """Give a file's beginning, as long as `more` wants by what has come. Raises: DownloadFailed."""
         url = self._place(model_id, commit, file)
@@ -130,11 +147,12 @@ class Hub:
         try:
             with (
                 downloads.open_client(self.door) as client,
-                client.stream("GET", url, headers=asked) as answer,
+                bounded.hung_up_after(PEEK_S) as watch,
+                client.stream("GET", url, headers=asked, extensions=watch) as answer,
             ):
                 if answer.status_code != httpx.codes.OK:
                     raise DownloadFailed(f"{file.name}: the hub answers {answer.status_code}")
-                for chunk in answer.iter_raw():
+                for chunk in bounded.pieces(answer, PEEK_S, check):
                     begin += chunk
                     if len(begin) >= (wanted := more(begin)):
                         return begin[:wanted]
@@ -240,20 +258,23 @@ def _is_weights(file: HubFile) -> bool:
     return file.name.lower().endswith((".safetensors", ".gguf")) or file.name == CTRANSLATE2
 
 
-def _asked(client: httpx.Client, place: str, headers: dict[str, str], model_id: str) -> _Answer:
+def _asked(
+    client: httpx.Client, place: str, headers: dict[str, str], model_id: str, check: bounded.Check
+) -> _Answer:
     """Raises: Refused, DownloadFailed."""
+    params = httpx.QueryParams({"blobs": "true"})
     try:
-        answer = client.get(place, params={"blobs": "true"}, headers=headers)
+        status, body = bounded.get(client, place, params=params, headers=headers, check=check)
     except httpx.HTTPError as error:
         hub = place.partition("/api/models/")[0]
         raise DownloadFailed(silent(hub, error)) from error
-    if answer.status_code in downloads.REFUSED:
-        raise Refused(_why(answer.status_code, model_id))
-    if answer.status_code != httpx.codes.OK or len(answer.content) > MAX_ANSWER_BYTES:
-        raise DownloadFailed(f"{model_id}: the model hub answers {answer.status_code}")
+    if status in downloads.REFUSED:
+        raise Refused(_why(status, model_id))
+    if status != httpx.codes.OK:
+        raise DownloadFailed(f"{model_id}: the model hub answers {status}")
     try:
-        return msgspec.json.decode(answer.content, type=_Answer)
-    except msgspec.DecodeError as error:
+        return msgspec.json.decode(body, type=_Answer)
+    except (msgspec.DecodeError, RecursionError) as error:
         raise DownloadFailed(f"{model_id}: the model hub's answer is not its protocol's") from error
 
 
@@ -274,8 +295,11 @@ def _why(status: int, model_id: str) -> str:
 
 
 def _file(sibling: _Sibling) -> HubFile:
+    """Raises: DownloadFailed."""
     lfs = sibling.lfs or _Lfs()
     size = lfs.size or sibling.size or 0
+    if not 0 <= size <= MAX_FILE_BYTES:
+        raise DownloadFailed(f"{sibling.rfilename[:100]}: the hub says that it has {size:,} bytes")
     return HubFile(sibling.rfilename, size, lfs.sha256, "" if lfs.sha256 else sibling.blobId)
 
 

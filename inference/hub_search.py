@@ -9,7 +9,7 @@ from typing import Any
 import httpx
 import msgspec
 
-from inference import downloads, fit, hub_protocol, wire
+from inference import bounded, downloads, fit, hub_protocol, wire
 from inference.downloads import DownloadFailed
 from inference.hub_protocol import Hub
 from inference.node import memory
@@ -58,25 +58,27 @@ def search(hub: Hub, text: str, state: wire.Snapshot | None) -> list[Hit]:
     params = {"search": text[:MAX_CHARS], "limit": str(LIMIT), "sort": "downloads"}
     answer = _asked(hub, {**params, "direction": "-1", "expand": [*EXPANDED]})
     try:
-        entries = msgspec.json.decode(answer.content, type=list[_Entry])
+        entries = msgspec.json.decode(answer, type=list[_Entry])
     except (msgspec.DecodeError, RecursionError) as error:
         raise DownloadFailed("the model hub's answer is not its protocol's") from error
     return [_hit(entry, state) for entry in entries[:LIMIT]]
 
 
-def _asked(hub: Hub, params: dict[str, str | list[str]]) -> httpx.Response:
+def _asked(hub: Hub, params: dict[str, str | list[str]]) -> bytes:
     """Raises: DownloadFailed."""
     try:
         with downloads.open_client(hub.door) as client:
-            answer = client.get(
-                f"{hub.endpoint}/api/models", params=httpx.QueryParams(params), headers=hub.headers
+            status, body = bounded.get(
+                client,
+                f"{hub.endpoint}/api/models",
+                params=httpx.QueryParams(params),
+                headers=hub.headers,
             )
     except httpx.HTTPError as error:
         raise DownloadFailed(hub_protocol.silent(hub.endpoint, error)) from error
-    too_long = len(answer.content) > hub_protocol.MAX_ANSWER_BYTES
-    if answer.status_code != httpx.codes.OK or too_long:
-        raise DownloadFailed(f"the model hub cannot be searched: it answers {answer.status_code}")
-    return answer
+    if status != httpx.codes.OK:
+        raise DownloadFailed(f"the model hub cannot be searched: it answers {status}")
+    return body
 
 
 def _hit(entry: _Entry, state: wire.Snapshot | None) -> Hit:

@@ -3,8 +3,9 @@
 import hashlib
 import json
 import threading
+import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from urllib.parse import parse_qs, urlsplit
@@ -30,6 +31,11 @@ class Behaviour:
     ranges: list[str] = field(default_factory=list)
     tokens: list[str] = field(default_factory=list)
     half_way: threading.Event = field(default_factory=threading.Event)
+    endless: bool = False  # large files never end
+    drip_s: float = 0.0  # between the bytes of every answer, the status line's too
+    answer: bytes | None = None  # to every question, instead of what it should say
+    encoding: str = ""  # of that answer
+    circle: bool = False  # every file is where it was asked for
     url: str = ""
 
 
@@ -41,6 +47,10 @@ class Handler(BaseHTTPRequestHandler):
         here.tokens.append(self.headers.get("authorization", ""))
         if here.token and self.headers.get("authorization") != f"Bearer {here.token}":
             self.send_error(401)
+        elif here.drip_s:
+            self._drip()
+        elif here.answer is not None and self.path.startswith("/api/"):
+            self._whole(here.answer)
         elif self.path.startswith("/api/models?"):
             self._search(parse_qs(urlsplit(self.path).query))
         elif self.path.startswith("/api/models/"):
@@ -75,7 +85,7 @@ class Handler(BaseHTTPRequestHandler):
         content = here.models.get(parts[0], {}).get(name)
         if content is None or commit != here.commit:
             self.send_error(404)
-        elif here.redirect:
+        elif here.redirect or here.circle:
             self.send_response(302)
             self.send_header("location", f"{here.redirect}{self.path}")
             self.send_header("content-length", "0")
@@ -93,12 +103,28 @@ class Handler(BaseHTTPRequestHandler):
             here.wrong -= 1
             content = content[::-1]
         start = int(asked[6:-1]) if asked else 0
+        if here.endless:
+            self._endless(start)
+            return
         self.send_response(206 if start else 200)
         self.send_header("content-length", str(len(content) - start))
         self.send_header("etag", f'"{hashlib.sha256(content).hexdigest()}"')
         self.end_headers()
         until = start + here.cut_after.pop(0) if here.cut_after else len(content)
         self._pieces(content, start, until)
+
+    def _endless(self, start: int) -> None:
+        self.send_response(206 if start else 200)
+        self.end_headers()
+        self.close_connection = True
+        for _ in range(4000):  # 250 MB, so that a test that fails ends too
+            self.wfile.write(bytes(PIECE))
+
+    def _drip(self) -> None:
+        self.close_connection = True
+        for byte in b"HTTP/1.1 200 OK\r\nx: " + b"x" * 1000:
+            self.wfile.write(bytes([byte]))
+            time.sleep(self.behaviour.drip_s)
 
     def _pieces(self, content: bytes, start: int, until: int) -> None:
         gate = self.behaviour.gate
@@ -112,8 +138,14 @@ class Handler(BaseHTTPRequestHandler):
     def _whole(self, content: bytes) -> None:
         self.send_response(200)
         self.send_header("content-length", str(len(content)))
+        if self.behaviour.encoding:
+            self.send_header("content-encoding", self.behaviour.encoding)
         self.end_headers()
         self.wfile.write(content)
+
+    def handle(self) -> None:
+        with suppress(ConnectionError):  # who asked may hang up
+            super().handle()
 
     def log_message(self, *_: object) -> None:
         pass
