@@ -32,6 +32,12 @@ class ModelConfig(Section, frozen=True):
         for groups, where in ((self.never_together, "never"), (self.always_together, "always")):
             if doubled := next((g for g in groups if len(set(g)) < len(g)), None):
                 raise ValueError(f"{where}_together names a model twice: {', '.join(doubled)}")
+        most = self.max_concurrent_models
+        if most and (large := next((g for g in self.always_together if len(g) > most), None)):
+            raise ValueError(
+                f"always_together has more models than max_concurrent_models ({most}): "
+                + ", ".join(large)
+            )
         if torn := next((a & b for a in apart for b in together if len(a & b) > 1), None):
             raise ValueError(f"never and always together: {', '.join(sorted(torn))}")
         for name in {name for group in together for name in group}:
@@ -157,6 +163,8 @@ def parse(content: bytes) -> HubConfig:
         tree = msgspec.json.decode(content, type=dict[str, Any])
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
         raise ConfigError([f"is not a JSON object: {error}"]) from error
+    except RecursionError as error:
+        raise ConfigError(["is not a JSON object: it is nested too deeply"]) from error
     fields = {field.name: field.type for field in msgspec.structs.fields(HubConfig)}
     sections: dict[str, Any] = {}
     messages: list[str] = []

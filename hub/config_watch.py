@@ -73,8 +73,12 @@ class Watch:
             settings.HUB_CONFIG_PROBLEMS = self._problems
 
     def run(self, stopped: threading.Event) -> None:
+        """A look that fails is told, and the next one is taken: the file would be followed no more."""
         while not stopped.wait(EVERY_S):
-            self.look()
+            try:
+                self.look()
+            except Exception:
+                log.exception("%s could not be followed", settings.HUB_CONFIG_FILE)
 
 
 def start(applied: Callable[[], bool] = lambda: True) -> None:

@@ -118,6 +118,11 @@ SENTENCES = {
         "it needs %(wanted)s on %(device)s; %(free)s are free of %(limit)s, and these are pinned and "
         "would have to go: %(names)s"
     ),
+    r"it needs (?P<wanted>[\d.]+ .?B) on (?P<device>\S+); (?P<free>[\d.]+ .?B) are free of "
+    r"(?P<limit>[\d.]+ .?B), and these belong with it, or are pinned, and would have to go: (?P<names>.+)": _(
+        "it needs %(wanted)s on %(device)s; %(free)s are free of %(limit)s, and these belong with it, "
+        "or are pinned, and would have to go: %(names)s"
+    ),
     r"(?P<name>\S+) does not fit: (?P<because>.+)": _("%(name)s does not fit: %(because)s"),
     r"it may not be in memory together with (?P<name>.+), which is pinned": _(
         "it may not be in memory together with %(name)s, which is pinned"
@@ -137,6 +142,9 @@ SENTENCES = {
     ),
     r"It does not fit, because pinned models hold all (?P<n>\d+) model places: (?P<names>.+)\.": _(
         "It does not fit, because pinned models hold all %(n)s model places: %(names)s."
+    ),
+    r"all (?P<n>\d+) model places are taken, also by its company: (?P<names>.+)": _(
+        "all %(n)s model places are taken, also by its company: %(names)s"
     ),
     r"all (?P<n>\d+) model places are held by pinned models: (?P<names>.+)": _(
         "all %(n)s model places are held by pinned models: %(names)s"

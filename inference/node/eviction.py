@@ -175,20 +175,23 @@ def _never(
     if foe := next((r for r in pinned if r.name in target.foes), None):
         reason = f"it may not be in memory together with {foe.name}, which is pinned"
         return Impossible(reason, _shortage(placement.device, placement, free, limits, [foe]))
-    if limits.max_models and not target.leased and len(pinned) >= limits.max_models:
-        reason = f"all {limits.max_models} model places are held by pinned models: {_names(pinned)}"
-        return Impossible(reason, _shortage(placement.device, placement, free, limits, pinned))
+    stay = [r for r in residents if r.pinned or r.name in target.friends]
+    if limits.max_models and not target.leased and len(stay) >= limits.max_models:
+        held = "held by pinned models" if stay == pinned else "taken, also by its company"
+        reason = f"all {limits.max_models} model places are {held}: {_names(stay)}"
+        return Impossible(reason, _shortage(placement.device, placement, free, limits, stay))
     for device in placement.claim:
-        if never := _too_large(device, placement, pinned, free, limits):
+        if never := _too_large(device, placement, stay, free, limits):
             return never
     return None
 
 
 def _too_large(
-    device: str, placement: Placement, pinned: Sequence[Resident], free: Bytes, limits: Limits
+    device: str, placement: Placement, stay: Sequence[Resident], free: Bytes, limits: Limits
 ) -> Impossible | None:
+    """`stay` are pinned, or must be there together with it."""
     wanted, limit = placement.claim[device], limits.bytes.get(device, 0)
-    there = sorted((r for r in pinned if r.claim.get(device, 0)), key=lambda r: -r.claim[device])
+    there = sorted((r for r in stay if r.claim.get(device, 0)), key=lambda r: -r.claim[device])
     if wanted <= limit - sum(r.claim[device] for r in there):
         return None
     needs = f"it needs {sizes.text(wanted)} on {device}; {sizes.text(max(0, free.get(device, 0)))} are free"
@@ -196,7 +199,10 @@ def _too_large(
         reason = f"{needs}, and the limit is {sizes.text(limit)}: {_help(placement)}"
         return Impossible(reason, _shortage(device, placement, free, limits, []))
     going = _fewest(there, wanted - limit, device)
-    reason = f"{needs} of {sizes.text(limit)}, and these are pinned and would have to go: {_names(going)}"
+    why = "are pinned" if all(r.pinned for r in going) else "belong with it, or are pinned,"
+    reason = (
+        f"{needs} of {sizes.text(limit)}, and these {why} and would have to go: {_names(going)}"
+    )
     return Impossible(reason, _shortage(device, placement, free, limits, going))
 
 

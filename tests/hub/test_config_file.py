@@ -64,11 +64,16 @@ def test_it_needs_no_file(tmp_path: Path) -> None:
             '{"model_config": {"always_together": [["a", "b"], ["b", "c"]]}}',
             "`b` is in two groups",
         ),
+        (
+            '{"model_config": {"max_concurrent_models": 1, "always_together": [["a", "b"]]}}',
+            "more models than max_concurrent_models (1): a, b",
+        ),
         ('{"modelconfig": {}}', "modelconfig"),
         ('{"model_mapping": {"gpt-4": 1}}', "model_mapping[...]"),
         ('{"training_config": []}', "training_config"),
         ("[]", "JSON object"),
         ("{", "JSON object"),
+        ('{"a": ' + "[" * 100_000 + "]" * 100_000 + "}", "nested too deeply"),
     ],
 )
 def test_it_names_the_place(content: str, place: str) -> None:

@@ -2,6 +2,7 @@
 
 import json
 import logging
+import threading
 from pathlib import Path
 from typing import Any
 
@@ -78,6 +79,26 @@ def test_an_invalid_edit_changes_nothing_and_is_named(
     file.write_text(json.dumps(NARROW))
     looks(watch)
     assert django_settings.HUB_CONFIG_PROBLEMS == []
+
+
+def test_a_look_that_fails_is_not_the_last(
+    file: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    looked, stopped = threading.Event(), threading.Event()
+    watch = config_watch.Watch()
+
+    def look() -> None:
+        looked.set() if caplog.records else None
+        raise RuntimeError("a fault of ours")
+
+    monkeypatch.setattr(config_watch, "EVERY_S", 0.01)
+    monkeypatch.setattr(watch, "look", look)
+    thread = threading.Thread(target=watch.run, args=(stopped,), daemon=True)
+    thread.start()
+    assert looked.wait(10)
+    stopped.set()
+    thread.join(10)
+    assert "could not be followed" in caplog.records[0].getMessage()
 
 
 def test_a_file_that_is_being_written_is_not_read(file: Path) -> None:

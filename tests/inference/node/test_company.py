@@ -94,3 +94,18 @@ def test_one_that_still_works_keeps_the_other() -> None:
     world.request(spec("b"), 30)
     world.tick(1_000.0)
     assert there(world) == ["a", "b"]
+
+
+def test_company_that_cannot_be_there_at_once_is_refused_at_once() -> None:
+    """The one that is there may not leave for the other: no wait would help."""
+    world = world_of(TOGETHER)
+    load(world, "a")
+    error = world.ended[world.request(spec("b"), 80)]
+    assert isinstance(error, OutOfMemory)
+    assert "these belong with it, or are pinned, and would have to go: a" in error.message
+    world = world_of(TOGETHER)
+    load(world, "a")
+    world.scheduler.policy.limits = Limits({"cpu": 100}, max_models=1)
+    error = world.ended[world.request(spec("b"), 10)]
+    assert isinstance(error, OutOfMemory)
+    assert "all 1 model places are taken, also by its company: a" in error.message
