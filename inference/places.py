@@ -3,14 +3,20 @@
 `entries`, `arrivals` and `uploads` ask here before they touch a path.
 """
 
+import contextlib
+import fcntl
+import os
 import re
+import secrets
 import shutil
+from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
 
 from django.conf import settings
 
 from inference.errors import DiskFull, InvalidValue
 
+GONE = ".gone-"  # begins the name of a folder that is being deleted
 ADDED = "added"  # under the folder of models: files that the hub itself brought
 SPARE_BYTES = 256 * 2**20  # disk that stays free
 NAME_PART = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._+ -]{0,199}")
@@ -64,11 +70,37 @@ def own_folder(name: str, pk: int) -> Path:
 
 
 def remove_owned(path: Path) -> None:
-    """Delete a folder of `own_folder`, and nothing else ever."""
+    """Delete a folder of `own_folder`, and nothing else ever; who writes there ends first.
+
+    It is renamed before, so that what a killed process leaves of it is known as such.
+    """
     root = (Path(settings.HUB_MODELS) / ADDED).resolve()
     found = path.resolve()
-    if found.parent == root and not path.is_symlink():
-        shutil.rmtree(found, ignore_errors=True)
+    if found.parent != root or path.is_symlink():
+        return
+    gone = root / f"{GONE}{secrets.token_hex(8)}"
+    with contextlib.suppress(FileNotFoundError), held(found, alone=True):
+        found.rename(gone)
+    shutil.rmtree(gone, ignore_errors=True)
+
+
+def sweep() -> int:
+    """Delete what was being deleted when a process ended; give how many folders."""
+    left = [*(Path(settings.HUB_MODELS) / ADDED).glob(f"{GONE}*")]
+    for folder in left:
+        shutil.rmtree(folder, ignore_errors=True)
+    return len(left)
+
+
+@contextlib.contextmanager
+def held(folder: Path, *, alone: bool) -> Iterator[None]:
+    """Keep a folder from being removed, or others from writing there. Raises: FileNotFoundError."""
+    handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX if alone else fcntl.LOCK_SH)
+        yield
+    finally:
+        os.close(handle)
 
 
 def check_disk(

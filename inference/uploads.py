@@ -3,12 +3,14 @@
 A part is written to its place in the file and only then noted, so what is noted is on disk.
 """
 
+import contextlib
 import datetime as dt
 import hashlib
 import logging
 import os
 import re
 import secrets
+from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
 from typing import Any
 
@@ -55,10 +57,11 @@ def begin(
             **fields,
         )
         Upload.objects.filter(model=row).delete()
-        places.remove_owned(places.own_folder(row.name, row.pk))
-        return Upload.objects.create(
+        upload = Upload.objects.create(
             id=secrets.token_hex(16), model=row, owner_id=owner_id, files=files
         )
+    places.remove_owned(_folder(upload))  # parts of an earlier one may still be on their way there
+    return upload
 
 
 def find(key: str, owner_id: int) -> Upload:
@@ -73,15 +76,42 @@ def find(key: str, owner_id: int) -> Upload:
 def put(upload: Upload, file: int, number: int, data: bytes, sha256: str) -> None:
     """Keep one part; the same part may come twice. Raises: InvalidValue, Conflict, OSError."""
     _check_part(upload, file, number, data, sha256)
-    _write(_path(upload, file), number * PART_BYTES, data)
+    with _going_on(upload):
+        _write(_path(upload, file), number * PART_BYTES, data)
+        with transaction.atomic():
+            _check_open(upload)
+            _, is_new = UploadPart.objects.update_or_create(
+                upload=upload, file=file, number=number, defaults={"sha256": sha256}
+            )
+            added = len(data) if is_new else 0
+            Model.objects.filter(pk=upload.model_id).update(done_bytes=F("done_bytes") + added)
+            Upload.objects.filter(pk=upload.pk).update(touched_at=timezone.now())
+
+
+@contextlib.contextmanager
+def _going_on(upload: Upload) -> Iterator[None]:
+    """Hold the folder while it is written to: who completes or gives up waits. Raises: Conflict."""
+    folder = _folder(upload)
+    _check_open(upload)
+    folder.mkdir(parents=True, exist_ok=True)
+    try:
+        with places.held(folder, alone=False):
+            _check_open(upload)
+            yield
+    except FileNotFoundError:  # removed since
+        _check_open(upload)
+        raise
+    finally:
+        if not Model.objects.filter(pk=upload.model_id).exists():  # made again just now
+            places.remove_owned(folder)
+
+
+def _check_open(upload: Upload) -> None:
+    """Raises: Conflict."""
+    rows = Upload.objects.select_for_update().filter(pk=upload.pk)
     with transaction.atomic():
-        mine = Model.objects.filter(pk=upload.model_id, state=Model.State.UPLOADING)
-        _, is_new = UploadPart.objects.update_or_create(
-            upload=upload, file=file, number=number, defaults={"sha256": sha256}
-        )
-        if not mine.update(done_bytes=F("done_bytes") + (len(data) if is_new else 0)):
+        if not rows.filter(model__state=Model.State.UPLOADING).exists():
             raise Conflict("this upload was cancelled or is complete")
-        Upload.objects.filter(pk=upload.pk).update(touched_at=timezone.now())
 
 
 def reopen(upload: Upload) -> None:
@@ -106,10 +136,15 @@ def missing(upload: Upload) -> list[list[int]]:
 
 def complete(upload: Upload) -> Model:
     """Hand over to the worker, which inspects the files. Raises: Conflict."""
-    left = sum(len(numbers) for numbers in missing(upload))
-    if left:
-        raise Conflict(f"{left} parts are missing")
+    _check_whole(upload)
+    with contextlib.suppress(FileNotFoundError), places.held(_folder(upload), alone=True):
+        return _completed(upload)
+    raise Conflict("this upload was cancelled or is complete")
+
+
+def _completed(upload: Upload) -> Model:
     with transaction.atomic():
+        _check_whole(upload)
         mine = Model.objects.filter(pk=upload.model_id, state=Model.State.UPLOADING)
         if not mine.update(state=Model.State.QUEUED):
             raise Conflict("this upload was cancelled or is complete")
@@ -119,13 +154,20 @@ def complete(upload: Upload) -> Model:
     return Model.objects.select_related("base", "variant_of").get(pk=upload.model_id)
 
 
+def _check_whole(upload: Upload) -> None:
+    """Raises: Conflict."""
+    if left := sum(len(numbers) for numbers in missing(upload)):
+        raise Conflict(f"{left} parts are missing")
+
+
 def abandon(upload: Upload) -> None:
     """Forget it, with what has come."""
     entries.remove(upload.model, force=True)
 
 
 def sweep() -> int:
-    """Forget uploads that nobody goes on with; give how many."""
+    """Forget uploads that nobody goes on with; give how many. What was half removed goes too."""
+    places.sweep()
     old = Upload.objects.filter(touched_at__lt=timezone.now() - KEPT).select_related("model")
     for upload in (found := list(old)):
         log.info("upload swept", extra={"model": upload.model.name})
@@ -166,9 +208,12 @@ def _parts(file: dict[str, Any]) -> int:
     return -(-int(file["size_bytes"]) // PART_BYTES)
 
 
+def _folder(upload: Upload) -> Path:
+    return places.own_folder(upload.model.name, upload.model_id)
+
+
 def _path(upload: Upload, file: int) -> Path:
-    folder = places.own_folder(upload.model.name, upload.model_id)
-    return places.safe_path(folder, upload.files[file]["path"])
+    return places.safe_path(_folder(upload), upload.files[file]["path"])
 
 
 def _write(path: Path, offset: int, data: bytes) -> None:
