@@ -3,10 +3,11 @@
 import json
 import re
 
+import pytest
 from playwright.sync_api import Locator, expect
 
-from tests.e2e.browsing import axe
-from tests.e2e.conftest import HOSTILE, Open, tell
+from tests.e2e.browsing import axe, cut_px, overflow_px
+from tests.e2e.conftest import HOSTILE, MODELS, Open, fake, tell
 from tests.e2e.test_overview import talking
 from tests.servers import Hub
 
@@ -271,3 +272,24 @@ def test_its_actions_are_in_view_at_every_width(hub: Hub, as_person: Open) -> No
                 "box => box.scrollWidth - box.clientWidth"
             )
             assert cut_px <= 0, (language, width)
+
+
+@pytest.mark.parametrize("width", [1440, 390])
+def test_the_longest_name_breaks_and_pushes_nothing_away(
+    hub: Hub, as_person: Open, width: int
+) -> None:
+    name = "org/" + "a-very-long-name" * 7 + "-and-more-12"
+    tell(hub, models=[fake(name)])
+    page = as_person("ada", viewport={"width": width, "height": 900})
+    for place in (
+        "/models/?q=very-long",
+        f"/models/about/{name}/",
+        "/aliases/",
+        "/scheduler/",
+        "/",
+    ):
+        page.goto(place)
+        assert overflow_px(page) <= 0, place
+    page.goto("/models/?q=very-long")
+    assert cut_px(page) <= 0
+    tell(hub, keep=[model["name"] for model in MODELS])
