@@ -238,9 +238,9 @@ def _in_place(row: Model) -> Path:
         return origin
     files = [origin] if origin.is_file() else [f for f in origin.rglob("*") if f.is_file()]
     total = sum(file.stat().st_size for file in files)
-    places.check_disk(total)
+    with places.room_for(total, but=row.pk):
+        _step(row, state=State.DOWNLOADING, total_bytes=total, done_bytes=0)
     note = _Note(row, total)
-    _step(row, state=State.DOWNLOADING, total_bytes=total)
     target = places.own_folder(row.name, row.pk)
     shutil.rmtree(target, ignore_errors=True)
     try:
@@ -269,9 +269,10 @@ def _from_hub(row: Model) -> Path:
     folder = places.own_folder(row.name, row.pk)
     target = folder / listing.commit[:12]
     paths = {file.name: places.safe_path(target, file.name) for file in listing.files}
-    places.check_disk(listing.size_bytes - _bytes_in(target))
-    fields = {"revision": listing.commit, "total_bytes": listing.size_bytes}
-    _step(row, state=State.DOWNLOADING, licence=listing.licence, **fields)
+    there = _bytes_in(target)
+    fields = {"revision": listing.commit, "total_bytes": listing.size_bytes, "done_bytes": there}
+    with places.room_for(listing.size_bytes - there, but=row.pk):
+        _step(row, state=State.DOWNLOADING, licence=listing.licence, **fields)
     note = _Note(row, listing.size_bytes)
     for file in listing.files:
         hub.fetch(row.origin, listing.commit, file, paths[file.name], note)

@@ -15,12 +15,14 @@ from pathlib import Path, PurePosixPath
 from django.conf import settings
 
 from inference.errors import DiskFull, InvalidValue
+from inference.models import Model
 
 GONE = ".gone-"  # begins the name of a folder that is being deleted
 ADDED = "added"  # under the folder of models: files that the hub itself brought
 SPARE_BYTES = 256 * 2**20  # disk that stays free
 NAME_PART = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._+ -]{0,199}")
 MAX_DEPTH = 8
+COMING = frozenset({Model.State.UPLOADING, Model.State.DOWNLOADING})
 
 
 def import_roots() -> list[Path]:
@@ -108,6 +110,7 @@ def check_disk(
     root: Path | None = None,
     whose: str = "the models",
     cure: str = "free some, or set AI_HUB_MODELS to another disk",
+    promised_bytes: int = 0,
 ) -> None:
     """Look at the disk of a folder, without one at that of the models.
 
@@ -115,12 +118,34 @@ def check_disk(
     """
     place = Path(settings.HUB_MODELS) if root is None else root
     place.mkdir(parents=True, exist_ok=True)
-    free = shutil.disk_usage(place).free
+    free = max(0, shutil.disk_usage(place).free - promised_bytes)
     if free < needed_bytes + SPARE_BYTES:
         raise DiskFull(
             f"this needs {_mib(needed_bytes)} and {_mib(SPARE_BYTES)} that stay free,"
-            f" but the disk of {whose} has {_mib(free)} left; {cure}"
+            f" but the disk of {whose} has {_mib(free)} left"
+            + (f" beside {_mib(promised_bytes)} that are still coming" if promised_bytes else "")
+            + f"; {cure}"
         )
+
+
+@contextlib.contextmanager
+def room_for(needed_bytes: int, but: int = 0) -> Iterator[None]:
+    """Look at the disk of the models, and let nobody else look until a row says what is coming.
+
+    `but`: the row that asks, whose own promise does not count. Raises: DiskFull.
+    """
+    added = Path(settings.HUB_MODELS) / ADDED
+    added.mkdir(parents=True, exist_ok=True)
+    with held(added, alone=True):
+        check_disk(needed_bytes, promised_bytes=coming_bytes(but))
+        yield
+
+
+def coming_bytes(but: int = 0) -> int:
+    """Sum up what uploads and downloads under way have still to bring."""
+    rows = Model.objects.filter(state__in=COMING, owns_files=True).exclude(pk=but)
+    sizes = rows.values_list("total_bytes", "done_bytes")
+    return sum(max(0, total - done) for total, done in sizes)
 
 
 def _mib(size: int) -> str:

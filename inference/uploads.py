@@ -44,8 +44,7 @@ def begin(
     entries.check_name(name)
     _check_files(files)
     total = sum(file["size_bytes"] for file in files)
-    places.check_disk(total)
-    with transaction.atomic():
+    with places.room_for(total), transaction.atomic():
         row = entries.create(
             name,
             source="upload",
@@ -115,9 +114,10 @@ def _check_open(upload: Upload) -> None:
 
 
 def reopen(upload: Upload) -> None:
-    """Go on with one that was stopped, or take another breath. Raises: Conflict."""
+    """Go on with one that was stopped, or take another breath. Raises: Conflict, DiskFull."""
     mine = Model.objects.filter(pk=upload.model_id, state__in=GOES_ON)
-    with transaction.atomic():
+    left = max(0, upload.model.total_bytes - upload.model.done_bytes)
+    with places.room_for(left, but=upload.model_id), transaction.atomic():
         if not mine.update(state=Model.State.UPLOADING, state_reason=""):
             raise Conflict("this upload is complete")
         Upload.objects.filter(pk=upload.pk).update(touched_at=timezone.now())
