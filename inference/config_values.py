@@ -1,7 +1,8 @@
 """Whether the values of a model's config.json are possible ones, whatever its weights. Pure.
 
 An engine would find out after it has read the weights, or at the first request. Called by `agreement`.
-Source of the names: transformers 5.23 (`ACT2FN`, `ROPE_INIT_FUNCTIONS`); a test compares.
+Source of the names: transformers 5.23 (`ACT2FN`, `ROPE_INIT_FUNCTIONS`, `ALLOWED_LAYER_TYPES`); a test
+compares.
 """
 
 from collections.abc import Iterator, Mapping
@@ -19,11 +20,24 @@ ACTIVATIONS = frozenset(
 )
 ROPES = frozenset({"default", "dynamic", "linear", "llama3", "longrope", "proportional", "yarn"})
 OTHER_ROPES = frozenset({"axial", "mrope", "su"})  # of pictures, and names of before
+LAYERS = frozenset(
+    {
+        *("full_attention", "sliding_attention", "chunked_attention", "window_attention"),
+        *("indexed_attention", "compressed_sparse_attention", "heavily_compressed_attention"),
+        *("minimax_m3_sparse", "conv", "moe", "hybrid", "hybrid_sliding"),
+        *("reference_sliding_attention", "linear_attention", "sparse", "dense"),
+        *("mamba", "attention", "deepseek_sparse_attention", "qwen_sparse_attention"),  # of before
+    }
+)
 DTYPES = frozenset({"auto", "float64", "float32", "float16", "bfloat16"})
 ACTIVATION_KEYS = ("hidden_act", "hidden_activation", "activation_function")
 CONTEXT_KEYS = ("max_position_embeddings", "n_positions", "max_seq_len", "max_sequence_length")
 POSITIVE_KEYS = ("rope_theta", "rms_norm_eps", "layer_norm_eps", "layer_norm_epsilon")
 TOKEN_KEYS = ("bos_token_id", "eos_token_id", "pad_token_id")
+SHARE_KEYS = ("attention_dropout", "hidden_dropout", "embd_pdrop", "attn_pdrop", "resid_pdrop")
+SWITCH_KEYS = ("attention_bias", "mlp_bias", "tie_word_embeddings", "use_sliding_window")
+EXPERT_KEYS = ("num_local_experts", "num_experts", "n_routed_experts")
+ROPE_KEYS = ("factor", "original_max_position_embeddings", "low_freq_factor", "high_freq_factor")
 MOST_PARTS, MOST = 100, 2**63
 
 
@@ -38,6 +52,14 @@ def check(config: Mapping[str, Any]) -> None:
             _check_known(key, part.get(key), ACTIVATIONS)
         for key in ("dtype", "torch_dtype"):
             _check_known(key, _plain(part.get(key)), DTYPES)
+        for key in SHARE_KEYS:
+            _check_range(key, part.get(key), 1)
+        for key in ("sliding_window", "initializer_range"):
+            _check_range(key, part.get(key), MOST)
+        for key in SWITCH_KEYS:
+            _check_switch(key, part.get(key))
+        _check_experts(part)
+        _check_layers(part.get("layer_types"))
         _check_rope(part)
         for key in TOKEN_KEYS:
             _check_tokens(key, part.get(key))
@@ -60,6 +82,37 @@ def _check_positive(key: str, value: object) -> None:
         raise UnsafeModel(f"config.json has {key} {_shown(value)}: it is a number above zero")
 
 
+def _check_range(key: str, value: object, most: int) -> None:
+    if value is not None and value != 0 and not (_positive(value) and value <= most):
+        bounds = f"between 0 and {most}" if most < MOST else "of 0 or more"
+        raise UnsafeModel(f"config.json has {key} {_shown(value)}: it is a number {bounds}")
+
+
+def _check_switch(key: str, value: object) -> None:
+    if value is not None and not isinstance(value, bool):
+        raise UnsafeModel(f"config.json has {key} {_shown(value)}: it is true or false")
+
+
+def _check_experts(part: Mapping[str, Any]) -> None:
+    """Each token goes to some of the experts that there are."""
+    key = "num_experts_per_tok"
+    each, there = part.get(key), next((part[k] for k in EXPERT_KEYS if part.get(k)), None)
+    if there is None or each is None:
+        return
+    _check_whole(key, each)
+    if _positive(there) and each > there:
+        raise UnsafeModel(f"config.json has {key} {each}, but {there} experts")
+
+
+def _check_layers(value: object) -> None:
+    if value is None:
+        return
+    if not isinstance(value, list):
+        raise UnsafeModel(f"config.json has layer_types {_shown(value)}: it is a list")
+    for kind in {str(one) for one in value}:
+        _check_known("layer_types", kind, LAYERS)
+
+
 def _check_tokens(key: str, value: object) -> None:
     tokens = value if isinstance(value, list) else [value]
     if any(type(token) is not int for token in tokens if token is not None):
@@ -77,14 +130,17 @@ def _check_rope(part: Mapping[str, Any]) -> None:
     """Newer files keep one set of values for each type of layer."""
     for key in ("rope_parameters", "rope_scaling"):
         found = part.get(key)
-        if not isinstance(found, dict):
+        if found is None:
             continue
+        if not isinstance(found, dict):
+            raise UnsafeModel(f"config.json has {key} {_shown(found)}: it is an object")
         sets = [one for one in found.values() if isinstance(one, dict)]
         for one in (found, *sets[:MOST_PARTS]):
             kind = one.get("rope_type", one.get("type"))
             if not isinstance(kind, dict):
                 _check_known(f"{key}.rope_type", kind, ROPES | OTHER_ROPES)
-            _check_positive(f"{key}.rope_theta", one.get("rope_theta"))
+            for name in ("rope_theta", *ROPE_KEYS):
+                _check_positive(f"{key}.{name}", one.get(name))
 
 
 def _positive(value: object) -> TypeGuard[int | float]:

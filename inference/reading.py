@@ -12,6 +12,7 @@ import msgspec
 
 from inference import (
     agreement,
+    config_files,
     ctranslate2_file,
     model_card,
     model_types,
@@ -235,8 +236,8 @@ def _of_config(folder: Path) -> Report:
         return Report(kind="adapter", engine="llm_transformers", parameters=found.parameters)
     if (folder / OPEN_CLIP).is_file() and not (folder / "config.json").is_file():
         report = Report(kind="clip", engine="embed_clip", architecture="open_clip")
-        return _weighed(folder, report, _config(folder / OPEN_CLIP))
-    config = _config(folder / "config.json")
+        return _weighed(folder, report, config_files.read(folder / OPEN_CLIP))
+    config = config_files.read(folder / "config.json")
     if "auto_map" in config:
         raise UnsafeModel("config.json asks for code of its own (auto_map), which is never run")
     if file := _ctranslate2(folder):
@@ -251,6 +252,9 @@ def _of_config(folder: Path) -> Report:
     _weighed(folder, report, config)
     _note_packing(config, report)
     tokenizer_files.check_there(folder)
+    for name in config_files.BESIDE:
+        if (folder / name).is_file():
+            config_files.read(folder / name)
     report.words_beyond = config.get("model_type") in agreement.MORE_WORDS
     # What the node refuses before each load is refused here.
     report.vocab_tokens = headers.read(str(folder)).vocab_tokens
@@ -326,7 +330,7 @@ def _index(folder: Path) -> dict[str, str]:
     """Give the shard of each tensor; shards have names, not paths. Raises: UnsafeModel."""
     found: dict[str, str] = {}
     for index in folder.glob("*.safetensors.index.json"):
-        shards = _config(index).get("weight_map")
+        shards = config_files.read(index).get("weight_map")
         if not isinstance(shards, dict):
             raise UnsafeModel(f"{index.name} has no weight_map")
         found |= {name: str(shard) for name, shard in shards.items()}
@@ -382,15 +386,3 @@ def _context(config: dict[str, Any]) -> int:
     keys = ("max_position_embeddings", "n_positions", "n_ctx", "max_sequence_length")
     found = [part.get(key) for part in parts for key in keys]
     return next((n for n in found if type(n) is int and 0 < n < 2**31), 0)
-
-
-def _config(file: Path) -> dict[str, Any]:
-    try:
-        with open_plain(file) as stream:
-            data = stream.read(headers.MAX_CONFIG_BYTES + 1)
-        found = headers.bounded_json(data) if len(data) <= headers.MAX_CONFIG_BYTES else None
-    except (OSError, ValueError):
-        found = None
-    if not isinstance(found, dict):
-        raise UnsafeModel(f"{file.name} is missing, too large or no JSON object")
-    return found

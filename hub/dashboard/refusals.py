@@ -67,9 +67,10 @@ SENTENCES = {
     r"its files are missing; run `python3 manage\.py fetch_models`": _(
         "its files are missing; run: python3 manage.py fetch_models"
     ),
-    r"(?P<name>.+) is missing, too large or no JSON object": _(
-        "%(name)s is missing, too large or no JSON object"
-    ),
+    r"nothing is in it": _("nothing is in it"),
+    r"(?P<name>\S+\.json) is missing": _("%(name)s is missing"),
+    r"(?P<name>\S+\.json) is too large": _("%(name)s is too large"),
+    r"(?P<name>\S+\.json) is no JSON object": _("%(name)s is no JSON object"),
     r"an address starts with http:// or https://": _("an address starts with http:// or https://"),
     r"an address has no user, query or fragment; use api_key": _(
         "an address has no user, query or fragment; the key has a field of its own"

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 from transformers.activations import ACT2FN
+from transformers.configuration_utils import _LEGACY_LAYER_TYPE_REMAP, ALLOWED_LAYER_TYPES
 from transformers.modeling_rope_utils import ROPE_INIT_FUNCTIONS
 from transformers.models.auto.configuration_auto import CONFIG_MAPPING
 
@@ -110,12 +111,46 @@ def test_each_tensor_of_a_family_is_looked_for(tmp_path: Path, kind: str) -> Non
         ({"hidden_act": "nope"}, "hidden_act 'nope', which no engine knows: gelu"),
         ({"torch_dtype": "os.system"}, "torch_dtype 'os.system', which no engine knows"),
         ({"text_config": {"hidden_act": ["x"]}}, "hidden_act ['x']"),
+        ({"rope_scaling": {"type": "yarn", "factor": 0}}, "rope_scaling.factor 0: it is a number"),
+        ({"rope_parameters": ["yarn"]}, "rope_parameters ['yarn']: it is an object"),
+        ({"sliding_window": -5}, "sliding_window -5: it is a number of 0 or more"),
+        ({"attention_dropout": "none"}, "attention_dropout 'none': it is a number between 0 and 1"),
+        ({"initializer_range": "wide"}, "initializer_range 'wide': it is a number of 0 or more"),
+        ({"mlp_bias": "no"}, "mlp_bias 'no': it is true or false"),
+        ({"num_experts_per_tok": 4}, "num_experts_per_tok 4, but 3 experts"),
+        ({"num_experts_per_tok": 0}, "num_experts_per_tok 0: it is a whole number above zero"),
+        ({"layer_types": ["full_attention", "magic"]}, "layer_types 'magic', which no engine"),
+        ({"layer_types": "magic"}, "layer_types 'magic': it is a list"),
     ],
 )
 def test_it_names_what_does_not_agree(tmp_path: Path, change: dict[str, Any], word: str) -> None:
     folder = tiny_files.folder(tmp_path / "m", **SIZES)
     (folder / "config.json").write_bytes(tiny_files.config(**{**SIZES, **change}))
     assert word in refusal(folder)
+
+
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [
+        ("generation_config.json", "[]"),
+        ("tokenizer_config.json", "[" * 100_000),
+        ("special_tokens_map.json", '["<s>"]'),
+    ],
+)
+def test_files_beside_the_config_are_objects(tmp_path: Path, name: str, text: str) -> None:
+    folder = tiny_files.folder(tmp_path / "m", **SIZES)
+    (folder / name).write_text(text)
+    assert refusal(folder) == f"{name} is no JSON object"
+
+
+def test_it_says_what_is_wrong_with_the_config(tmp_path: Path) -> None:
+    folder = tmp_path / "m"
+    folder.mkdir()
+    assert refusal(folder) == "nothing is in it"
+    (folder / "README.md").write_text("# A model")
+    assert refusal(folder) == "config.json is missing"
+    (folder / "config.json").write_text("{")
+    assert refusal(folder) == "config.json is no JSON object"
 
 
 @pytest.mark.parametrize("kind", sorted(layouts.FAMILIES))
@@ -126,6 +161,7 @@ def test_the_librarys_own_configs_have_possible_values(kind: str) -> None:
 def test_the_names_of_values_are_those_of_the_library() -> None:
     assert set(ACT2FN) <= config_values.ACTIVATIONS
     assert set(ROPE_INIT_FUNCTIONS) <= config_values.ROPES
+    assert {*ALLOWED_LAYER_TYPES, *_LEGACY_LAYER_TYPE_REMAP} == config_values.LAYERS
 
 
 def test_a_bias_has_the_outputs_of_its_weight(tmp_path: Path) -> None:
