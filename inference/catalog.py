@@ -30,6 +30,10 @@ log = logging.getLogger(__name__)
 
 VERSION_KEY = "hub:catalog:version"
 CHECK_INTERVAL_S = 1.0
+BROKEN = {
+    Model.State.FAILED: "cannot be used",
+    Model.State.CANCELLED: "was stopped before it was all here",
+}
 PREPARING_RETRY_S = 10.0
 LONGEST_ALIAS_CHAIN = 8
 
@@ -195,10 +199,10 @@ def _refused(snapshot: Snapshot, model: str, name: str) -> NoReturn:
     entry = snapshot.entries.get(model)
     if entry is None:
         _unknown(name)
-    if entry.state in {Model.State.FAILED, Model.State.CANCELLED}:
-        raise errors.LoadFailed(
-            f"The model `{model}` could not be prepared: {entry.reason}", param="model"
-        )
+    if entry.state in BROKEN:
+        why = f" ({entry.reason.rstrip('.')})" if entry.reason else ""
+        words = f"The model `{model}` {BROKEN[entry.state]}{why}: add it again, or remove it."
+        raise errors.LoadFailed(words, param="model")
     raise errors.Unavailable(
         f"The model `{model}` is being prepared: {entry.reason or entry.state}.",
         param="model",

@@ -28,6 +28,7 @@ def rows() -> None:
     Model.objects.create(
         name="broken", kind="llm", engine="fake", path="/m/c", state="failed", state_reason="why"
     )
+    Model.objects.create(name="given-up", kind="llm", engine="fake", path="/m/d", state="cancelled")
     Alias.objects.create(name="gpt-4o", target=chat)
     catalog.invalidate()
 
@@ -61,8 +62,12 @@ async def test_it_says_why_a_model_cannot_serve() -> None:
     with pytest.raises(errors.Unavailable, match="being prepared") as preparing:
         await catalog.resolve("baking")
     assert preparing.value.retry_after_s
-    with pytest.raises(errors.LoadFailed, match="why"):
+    with pytest.raises(errors.LoadFailed) as broken:
         await catalog.resolve("broken")
+    cannot = "The model `broken` cannot be used (why): add it again, or remove it."
+    assert broken.value.message == cannot
+    with pytest.raises(errors.LoadFailed, match="`given-up` was stopped before it was all here: "):
+        await catalog.resolve("given-up")
 
 
 async def test_it_lists_only_what_can_serve() -> None:
