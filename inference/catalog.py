@@ -30,7 +30,7 @@ log = logging.getLogger(__name__)
 
 VERSION_KEY = "hub:catalog:version"
 CHECK_INTERVAL_S = 1.0
-BROKEN = {
+BROKEN: dict[str, str] = {
     Model.State.FAILED: "cannot be used",
     Model.State.CANCELLED: "was stopped before it was all here",
 }

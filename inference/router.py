@@ -224,7 +224,9 @@ async def load(
     on_progress: Callable[[wire.Progress], None] | None = None,
 ) -> wire.Loaded:
     """Load a model without a request. Raises: HubError."""
-    async with asking(wire.Load(spec=_base(spec), deadline_s=deadline_s), TICK_S) as answer:
+    companions = await _companions(spec.name)
+    question = wire.Load(spec=_base(spec), deadline_s=deadline_s, companions=companions)
+    async with asking(question, TICK_S) as answer:
         async for message in answer:
             if isinstance(message, wire.Loaded):
                 return message

@@ -105,8 +105,8 @@ class Pool:
         if isinstance(question, wire.Submit):
             request.repeated = question.repeated
             self._ledger.count_request(request.name, request.adapter)
-            for spec in question.companions:
-                self._task(self._meet(spec))
+        for spec in question.companions:
+            self._task(self._meet(spec))
         self._place(request)
         return request.id
 

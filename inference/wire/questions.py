@@ -20,6 +20,7 @@ class Load(Message, frozen=True):
 
     spec: ModelSpec
     deadline_s: float = 600.0
+    companions: list[ModelSpec] = []
 
 
 class Unload(Message, frozen=True):

@@ -5,6 +5,7 @@ from collections.abc import Callable
 
 import msgspec
 import psutil
+import pytest
 
 from inference import wire
 from tests.inference.node.nodes import WAIT_S, Node, ask, fake, generate, status, text, watching
@@ -31,10 +32,15 @@ async def test_every_page_shows_the_same_load_time(node: Node) -> None:
     assert found[0].detail == "asked for by an operator"
 
 
-async def test_a_request_brings_the_company_of_its_model(start: Callable[..., Node]) -> None:
+@pytest.mark.parametrize("by_an_operator", [False, True])
+async def test_a_request_brings_the_company_of_its_model(
+    start: Callable[..., Node], by_an_operator: bool
+) -> None:
     node = start(always_together="pair,other")
-    submit = msgspec.structs.replace(generate(fake("pair"), "a b", 2), companions=[fake("other")])
-    assert text(await ask(node, submit)) == "a b"
+    load, submit = wire.Load(spec=fake("pair")), generate(fake("pair"), "a b", 2)
+    question = load if by_an_operator else submit
+    answer = await ask(node, msgspec.structs.replace(question, companions=[fake("other")]))
+    assert isinstance(answer[-1], wire.Loaded if by_an_operator else wire.Done)
     await status(node, "other", lambda m: m.state == "ready")
     async with watching(node) as snapshots:
         told = [d.detail for d in (await anext(snapshots)).decisions if d.model == "other"]
