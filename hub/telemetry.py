@@ -10,6 +10,7 @@ import structlog
 from accounts import redaction
 from hub.consumer_lines import OncePerOutage
 from inference import outages
+from inference.errors import HubError
 
 QUIET = (
     "httpx", "httpcore", "uvicorn.access", "uvicorn.error", "django.channels.server", "asyncio",
@@ -60,11 +61,13 @@ def configure_logging(options: dict[str, str]) -> None:
 
 
 def _without_needless_traces(record: logging.LogRecord) -> bool:
-    """One line is enough for a stranger's mistake (a wrong Host, an oversized form), and for a
-    full disk or a service that is away: no line of code is to blame.
+    """One line is enough for a stranger's mistake (a wrong Host, an oversized form), for what is
+    refused with its reason, and for a full disk or a service that is away: no line of code is to blame.
     """
     error = record.exc_info[1] if record.exc_info else None
-    if error is not None and outages.of(error) is not None:
+    if isinstance(error, HubError) and error.code != HubError.code:
+        record.__dict__.setdefault("reason", error.message)
+    elif error is not None and outages.of(error) is not None:
         record.__dict__.setdefault("reason", f"{type(error).__name__}: {error}")
     elif not record.name.startswith("django.security"):
         return True

@@ -15,6 +15,7 @@ from websockets.typing import Origin
 
 from accounts import crypto
 from hub import middleware, telemetry
+from inference.errors import DiskFull, HubError, NodeUnavailable
 from tests import servers
 
 
@@ -53,9 +54,15 @@ def test_a_strangers_mistake_is_one_line_without_a_trace() -> None:
 
 
 @pytest.mark.parametrize(
-    "error", [OSError(errno.ENOSPC, "No space left on device"), redis.TimeoutError("no answer")]
+    "error",
+    [
+        OSError(errno.ENOSPC, "No space left on device"),
+        redis.TimeoutError("no answer"),
+        DiskFull("the disk of the models has 2 MiB left"),
+        NodeUnavailable("the node is away"),
+    ],
 )
-def test_what_is_away_is_one_line_that_says_why(error: Exception) -> None:
+def test_what_is_away_or_refused_is_one_line_that_says_why(error: Exception) -> None:
     record = logging.LogRecord("x", logging.ERROR, "", 0, "failed", (), (type(error), error, None))
     assert telemetry._without_needless_traces(record)
     for shape in ("console", "json"):
@@ -64,10 +71,11 @@ def test_what_is_away_is_one_line_that_says_why(error: Exception) -> None:
         assert "Traceback" not in line
 
 
-def test_a_mistake_of_ours_keeps_its_trace() -> None:
+@pytest.mark.parametrize("error", [KeyError("x"), HubError("the server had an error")])
+def test_a_mistake_of_ours_keeps_its_trace(error: Exception) -> None:
     try:
-        raise KeyError("x")
-    except KeyError:
+        raise error
+    except type(error):
         record = logging.LogRecord("x", logging.ERROR, "", 0, "failed", (), sys.exc_info())
     assert telemetry._without_needless_traces(record)
     assert "Traceback" in telemetry._formatter("console").format(record)

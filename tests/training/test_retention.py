@@ -66,12 +66,13 @@ def test_a_job_goes_with_all_that_it_left(job: Job, who: Principal) -> None:
     export = Export.objects.create(job=job, kind="gguf", state="ready")
     files.reserve(who, export.holder, 500)
     assert held(job)
+    name = str(job)
     retention.remove(job, who)
     assert not job.folder().exists()
     assert not Job.objects.filter(pk=job.pk).exists()
     assert not held(job)
     assert not quotas.is_held(files.STORAGE, export.holder)
-    assert AuditRow.objects.filter(action="job.remove").count() == 1
+    assert AuditRow.objects.filter(action="job.remove", object_name=name).count() == 1
 
 
 def test_a_model_of_the_catalog_keeps_its_job(job: Job, who: Principal) -> None:
