@@ -40,6 +40,7 @@ MODULES: dict[str, set[str]] = {
         "inference/downloads.py",  # pinned files from the package index
         "inference/hub_protocol.py",  # calls the address that safe_address checked
         "inference/hub_search.py",  # the same hub
+        "inference/bounded.py",  # asks with the client of these two, and of downloads
         "inference/upstreams.py",  # checked by safe_address
         "inference/engines/remote_openai.py",  # the upstream that check_upstream let in
         "inference/engines/upstream_client.py",
