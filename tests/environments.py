@@ -4,11 +4,14 @@ Each is made once from `requirements/<name>.txt` under .cache and kept until tha
 `<name>-overrides.txt` beside it leaves packages out.
 """
 
+import contextlib
+import fcntl
 import hashlib
 import json
 import os
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 from deploy import bootstrap
@@ -31,15 +34,29 @@ def python_of(name: str) -> Path:
     files = [file for file in (requirements, left_out) if file.exists()]
     folder = CACHE / name
     stamp = hashlib.sha256(b"".join(file.read_bytes() for file in files)).hexdigest()
-    if not _stamped(folder, stamp):
-        settings = bootstrap.pip_settings(_pip_config(), os.environ)
-        flags, env = bootstrap.uv_options(settings)
-        _uv(["venv", "--clear", "--python", sys.executable, str(folder)], env)
-        python = str(folder / "bin" / "python")
-        flags += [word for file in files[1:] for word in ("--override", str(file))]
-        _uv(["pip", "install", "--python", python, *flags, "-r", str(requirements)], env)
-        (folder / "stamp").write_text(stamp)
+    with _alone(name):
+        if not _stamped(folder, stamp):
+            _make(folder, files)
+            (folder / "stamp").write_text(stamp)
     return folder / "bin" / "python"
+
+
+@contextlib.contextmanager
+def _alone(name: str) -> Iterator[None]:
+    """Tests run in several processes: two that make one environment take files from each other."""
+    CACHE.mkdir(exist_ok=True)
+    with (CACHE / f"{name}.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
+
+
+def _make(folder: Path, files: list[Path]) -> None:
+    settings = bootstrap.pip_settings(_pip_config(), os.environ)
+    flags, env = bootstrap.uv_options(settings)
+    _uv(["venv", "--clear", "--python", sys.executable, str(folder)], env)
+    python = str(folder / "bin" / "python")
+    flags += [word for file in files[1:] for word in ("--override", str(file))]
+    _uv(["pip", "install", "--python", python, *flags, "-r", str(files[0])], env)
 
 
 def node_modules(package: str) -> Path:
@@ -50,20 +67,21 @@ def node_modules(package: str) -> Path:
     folder = CACHE / "npm"
     name, _, version = package.rpartition("@")
     manifest = folder / "node_modules" / name / "package.json"
-    if not manifest.exists() or json.loads(manifest.read_text())["version"] != version:
-        folder.mkdir(parents=True, exist_ok=True)
-        _run(
-            [
-                *node(),
-                *npm(),
-                "install",
-                "--no-audit",
-                "--no-fund",
-                "--prefix",
-                str(folder),
-                package,
-            ]
-        )
+    with _alone("npm"):
+        if not manifest.exists() or json.loads(manifest.read_text())["version"] != version:
+            folder.mkdir(parents=True, exist_ok=True)
+            _run(
+                [
+                    *node(),
+                    *npm(),
+                    "install",
+                    "--no-audit",
+                    "--no-fund",
+                    "--prefix",
+                    str(folder),
+                    package,
+                ]
+            )
     return folder
 
 
@@ -92,8 +110,7 @@ def _pip_config() -> str:
 
 
 def _uv(arguments: list[str], env: dict[str, str]) -> None:
-    """One wheel at a time: two that put files in the same new folder lose some of them."""
-    _run([sys.executable, "-m", "uv", *arguments], {**env, "UV_CONCURRENT_INSTALLS": "1"})
+    _run([sys.executable, "-m", "uv", *arguments], env)
 
 
 def _run(command: list[str], env: dict[str, str] | None = None) -> None:

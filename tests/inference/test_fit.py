@@ -205,7 +205,8 @@ def test_it_says_that_four_bits_would_fit_where_sixteen_do_not(tmp_path: Path) -
 def test_a_long_context_fits_beside_what_stays(tmp_path: Path) -> None:
     """With fewer keys and values, as the node would load it."""
     place = tiny_files.folder(tmp_path / "m", max_position_embeddings=2**24)
-    rock = loaded("rock", 10**8, pinned=True)
+    alone = judged(place)["needed_bytes"]
+    rock = loaded("rock", 10**9 - alone + 2 * 10**7, pinned=True)
     found = judged(place, rock)
     assert told(found) == ("fits", "It fits beside what is loaded now.", [])
-    assert found["needed_bytes"] == 9 * 10**8
+    assert found["needed_bytes"] == alone - 2 * 10**7
