@@ -54,8 +54,8 @@ SENTENCES = {
     r"(?P<name>.+) is about to be loaded": _("%(name)s is about to be loaded"),
     r"(?P<name>.+) is busy with (?P<n>\d+) requests": _("%(name)s is busy with %(n)s requests"),
     r"waits until (?P<name>.+) has left the memory": _("waits until %(name)s has left the memory"),
-    r"waits a little: (?P<name>.+) would have to go, and will probably be wanted again": _(
-        "waits a little: %(name)s would have to go, and will probably be wanted again"
+    r"waits a little: (?P<name>.+) would have to go, and may be wanted again soon": _(
+        "waits a little: %(name)s would have to go, and may be wanted again soon"
     ),
     r"woken after (?P<time>[\d.]+) s": _("woken after %(time)s s"),
     r"(?P<size>[\d.]+ .?B) of main memory keep it at hand": _(

@@ -360,7 +360,7 @@ def _why(resident: Resident) -> wire.Why:
 
 
 def _thrift(victims: Sequence[Resident]) -> str:
-    return f"waits a little: {_names(victims)} would have to go, and will probably be wanted again"
+    return f"waits a little: {_names(victims)} would have to go, and may be wanted again soon"
 
 
 def _state(resident: Resident) -> str:

@@ -64,7 +64,7 @@ KNOWN = [
     "a is about to be loaded",
     "a is busy with 2 requests",
     "waits until a, b has left the memory",
-    "waits a little: a would have to go, and will probably be wanted again",
+    "waits a little: a would have to go, and may be wanted again soon",
     "no engine serves the architecture 'x'; served are llama, gpt2 and 187 more, see docs/models.md",
     "model.norm.weight is 8, but config.json makes it 9; take files that belong together",
     "token_embd.weight is 8 x 2, but its header makes it 8 x 3; take files that belong together",
